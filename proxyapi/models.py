@@ -181,8 +181,9 @@ class ApiTokenManager(models.Manager["ApiToken"]):
     def find_valid(self, text: str) -> ApiToken | None:
         """Returns the valid API token that has this secret, with its user; None if no valid token has it.
 
-        A token is valid until it is revoked or expires, as long as its user is active and has the staff status. Also
-        stores now as the time when the token was last used, at most once in `LAST_USED_STEP`.
+        A token is valid if it is neither revoked nor expired, and its user is active and has the staff status. Also
+        records now as the time when the token was last used, unless the recorded time is less than `LAST_USED_STEP`
+        ago.
         """
         if not may_be_api_token(text):  # a made-up text causes no query
             return None
@@ -254,9 +255,9 @@ class ApiToken(models.Model):
 
 
 def _check_of(start: str) -> str:
-    """Computes the check characters that end an API token from the characters before them.
+    """Computes the check characters at the end of an API token from `start`, all characters before them.
 
-    By the check characters, a made-up token is recognised without a look-up in the database.
+    With them, the gateway recognises a made-up token without a query to the database.
     """
     return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
 

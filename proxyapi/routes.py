@@ -97,7 +97,8 @@ class Route:
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
     * `path`: the path for upstream, below its base URL.
     * `object_id`: the id of the stored object in the path, or empty.
-    * `unknown_segments`: the end of a path of which OpenAI's reference has only the beginning; else empty.
+    * `unknown_segments`: of a path that is not in OpenAI's reference and has no `object_id`, the segments from the
+      first unknown one on; else empty.
     """
 
     family: Family
@@ -147,7 +148,7 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Finds the route of a path like `_find_route`, with a cache for the most recently used paths."""
+    """Finds the route of a path by `_find_route`; caches the routes of the most recently used paths."""
     return _find_route(raw_path)
 
 

@@ -34,7 +34,7 @@ DOLLAR_OPTIONS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """The choices of a key or a team: for which calls the ledger stores the bodies of request and answer."""
+    """The choices that a key or a team has for stored bodies: of which calls the ledger stores request and answer."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"
@@ -50,7 +50,7 @@ class TeamRole(models.TextChoices):
 
 
 def check_routes(globs: list[str]) -> None:
-    """Checks the patterns of routes, such as `/v1/responses*`, to which an access key or a team will be limited.
+    """Checks the patterns of the routes that an access key or a team may use, such as `/v1/responses*`.
 
     Raises:
         ValidationError: a pattern begins with neither `/` nor `*`, so it can match no route.

@@ -34,10 +34,11 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns those columns of the call's ledger row that have the ids of the objects created by the call.
+        """Returns the columns of the call's ledger row about the objects that the call has created, as a dict.
 
-        `objects` is the reader that has found the ids in the answer. Returns an empty dict if the call has created no
-        object. Ids beyond `MAX_RECORDED_IDS` are left out.
+        The columns have the objects' ids, at most `MAX_RECORDED_IDS`, and whether upstream keeps the objects until they
+        are deleted. The dict is empty if the call has created none. `objects` is the reader that has found the ids in
+        the answer.
         """
         if not self._made or objects is None:
             return {}

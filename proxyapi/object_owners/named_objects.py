@@ -43,7 +43,7 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collector of the ids of stored objects that one request names, such as the file in `file_id`.
 
-    `references` has the ids that upstream looks up, each with its place and the member's name. `mentions` are ids that
+    `references` maps each id that upstream looks up to its place and the member's name. `mentions` are ids that
     upstream need not look up, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids
     are skipped, not refused. The meaning of some names depends on the route's `family`, such as `files`.
     """
@@ -174,7 +174,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id, with its place, to `references`; for a value that cannot be an id, calls `_fault` instead."""
+        """Adds an id, with its place, to `references`; refuses an invalid id, unless `skips_faults` is set."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -215,7 +215,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning that a JSON member's name gives to the value: for example, that it is the id of a file (`place`).
+    """The meaning that a JSON member's name gives to its value; for example, the value is the id of a file (`place`).
 
     The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
@@ -251,7 +251,7 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns which kind of stored object a JSON member names by id, judged by the member's name.
+    """Returns the kind of stored object that a JSON member refers to by id, judged by the member's name.
 
     `folded` is the name in lower case. The result is `MENTION` for an id that upstream need not look up, and None if
     the member has no id of a stored object.
@@ -263,12 +263,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
+    """Returns whether the search may skip a list: it is longer than `_LONG_LIST`, and has no list or object in it."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields the ids in a JSON member's value, each with True for a plain string, False for the `id` of an object."""
+    """Yields the ids in a JSON member's value, each with True if it is a plain string, False if an object's `id`."""
     values = [value]
     while values:
         one = values.pop()

@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """The meaning of a plain string where a request may have either a string or an object with an `id`."""
+    """The possible meanings of a plain string in a place where a request may also have an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"

@@ -75,8 +75,8 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
     Objects that no key of this gateway has created are left out. The owners of `needed` are looked up in any case. An
-    object in `others` is left out, too, if the database is unavailable or did not know its owner within the last
-    minute.
+    object in `others` whose owner this host does not know is also left out while the database is unavailable, and for a
+    minute after the database did not know the owner either.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.
@@ -104,9 +104,9 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes the links to owners that are no longer needed, by calling `sweep` once a minute, until cancelled.
+    """Deletes needless links in `DATA_DIR/owners` once a minute (see `sweep`), until cancelled.
 
-    Before that, makes the folders of the links readable for the system user of the gateway only.
+    First makes the folders of the links readable for the gateway's system user only.
     """
     await _maintain(close_folders)
     while True:
@@ -126,9 +126,10 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the links to owners of stored objects that are no longer needed, because the database has these owners.
+    """Deletes the needless links in `DATA_DIR/owners`: those to an owner that is in the database by now.
 
-    A link is a symbolic link in `DATA_DIR/owners`. Links younger than `MIN_LINK_AGE_SECONDS` stay.
+    Each link is a symbolic link that records the owner of a stored object. Links younger than `MIN_LINK_AGE_SECONDS`
+    stay.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -162,9 +163,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes those symbolic links whose owners are in the database by now; keeps the other links.
+    """Deletes the symbolic links of those objects whose owners are in the database by now; keeps the other links.
 
-    `links` maps the ids of objects to the paths of the links that record the objects' owners.
+    `links` maps the id of each object to the path of the link that records the object's owner.
     """
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)

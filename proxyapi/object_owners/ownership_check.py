@@ -95,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Builds the result of `check` for the built-in key, which may use all objects, so that nothing is refused."""
+    """Returns the result of `check` for the built-in key; refuses nothing, since this key may use all objects."""
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -210,11 +210,11 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that is not in OpenAI's reference.
+    """Returns whether the caller may use a path outside of OpenAI's reference, by the path's first two unknown segments.
 
-    Only the path's first two unknown segments are checked. No segment may be the id of another key's object, and one
-    must be the id of an object of the caller's key. A POST with a single unknown segment is an exception, since the
-    segment names an action. With GET, objects shared with the caller's key count as its own.
+    Neither may be the id of another key's object, and one must be the id of an object of the caller's key. With GET, an
+    object shared with the key counts as its own. A POST with only one unknown segment needs no object of the key, since
+    the segment is the name of an action.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -237,9 +237,9 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments of an unknown path that may be ids of objects and are not checked anywhere else.
+    """Returns those segments of a request's path that may be ids of objects and that no other function checks.
 
-    An unknown path is one that is not in OpenAI's reference.
+    The list is empty for a path that is in OpenAI's reference.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.

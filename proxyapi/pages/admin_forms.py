@@ -85,7 +85,7 @@ class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 class AccessKeyForm(SpenderForm):
     """The form by which the admin creates or changes an access key.
 
-    As the key's team, it offers the active teams, and the team that the key has already.
+    The choices for the key's team are the active teams and the present team of the key.
     """
 
     def __init__(self, *args: object, **options: object) -> None:

@@ -38,9 +38,9 @@ def sign(name: str, secret: str) -> str:
 
 
 def digests_in_force(name: str) -> list[str]:
-    """Returns the digests of the secrets with which the holder of the key `name` can sign in to My usage now.
+    """Returns the digests of the valid secrets of the key `name`; its holder can sign in to My usage with each of them.
 
-    The list is empty for an invalid key. It has two digests for a rotated key whose old secret is still valid.
+    The list is empty for an invalid key. It has two digests while the old secret of a rotated key is still valid.
     """
     return list(keyring.in_force(name))
 
@@ -72,5 +72,5 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt with which sign-in cookies are signed for the secret that has this digest."""
+    """Returns the salt for signing a sign-in cookie, made from the digest of the key's secret."""
     return f"{SALT} {digest}"

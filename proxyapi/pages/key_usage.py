@@ -91,7 +91,10 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the values for the refreshed parts of a key's usage page, as a dict from template to values."""
+    """Returns the values for the parts of a key's usage page that an open page refreshes.
+
+    The result maps the name of each part's template to the values that only this template needs.
+    """
     now = datetime.now(UTC)
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}
     found: dict[str, dict[str, object]] = {

@@ -65,7 +65,7 @@ class BudgetForm(forms.Form):
 def for_person(
     view: Callable[Concatenate[HttpRequest, User, P], HttpResponseBase],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
-    """Decorator for a view that needs a signed-in person, who is passed to the view; sends others to the login.
+    """Decorator for a view that needs a signed-in person: passes the person to the view, sends others to the login.
 
     If the view finds no key that the person may use, the answer is 404.
     """
@@ -182,7 +182,10 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns the facts about a key that a person may see: single calls of an own key, only sums of a team's key."""
+    """Returns the facts for a key's usage page as this person sees it: with single calls only if the key is their own.
+
+    Only those single calls are shown that were made while the key was the person's.
+    """
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.
     return replace(facts, owner=person.get_username(), calls_url=reverse("my_usage:key_calls", args=[key.pk]))

@@ -76,10 +76,10 @@ def data(request: HttpRequest) -> HttpResponse:
 
 
 def _facts_of(caller: Caller, sees_calls: bool) -> KeyFacts:
-    """Returns the facts for the usage page that the holder of a key sees, with the calls of everybody who uses the key.
+    """Returns the facts for the usage page of a key's holder, with the calls of everybody who uses the key.
 
-    `sees_calls` is false if the holder signed in with the old secret of a rotated key: a key is also rotated to keep
-    somebody from its calls.
+    `sees_calls` is false if the holder signed in with the old secret of a rotated key: the rotation may be meant to
+    keep this holder from seeing the calls.
     """
     facts = KeyFacts.of(caller, is_own=True, sees_calls=sees_calls)
     return replace(facts, calls_url=reverse("my_usage:calls"))
@@ -114,7 +114,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Signs out of My usage: deletes the cookie, and ends the person's session if no key's holder was signed in."""
+    """Signs out of My usage: the holder of a key if one is signed in, otherwise the person with an account."""
     # As `show` decides who is signed in: a cookie that is no longer valid must not keep the person signed in.
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:

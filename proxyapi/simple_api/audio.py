@@ -50,7 +50,7 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the line `Content-Type: …` to add to a file's headers if they have none; empty for other parts."""
+        """Returns the line `Content-Type: …` to add to a file that has none; empty for other files, and for fields."""
         if part.file_name is None or part.media_type:
             return b""
         # By the suffix alone: `mimetypes` reads a name such as `data:…` or `//[…` as a URL, and may raise an error.
@@ -72,7 +72,7 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` must look for the access key in it; otherwise leaves this to `parse`."""
+        """Receives the whole body if `search` must find the key in it; otherwise nothing, since `parse` receives it."""
         if search is not None:
             await super().receive(call, search)
 
@@ -104,7 +104,7 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks a form that has arrived whole, and that its key may use what it names; reserves dollars for the call.
+        """Checks that a whole form is valid and that the caller's key may send it; reserves dollars for the call.
 
         The form must have a file called `file`, and no other file. Raises `BadRequest` and `BodyTooLarge` for an
         invalid form, and the errors of `admit_form`.

@@ -61,9 +61,8 @@ class Edit(NamedTuple):
 def remove_usage(events: bytes) -> bytes:
     """Returns events of a streamed chat without the usage, for a caller who has not asked for the usage.
 
-    The result has the bytes that upstream would have sent if the gateway had not asked for usage, with one exception.
-    The last chunk, which usually has nothing but the usage, is dropped; but if it has other fields, too, it stays
-    without the usage, and gets a choice without content in its empty list of choices.
+    All other bytes stay as upstream has sent them. The last chunk usually has only the usage, and is dropped. If it has
+    other fields, too, it stays without the usage, and a choice without content is added to its empty list of choices.
     """
     named = events.count(b'"usage"')
     if not named:
@@ -124,10 +123,11 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Removes the usage from one event of a streamed chat, and returns the event; no bytes if nothing else is in it.
+    """Removes the usage from one event of a streamed chat, and returns the bytes of the event that remain.
 
-    If the event has choices, only a usage of null is removed. If it has no choices, but more than the usage, the event
-    gets one empty choice.
+    A usage of null is always removed, and a usage with numbers only from an event without choices. Such an event is
+    dropped (the result is empty) if it has nothing else but the usual fields of a chunk. If it has other fields, too,
+    it stays, and gets one empty choice.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
@@ -186,8 +186,8 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
     """Applies edits to one line of an event's data, and returns the new line.
 
-    An edit is `(start, end, new bytes)`, with positions from the beginning of this line. An edit may span several
-    lines; the first of them gets its new bytes.
+    An edit is `(start, end, new bytes)`, with positions from the beginning of this line. The new bytes of an edit that
+    spans several lines are put into the first line.
     """
     pieces, at = [], 0
     for start, end, new in edits:

@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that is resumed in the middle, which may have no event at all."""
+    """Returns a copy of `dialect` for a stream resumed in the middle, which is complete even if it has no event."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
@@ -246,7 +246,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`, behind a blank line unless the bytes sent last end with one."""
+        """Returns the gateway's own `event`, behind a blank line unless the events sent last end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
@@ -261,7 +261,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last event in these bytes is whole, even without a blank line; True if there is no event."""
+    """Returns whether the data of the last event is whole, even without a blank line behind it; True for no event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

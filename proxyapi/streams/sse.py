@@ -68,7 +68,7 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Finds the end of the last whole event in a stream whose events are not separated by blank lines.
+        """Finds the end of the last whole event in a stream with single line ends, not blank lines, between its events.
 
         Returns the end's position in the held bytes; 0 for other streams, and if fewer than two events are held.
         """

@@ -26,7 +26,10 @@ def client_network(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns the /48 network of an IPv6 address as text; for any other text, returns `client_network(address)`."""
+    """Returns the /48 network of an IPv6 address as text; for any other text, the same as `client_network`.
+
+    Hosting providers assign such networks, so a second and higher limit counts each of them as one client.
+    """
     return _network(address, 48)
 
 

@@ -1,4 +1,4 @@
-"""Converts a fault before an answer's head has arrived to the error that the caller gets, and logs it."""
+"""Converts a fault that comes before the head of upstream's answer to the error that the caller gets, and logs it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Converts a fault before the head of upstream's answer has arrived to the error that the caller gets.
+    """Converts a fault that comes before the head of upstream's answer to the error that the caller gets.
 
     The error's message says whether upstream may have billed the call. A failed connection is also logged.
     """

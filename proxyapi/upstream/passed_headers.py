@@ -96,8 +96,8 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
     `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged. The
-    result is None for a malformed location, and for a redirect (see `status`) of a call with a body (see `method`) to
-    another server.
+    result is None for a malformed location, and if a redirect (see `status`) would lead a call with a body (see
+    `method`) to another server.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

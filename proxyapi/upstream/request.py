@@ -30,7 +30,7 @@ class Upload(Protocol):
         """True if the whole body was read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks, once the whole body has been read, whether the caller may send it; does so only once."""
+        """Checks whether the caller may send the body, once all of it has been read; does nothing if called again."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.

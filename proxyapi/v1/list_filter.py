@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for one page of a list: for an array, it returns the ids and positions of the items only."""
+    """JSON decoder for one page of a list; of an array, it returns only the items' ids and positions in the text."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)

@@ -188,8 +188,8 @@ class PassThroughView(FormView):
         """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
         Lists are filtered: the caller gets only the items that it may see. `dialect` has the rules for this route's
-        event streams. If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's
-        own request, which is sent if upstream refuses the field.
+        event streams. If the gateway has added to `request` a field that asks for usage, `as_it_came` is the request
+        without this field; it is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -212,7 +212,8 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False, without reading the answer, if the answer can state no usage, as that to a GET.
+        Returns False, without reading the answer, if answers of this route or to this method never state usage, such as
+        those to GET.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 

@@ -171,7 +171,7 @@ def _is_list(value: object) -> bool:
 
 
 def _is_default(field: Field, row: Model) -> bool:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Returns whether a column of a row is empty, or has the same value as in every new row."""
+    """Returns whether the value in a column of a row is empty or the default of the column."""
     value = field.value_from_object(row)
     return value in EMPTY or value == field.get_default()
 

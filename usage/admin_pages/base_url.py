@@ -11,8 +11,8 @@ from django.urls import get_script_prefix
 def base_url(request: HttpRequest) -> str:
     """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path.
 
-    The setting PUBLIC_URL has precedence over the page's address, because that may be the address of a tunnel, which
-    other people who get the commands do not have.
+    If the setting PUBLIC_URL is set, returns its value instead of the address in the request: that address may belong
+    to a tunnel that other people, who get the commands, do not have.
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)

@@ -50,9 +50,9 @@ def log_export(request: HttpRequest, query: str) -> None:
 
 
 def _log(request: HttpRequest, *views: tuple[str, str, str]) -> None:
-    """Writes an entry of the audit log for each of `views`: the id of a call or "", the name of the object, the words.
+    """Writes an entry of the audit log for each of `views`, if `AUDIT_BODY_VIEWS` is on; all entries take one query.
 
-    All entries take one query.
+    A view is a tuple: the id of the call (or ""), a name for what was viewed, and a sentence that says what was done.
     """
     if not settings.AUDIT_BODY_VIEWS:
         return

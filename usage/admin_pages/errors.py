@@ -65,8 +65,9 @@ def read_fault(request: HttpRequest) -> str:
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
     """Builds links to the calls of one group of errors: to all, and by key, model, route and status.
 
-    Returns the query string for all calls of the group, and an entry for each of the four: its name in words, the
-    number of its values, and the first values, each with its number of calls and a query string.
+    Returns the query string for all calls of the group, and an entry for each of key, model, route and status. An entry
+    has a title such as `Keys`, the number of different values, and a list of the first values: each with its number of
+    calls and the query string for these calls.
     """
     times = time_range.as_query()
     parts = [

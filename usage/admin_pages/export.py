@@ -75,12 +75,12 @@ def _check(kind: str) -> None:
 
 
 def _reader(request: HttpRequest) -> str:
-    """Returns the name under which the exports of the signed-in person are counted."""
+    """Returns the name for counting the signed-in person's running exports, which are limited."""
     return account_reader(request.user.get_username())
 
 
 def account_reader(username: str) -> str:
-    """Returns the name under which the exports of a person with an account are counted, on all sites."""
+    """Returns the name for counting the running exports of a person with an account; the same on all sites."""
     return f"account {username}"
 
 

@@ -65,7 +65,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 def suggest_names(request: HttpRequest) -> HttpResponseBase:
     """Answers with JSON: up to `MAX_SUGGESTIONS` names of keys that contain the text in the query parameter `q`.
 
-    With the query parameter `of`, the names are those of models or routes; any other value gets status 404.
+    The query parameter `of` selects names of models or of routes instead of keys; an unknown value gets status 404.
     """
     dimension, text = (request.GET.get(name, default) for name, default in (("of", Dimension.KEY), ("q", "")))
     if dimension not in SUGGESTED:
@@ -124,7 +124,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with the calls of the session or the end user in the query parameters, oldest first.
 
-    People who may see bodies also see below each call what was said in it and in no call before. With the query
+    People who may see bodies also see, below each call, the messages that are in no earlier call. With the query
     parameter `after`, a request id, only calls after that one are shown.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
@@ -195,10 +195,10 @@ def _without(request: HttpRequest, *names: str) -> str:
 
 
 def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
-    """Returns the query string that searches prompts and answers for what the filters `query` have under *Find*.
+    """Returns the query string for a search of prompts and answers for the text that is under *Find* in `query`.
 
-    The text is searched for as a phrase. The result is empty if there is none, if words are searched for already, or if
-    the person may not see bodies.
+    The text is searched for as a phrase. The result is empty if there is no such text, if `query` already searches
+    prompts and answers, or if the person may not see bodies.
     """
     words = query.get("q", "").replace('"', " ").strip()
     if not words or "text" in query or not may_see_bodies(request):

@@ -66,12 +66,12 @@ def is_object_id(value: object) -> TypeGuard[str]:
 class CreatedIds:
     """The ids of the objects that one call has created upstream, in the order in which upstream's answer names them.
 
-    `is_creating` is True if the call creates the object that the answer describes. For a call that only retrieves this
-    object, only the ids of other objects in the answer, such as output items, are read. `is_stored` is True if upstream
-    stores the object; if not, only the ids of containers and audio are read, which upstream stores even then
-    (`KEPT_IF_UNSTORED`). `lasts` is True if upstream keeps the objects until they are deleted, and False if it drops
-    them after some weeks. `is_in_location` is True if the answer names the object in its header `Location` (RFC 9110,
-    10.2.2).
+    * `is_creating`: whether the call creates the object that the answer describes. If it only retrieves this object,
+      only the ids of other objects in the answer, such as output items, are read.
+    * `is_stored`: whether upstream stores the object. If not, only the ids of containers and audio are read, which
+      upstream stores even then (`KEPT_IF_UNSTORED`).
+    * `lasts`: True if upstream keeps the objects until they are deleted, False if it drops them after some weeks.
+    * `is_in_location`: whether the answer names the object in its header `Location` (RFC 9110, 10.2.2).
     """
 
     def __init__(

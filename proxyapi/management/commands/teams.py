@@ -90,9 +90,9 @@ class Command(SpenderCommand):
 
 
 def _facts(team: Team) -> dict[str, object]:
-    """Returns the facts about a team for `--json`, as a dict: its limits, budgets, members, keys and others.
+    """Returns the facts about a team for `--json`, as a dict: state, rights, limits, budgets, members, keys and more.
 
-    Times are texts in ISO 8601, and dollars are texts, too.
+    Times are texts in ISO 8601, and dollars are texts, too. Revoked keys are left out.
     """
     return {
         "name": team.name,

@@ -76,9 +76,9 @@ class FirstCall:
 
 
 def find_first_call(key: AccessKey) -> FirstCall:
-    """Finds an endpoint and a model for a first call, which the key and its team may use.
+    """Finds an endpoint and a model for a first call, both of which the key and its team may use.
 
-    If they may use none of the endpoints, returns the usual one.
+    If they may use none of the endpoints, the result has the usual endpoint.
     """
     model = _find_model(key)
     fitting = _fitting(model)

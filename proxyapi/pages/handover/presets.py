@@ -33,12 +33,15 @@ class Preset:
     lifetime: timedelta | None = None
 
     def filled_words(self) -> str:
-        """Returns in words which values fill in the form, such as `$20 a month, 5 parallel calls`."""
+        """Describes in words the values that fill in the form, such as `$20 a month, 5 parallel calls`."""
         words = [text.format(self.values[field]) for field, text in FIELD_WORDS.items() if field in self.values]
         return ", ".join([*words, *([f"valid for {self.lifetime.days} days"] if self.lifetime else [])])
 
     def form_values(self) -> dict[str, str]:
-        """Returns the values as text, as a dict by the names of the inputs in the form; a time (UTC) has two inputs."""
+        """Returns the preset's values as texts, in a dict by the names of the form's inputs.
+
+        A time (UTC) has two inputs: one for the date, one for the time of day.
+        """
         found: dict[str, str] = {}
         for field, value in self.initial().items():
             if isinstance(value, datetime):

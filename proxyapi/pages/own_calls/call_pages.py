@@ -37,7 +37,7 @@ OwnView = Callable[..., HttpResponseBase]  # its arguments: the request, the vie
 
 
 def for_holder(view: OwnView) -> OwnView:
-    """Decorator for a view of a key's calls, for the key whose holder is signed in to My usage.
+    """Decorator for a view of a key's calls: passes the signed-in holder of the key to the view, as its viewer.
 
     Whoever is not signed in is sent to the form to sign in. Whoever is signed in with the old secret of a rotated key
     is sent to the key's usage, which says why.
@@ -56,7 +56,10 @@ def for_holder(view: OwnView) -> OwnView:
 
 
 def for_owner(view: OwnView) -> OwnView:
-    """Decorator for a view of a key's calls, for a key that belongs to the signed-in person; other keys get 404."""
+    """Decorator for a view of a key's calls: passes the signed-in owner of the key to the view, as its viewer.
+
+    Other people who are signed in get 404; whoever is not is sent to the login.
+    """
 
     def answered(request: HttpRequest, person: User, /, key_id: int, **options: UUID) -> HttpResponseBase:
         key = self_service.seen_keys(person).get(pk=key_id)

@@ -34,7 +34,7 @@ class Viewer:
 
     @property
     def reader(self) -> str:
-        """The name under which the running exports of this person are counted."""
+        """The name for counting this person's running exports, which are limited: `key <name>` or `account <name>`."""
         return f"key {self.key}" if self.owner is None else account_reader(self.owner)
 
     def filters(self, query: Mapping[str, str], now: datetime) -> Filters:

@@ -27,7 +27,8 @@ ADDRESSES = {"requests": "admin:usage_request_changelist", "usage": "pages:usage
 def list_query(address: Mapping[str, str], filters: Filters) -> dict[str, str]:
     """Converts the filters of the list of requests to query parameters for links.
 
-    `address` has the parameters from which the filters were read: a range such as `today` stays relative.
+    `address` has the parameters from which the filters were read. A range such as `today` stays this word, so that the
+    link means another day tomorrow.
     """
     found, chosen = filters.as_query(), address.get("range", "")
     if filters.since and chosen in range_labels(chosen):
@@ -54,10 +55,10 @@ _CLEANED: dict[str, Callable[[HttpRequest, QueryDict], str]] = {
 
 
 def seen_views(request: HttpRequest) -> QuerySet[SavedView]:
-    """Returns the saved views that the signed-in person may see: the person's own, then shared ones, each by name.
+    """Returns the saved views that the signed-in person may see: first the person's own, then shared ones, by name.
 
-    A shared view with words to search for in prompts and answers is only for people who may see prompts and answers,
-    since the words may tell what is in them.
+    People who may not see prompts and answers do not get shared views that search them, since the words of the search
+    may tell what is in them.
     """
     own, shared = Q(user=signed_in(request)), Q(is_shared=True)
     if not may_see_bodies(request):

@@ -101,9 +101,9 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string for the links of the chart to the page of fewer days; it lacks only these days.
+    """Returns the query string for the chart's links to this page for fewer days: the present choice without its days.
 
-    The query string is empty if the page shows a single day.
+    A link adds its days. The query string is empty if the page shows a single day.
     """
     one = choice.of_days(choice.last, choice.last + DAY)
     return "" if choice.first == choice.last else urlencode(one.further_fields)
