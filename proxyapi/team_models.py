@@ -34,7 +34,7 @@ DOLLAR_OPTIONS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """The choices that a key or a team has for stored bodies: of which calls the ledger stores request and answer."""
+    """The choices for one setting of a key or a team: for which calls the ledger stores prompts and answers."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"

@@ -210,7 +210,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path outside of OpenAI's reference, by the path's first two unknown segments.
+    """Returns whether the caller may use a path outside of OpenAI's reference, by its first two unknown segments.
 
     Neither may be the id of another key's object, and one must be the id of an object of the caller's key. With GET, an
     object shared with the key counts as its own. A POST with only one unknown segment needs no object of the key, since

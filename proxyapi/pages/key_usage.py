@@ -50,8 +50,8 @@ class KeyFacts:
     """The facts that a key's usage page shows beside the usage: names, budgets and limits of the key and of its team.
 
     `is_own` is true if the page is for the key's holder or for the lead of the key's team, and false for an
-    administrator. `sees_calls` is false for a lead, who may not see single calls. If `owner` is not None, only calls
-    that were made while the key had this owner are shown.
+    administrator. `sees_calls` is false for people who may not see single calls, such as the lead. If `owner` is not
+    None, only calls that were made while the key had this owner are shown.
     """
 
     ceilings: CeilingFacts

@@ -246,7 +246,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`, behind a blank line unless the events sent last end with one."""
+        """Returns the gateway's own `event`, with a blank line in front unless the events sent last end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:

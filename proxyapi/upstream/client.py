@@ -61,8 +61,8 @@ class SDKClient(NamedTuple):
 def sdk_client() -> SDKClient:
     """Returns the base URL and the headers that the OpenAI SDK uses for its requests.
 
-    Loading the SDK takes half a second of CPU. So its answer is stored in `SDK_FILE` for later processes. The SDK is
-    asked again only when one of the facts changes on which its answer depends (`_versions`).
+    Loading the SDK takes half a second of CPU, so both are stored in `SDK_FILE` for later processes. The SDK is asked
+    again only if one of the facts on which they depend has changed (see `_versions`).
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. The reason is in this process's standard error.
@@ -79,7 +79,7 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns the facts on which the SDK's answer depends, as a dict: upstream's address, versions, the system."""
+    """Returns the facts on which the SDK's base URL and headers depend: upstream's address, versions, the system."""
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
-    """Reads the SDK's stored answer from `file`; returns None if there is none, or if it is for other `versions`."""
+    """Reads the SDK's base URL and headers from `file`; returns None if it has none, or those for other `versions`."""
     try:
         kept = json.loads(file.read_bytes())
         if kept["versions"] == versions:

@@ -26,7 +26,7 @@ VIEW = 4  # the action of an entry of the audit log; Django's own are 1, 2 and 3
 def log_views_of_calls(request: HttpRequest, calls: Iterable[Request]) -> None:
     """Records that the signed-in person sees the prompts and the answers of calls, if `AUDIT_BODY_VIEWS` is on.
 
-    Each call gets an entry of its own, so that the history of each call has it.
+    Each call gets an entry of its own, so that the entry is in the history of the call.
     """
     about = "Looked at the prompt and the answer of a call of the key"
     _log(

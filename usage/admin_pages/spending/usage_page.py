@@ -86,8 +86,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If the parameters cannot be read, answers with status 400 and a sentence, since a file with other data might be
-    believed.
+    If the parameters cannot be read, answers with status 400 and a sentence, since nobody would notice that a file has
+    other rows.
     """
     choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:
