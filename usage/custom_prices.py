@@ -75,17 +75,17 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns the rank of this price for a model; of several prices for the model, the highest rank is used.
+        """Returns the rank of this price for a model; of several prices, the one with the highest rank is used.
 
-        A price for the model's exact name ranks highest. Then come a longer pattern before a shorter one, a single
-        service tier before `every_tier`, and a later beginning before an earlier one. So `gpt-4o` is before `gpt-*`,
-        whatever their tiers.
+        A price for the model's exact name ranks above all patterns such as `gpt-*`, whatever the service tiers. Of
+        patterns, a longer one ranks higher. Between equals, a price for a single service tier ranks above `every_tier`,
+        and then a later beginning above an earlier one.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns the prices that the administrator has filled in, by field name; only of the fields `names`."""
+        """Returns the values that the administrator has filled in among the fields `names`, by field name."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

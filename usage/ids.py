@@ -34,7 +34,7 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns by how many seconds the next request id of this process would be ahead of the clock; normally about 0.
+    """Returns how many seconds the time in this process's next request id is ahead of the clock; normally about 0.
 
     After the clock was set back, request ids stay ahead until the clock has caught up or the process starts again.
     """

@@ -188,7 +188,7 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first non-empty string or whole number other than 0 among the members `names` of an error object.
+    """Returns the first member among `names` in an error object that is a non-empty text or a whole number but 0.
 
     A number is returned as text. If there is no such member, the result is an empty text.
     """
@@ -255,7 +255,7 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error; not for use with chunks of a chat.
+    """Returns whether an event of a stream reports an error. Do not call this function with the chunk of a chat.
 
     Examples of errors: `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`,
     `{"code": 1, "msg": …}`.
@@ -283,8 +283,8 @@ def names_error(kind: bytes) -> bool:
 def error_without_object(data: bytes) -> dict[str, object]:
     """Returns the error in an event's data, if the data is a list or plain text; an empty dict if there is no error.
 
-    Of a list, as Gemini sends it, the first element is returned if it is an object. A text that begins with "error", as
-    other servers send it, becomes `{"object": "error", "message": …}`.
+    Gemini sends a list: its first element is returned, if that is an object. Other servers send a text that begins with
+    "error": it becomes `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":
         try:

@@ -82,9 +82,9 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Lowers the output tokens in a call's estimated usage to at most what a model can make in `seconds` seconds.
+    """Returns a copy of an estimated usage, with no more output tokens than a model can make in `seconds` seconds.
 
-    Returns a changed copy of the estimate, `supposed`.
+    `supposed` is the estimate. If it has fewer output tokens, it stays as it is.
     """
     counts = supposed.copy()
     # The use of hosted tools stays, because tools work beside the model.
@@ -98,10 +98,10 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Raises each count in a call's estimated usage that is lower than the count that the answer has shown.
+    """Returns a copy of a call's estimated usage, in which no count is lower than the answer has shown.
 
-    Returns a changed copy of the estimate, `supposed`. `seen` has the token counts that the answer has shown, and
-    `seen_use` the use of hosted tools that it has shown.
+    `supposed` is the estimate. `seen` has the token counts that the answer has shown, and `seen_use` the use of hosted
+    tools that it has shown.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -112,7 +112,7 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns, for each hosted tool, the larger of its estimated use and the use that the answer has shown."""
+    """Returns the larger of two figures for each hosted tool: its estimated use, and the use in the answer."""
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):

@@ -57,8 +57,8 @@ _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?"
 class AnswerReader:
     """Reader of upstream's answer to one call, for the ledger: finds ids, model, service tier, usage and error.
 
-    Set by the caller: `states_usage` is False if the usage in the answer is not that of this call; it is then ignored.
-    With `must_end`, a stream without any event counts as cut off, too. `text`, if set, collects the text of every
+    Set before reading: `states_usage` is False if the usage in the answer is not this call's, and is to be ignored.
+    With `must_end`, even a stream without any event counts as cut off. `text`, if set, collects the text of every
     event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that the
     call requests from the Images API; the last of them ends a stream.
 
@@ -121,7 +121,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if a stream that stops now is cut off, because the event that must end the stream has not come."""
+        """True if the stream would be cut off if it stopped now: the event that must end it has not come."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -136,9 +136,9 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells whether the next event has only text in it; None if every event must be parsed.
+        """Returns a function that tells whether an event has only text; None if every event must be parsed at once.
 
-        The function gets the event's name and data. Events with only text can be parsed later.
+        The function gets the event's name and data. Events with only text are parsed later, several in one step.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -207,9 +207,9 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage for each requested picture that the stream has not brought.
+        """Adds an estimated usage for each requested picture that has not come in the stream.
 
-        Each counts like the last picture that came; if none came, nothing is added. Returns whether usage was added.
+        Each counts like the last picture that came, or not at all if none came. Returns whether usage was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:
@@ -234,7 +234,7 @@ class AnswerReader:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Stores the error of an event that has ended the stream, unless one is known; adds its message to `text`."""
+        """Stores the error of the event that ended the stream, unless one is stored; adds the message to `text`."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):

@@ -54,9 +54,10 @@ def storable_prefix(value: str, length: int) -> str:
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Redacts secrets in the ids that upstream has given to its answer and to the request, and in the texts `others`.
+    """Redacts secrets in upstream's ids of the answer and of the request, and in the texts `others`.
 
-    Returns the two columns with the ids, cut to the columns' length, and a list of the other texts, uncut.
+    Returns the columns `response_id` and `upstream_request_id`, with the ids cut to the columns' length, and the list
+    of the redacted `others`, which are not cut.
     """
     # One pass over all texts is faster.
     ids = [upstream_request_id, answer.response_id]
@@ -79,7 +80,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, and cuts long names; changes `usage` in place, and returns it.
+    """Redacts secrets in the names of models in `usage`, and cuts long names. Changes `usage` itself, and returns it.
 
     `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
     """

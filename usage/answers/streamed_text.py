@@ -38,7 +38,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event that has only text; parses it once 16 wait, or when the text is needed."""
+        """Stores the `data` of an event that has only text. It is parsed once 16 wait, or when the text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -120,8 +120,8 @@ class StreamedText:
     def text(self, limit: int | None = None) -> str:
         """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
 
-        `limit` is, by default and at most, the limit of this `StreamedText`. A remark at the end of a cut text says how
-        many bytes are missing.
+        If `limit` is None, or higher than the limit of this `StreamedText`, that limit is used instead. A remark at the
+        end of a cut text says how many bytes are missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes

@@ -22,7 +22,7 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Returns the counts in upstream's usage object, by the names of the ledger's columns.
+    """Returns the counts in upstream's usage object, as a map from the ledger's columns, such as `input_tokens`.
 
     Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included, a missing count
     is left out.
@@ -62,7 +62,7 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     """Returns the sum of two usage objects: counts of the same name are added, also in nested objects.
 
-    If both objects have another value of the same name, such as a string, the value in `second` is taken.
+    Other values that have the same name in both objects, such as strings, are taken from `second`.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():

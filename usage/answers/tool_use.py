@@ -100,7 +100,7 @@ class ToolUse:
             self.read_item(item)  # the events of pictures are mostly too large to be read
 
     def read_item(self, item: Mapping[str, object]) -> None:
-        """Counts the use of a hosted tool, if a complete output item of a response reports one."""
+        """Counts the use of a hosted tool that a complete output item of a response reports; ignores other items."""
         kind = item.get("type")
         if kind == "web_search_call":
             self._searches += _is_billed_search(item)
@@ -124,8 +124,7 @@ class ToolUse:
     def other_usage(self) -> OtherUsage:
         """Returns the use of hosted tools as the column `other_usage` of the call's row stores it; may be empty.
 
-        The result names the tool of the web searches, but not the number of web searches, which has a column of its
-        own.
+        For web searches, only the type of their tool is included, since their number has a column of its own.
         """
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
@@ -171,9 +170,9 @@ class ToolUse:
             self._containers.add(container_id)
 
     def _search_tool(self) -> str:
-        """Returns the type of the tool by which the response's web searches are billed.
+        """Returns the type of search tool that determines the fee of the response's web searches.
 
-        This is the preview tool if all of the response's search tools are previews, or otherwise the newer tool.
+        It is the preview tool if all search tools of the response are previews; otherwise it is the newer tool.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
@@ -182,7 +181,7 @@ class ToolUse:
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
     def _container_size(self) -> str:
-        """Returns the memory size of the response's containers, such as `4g`: what its tools state, or the default."""
+        """Returns the memory size of the response's containers, such as `4g`, as its tools state it, or the default."""
         for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
             place = self._tool(tool).get(member)
             if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:
@@ -230,7 +229,7 @@ def _is_billed_search(item: Mapping[str, object]) -> bool:
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with its known counts only, and with the objects that split a count by kind."""
+    """Returns a copy of a usage object with its known members: counts, and objects that split counts by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

@@ -34,7 +34,7 @@ class AddIndex(AddIndexConcurrently):
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
     table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, this index is dropped
-    and created again or, if the table is partitioned, completed.
+    and created again; that of a partitioned table is completed instead.
     """
 
     def database_forwards(

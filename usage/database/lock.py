@@ -85,9 +85,9 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Takes PostgreSQL's advisory lock `number` in a new transaction, if the lock is free; returns whether it was.
+    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free.
 
-    If it was, the transaction stays open, and keeps the lock.
+    If the lock was free, the transaction stays open, because its end would release the lock.
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)

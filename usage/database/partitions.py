@@ -58,7 +58,7 @@ class Partition(NamedTuple):
     end: datetime
 
     def covers(self, moment: datetime) -> bool:
-        """Returns whether this partition is the one for rows whose ids were made at the time `moment`."""
+        """Returns whether rows whose ids were made at the time `moment` belong to this partition."""
         return (self.start is None or self.start <= moment) and moment < self.end
 
 
@@ -95,9 +95,8 @@ def has_rows(table: str) -> bool:
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
     """Returns the number of rows of `table`, a table or a single partition; estimates it above `MOST_COUNTED`.
 
-    To count millions takes as long as to read them, so the estimate is the one with which PostgreSQL plans its queries.
-    For a table that was never analysed, PostgreSQL would guess the width of the rows; so such a table is analysed
-    first, by one column.
+    The estimate is that of PostgreSQL's query planner, because counting millions of rows takes long. A table that was
+    never analysed is first analysed, by one column; otherwise the planner would guess the width of the rows.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The number of seconds for which the queries of one page may still wait for the database, all queries together."""
+    """The seconds that are left to a page for waiting for the database, with all of its queries together."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -36,9 +36,9 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Context manager that limits how long all database queries in its block may wait, together.
+    """Context manager that limits the total time for which the database queries in its block may wait.
 
-    The limit is `seconds`, by default `PAGE_SECONDS`. A query beyond it raises `OperationalError`.
+    The limit is `seconds`, by default `PAGE_SECONDS`. A query that exceeds it raises `OperationalError`.
     """
     token = _allowance.set(Allowance(PAGE_SECONDS if seconds is None else seconds))
     try:

@@ -43,7 +43,7 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records of calls wait in memory for room on the disk."""
+        """True while end records of calls wait in memory, because the disk has refused them."""
         # Further end records must then wait, too, so that all are written in their order.
         return bool(self._kept)
 
@@ -57,7 +57,7 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, until the disk refuses one; yields the written records' ids.
+        """Writes the end records that wait in memory, up to one that the disk refuses; yields the written ones' ids.
 
         The generator writes a record, and removes it from memory, just before it yields the record's request id.
         """
@@ -68,10 +68,10 @@ class FullDisk:
             yield request_id
 
     def check(self) -> Iterator[str]:
-        """Writes the end records that wait in memory; yields the request id of each written one; then sets `is_full`.
+        """Writes the end records that wait in memory, yields the written ones' request ids, and then sets `is_full`.
 
-        `is_full` becomes True, so that new calls are refused, if the disk has too little space or still refuses
-        records. The generator must be read to its end.
+        `is_full` becomes True, so that new calls are refused, if the disk has too little space or still refuses a
+        record; otherwise it becomes False. The generator must be read to its end.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files
@@ -85,7 +85,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs, at the journal's end, which calls' end records are lost, and how many refused calls got no row."""
+        """Logs which calls lose their end records when the journal closes, and how many refused calls got no row."""
         self._log_dropped()
         if self._kept:
             logger.error(

@@ -21,8 +21,8 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads the next few MiB of a journal file, from byte `offset` on; returns their whole records and damaged lines.
 
-    * With `limit`, a position in bytes, the file is complete up to `limit`. If no whole record ends before `limit`, the
-      bytes up to `limit` count as damaged.
+    * `limit` says that the file is complete up to this position, in bytes. If no whole record ends before it, the bytes
+      up to it count as damaged.
     * Without `limit`, an unfinished last record is left out, since the file is still being written.
     """
     size = READ_BYTES
@@ -76,7 +76,7 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content (in chunks) of each file of all journals, while these are written and shipped.
+    """Yields the name and the content, in chunks, of each file of all journals, even while processes write to them.
 
     The files of undelivered records, such as dead letters, come last. Each file's content must be read before the next
     file is requested. Every record that was written before this function began is in one of the files, or in the
@@ -130,7 +130,7 @@ def is_locked(path: Path) -> bool:
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     """Context manager that locks a dead process's journal, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive, or if a third process has locked the journal. At the end, the lock
+    Yields an empty list if the process is alive, or if another process has locked the journal. At the end, the lock
     file is deleted if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"

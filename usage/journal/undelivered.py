@@ -55,8 +55,8 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
     """Renames a file of undelivered lines, by default the dead letters, so that they can be tried again.
 
-    Returns the new path. If a file is there already, nothing is renamed, since a replay that was killed has left that
-    file. If there are no undelivered lines, there may be no file at the returned path.
+    Returns the new path. If a killed replay has left a file there, nothing is renamed, and that file is tried first. If
+    there are no undelivered lines, there may be no file at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

@@ -137,7 +137,7 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file, which the shipper can then delete, and starts the next one.
+        """Closes the current journal file, so that the shipper can ship and delete it, and starts the next one.
 
         If the disk refuses the next file, the current one stays in use.
         """

@@ -72,8 +72,8 @@ TAKE_OVER = """
 class Settled(NamedTuple):
     """The result of choosing which rows are billed for responses: the rows to write, and older estimates to remove.
 
-    `replaced` has an item for each older row whose estimate must be removed from the table: it maps the request id of
-    this row to the request id of the row that states the same usage exactly.
+    `replaced` maps the request id of each older row whose estimate must be removed from the table to the request id of
+    the row that states the same usage exactly.
     """
 
     rows: list[CallRecord]
@@ -128,8 +128,8 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 def _claim(stated: dict[str, str]) -> dict[str, str]:
     """Stores in the table `CountedResponse` which row is billed for each response; earlier entries stay.
 
-    `stated` maps the ids of responses to the request ids of rows. Returns a map of the same responses to the request
-    ids that the table has after the call.
+    `stated` maps the ids of responses to the request ids of rows. Returns the entries that the table then has for these
+    responses, as such a map.
     """
     if not stated:
         return {}
@@ -157,10 +157,10 @@ def _replace_estimates(
 ) -> dict[str, str]:
     """Bills new rows with exact usage instead of older rows that estimate the usage of the same response.
 
-    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates themselves. `exact` maps the
-    ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the rows that are
-    billed. If the call of an older row has created the response, the labels of this row are added to `makers`, by the
-    response's id. Returns a map from the request ids of older rows to the request ids of new rows.
+    Changes the table `CountedResponse` and `owners`, but leaves the estimates in the older rows to the caller. `exact`
+    maps the ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the rows that
+    are billed. If the call of an older row has created the response, the labels of this row are added to `makers`, by
+    the response's id. Returns a map from the request ids of older rows to the request ids of new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -214,7 +214,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row is final: exact or unknown, but not estimated."""
+    """Returns whether the usage in a row is no estimate: it is exact, or it is unknown."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 

@@ -33,9 +33,9 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """The rows of calls with their sessions, and the sessions that calls in the table must get.
+    """The result of `name_sessions`: rows to write, with their sessions, and sessions for calls in the table.
 
-    `begun` maps the request ids of these calls in the table to their sessions.
+    `begun` maps the request ids of these calls, whose rows have no session yet, to their sessions.
     """
 
     rows: list[CallRecord]
@@ -43,10 +43,11 @@ class NamedSessions(NamedTuple):
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Adds sessions to the rows that state none and continue a response of the same key; returns all rows, in order.
+    """Adds a session to each row that states none and continues a response of the same key; returns all rows, in order.
 
-    If the call that created the continued response is in the table without a session, the result's `begun` has its
-    session, which `begin_sessions` writes. Call this function in the transaction that writes the rows.
+    It is the session of the call that created the continued response. If that call is in the table and has no session,
+    it needs one, too: the result's `begun` has it, and `begin_sessions` must write it. Call this function in the
+    transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})

@@ -73,7 +73,7 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Prices the rows of calls and writes them to the database in even batches; waits until all are written.
+        """Prices calls' rows and writes them to the database, in batches of about equal size; waits for the last one.
 
         A row that the database refuses goes to the dead-letter file, and a stub (a shortened row) is written instead.
 
@@ -86,10 +86,9 @@ class Delivery:
             self._deliver(rows[start : start + size])
 
     def refresh_prices(self) -> None:
-        """Reads the administrator's prices from the database and the price list from its file, unless read lately.
+        """Reads the administrator's prices and the price list, unless they were read in the last half minute.
 
-        Lately means in the last half minute. Errors of the database are ignored. The first price list is loaded with
-        the first call, not here.
+        Errors of the database are ignored. The first price list is not loaded here, but with the first call.
         """
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
@@ -171,7 +170,7 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database which calls' rows were deleted for their age, for use by `without_pruned`.
+        """Reads from the database which calls were deleted for their age, so that `without_pruned` can drop these.
 
         Call this method before a dead process's journal is delivered, because the journal may have calls of that age.
 
@@ -181,7 +180,7 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the rows, except those of calls whose rows were deleted for their age. Call `load_pruned` before.
+        """Returns the rows without those of calls that were deleted for their age. Call `load_pruned` before.
 
         The left-out rows are appended to the file `pruned.log`; the sums already include their calls.
 
@@ -207,12 +206,12 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id below which all rows were pruned from the database; stores it for `without_pruned`."""
+        """Reads up to which request id all rows were deleted for their age; stores this id for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds out in which of the given hours calls were pruned, and stores these hours for `without_pruned`."""
+        """Finds the hours, among those given, whose calls were deleted for their age; for `without_pruned`."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -253,7 +252,7 @@ class Delivery:
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
         """Calls `write` until it succeeds, with growing pauses while the database cannot be reached.
 
-        Meanwhile `database_error` has the reason. Setting the event `hurry` ends a pause.
+        During the pauses, `database_error` says what is wrong. Setting the event `hurry` ends a pause.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 class DigestVersion(NamedTuple):
     """One version of the row digest, which shows whether a call's row was changed after it was written.
 
-    `columns` are the columns, in order, from which the digest is computed. A boolean column in `marks` changes the
-    digest only where it is true. So rows that are older than such a column, in which it is false, keep their digest.
+    `columns` are the columns of the digest, in order. `marks` are boolean columns that enter the digest only if they
+    are true. So a row that is older than such a column keeps its digest, since the column is false in it.
     """
 
     columns: tuple[str, ...]

@@ -118,8 +118,8 @@ def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
     A response of unknown usage gets an estimate if it has a reservation, or is older than `UNASKED_AFTER`. At most
-    `limit` responses get one; returns how many have got one. Also gives up at most `limit` responses older than 30 days
-    (`forget_pending`). If upstream states the exact usage later, it replaces the estimate.
+    `limit` responses get one in a run; returns how many did. Also ends the waiting for responses older than 30 days,
+    for at most `limit` of them (`forget_pending`). If upstream states the exact usage later, it replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -165,7 +165,7 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
     """Writes the stored estimate of a background response's usage to its call's row and to the sums.
 
     * Unknown usage in the row is replaced; exact usage stays.
-    * An estimate in the row stays; with `is_raised`, it is raised to the stored estimate.
+    * An estimate in the row stays, unless `is_raised` is true: lower counts are then raised to the stored estimate.
     * With `is_whole`, all of the stored estimate counts; otherwise only as much output as a model can have made until
       now.
 

@@ -131,7 +131,7 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of the inserted rows with estimated usage."""
+    """Returns the request ids of those inserted rows whose usage is estimated."""
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
@@ -165,12 +165,12 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns the ranks of those rows that have not the highest one, as a JSON object by request id."""
+    """Returns a JSON object that maps request ids to ranks (`_rank`), without the rows of the highest rank."""
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 
 
 def _array(ids: Iterable[str]) -> str:
-    """Returns request ids as PostgreSQL's text of an array, which psycopg would make of a list much more slowly."""
+    """Returns request ids as the text of a PostgreSQL array; psycopg would take much longer to convert a list."""
     return f"{{{','.join(ids)}}}"
 
 

@@ -216,7 +216,8 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
     * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
     * Records of a version that is still unknown stay in `newer.log`.
-    * While a shipper runs, `adopts` must be false, since the shipper itself writes the journals of dead processes.
+    * `adopts` says whether to write the journals of dead processes. It must be false while a shipper runs, which does
+      so.
 
     Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
 

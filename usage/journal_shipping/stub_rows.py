@@ -74,7 +74,7 @@ def bare_stub(row: CallRecord) -> CallRecord:
 
 
 def _fields_beside_columns(row: CallRecord) -> CallRecord:
-    """Returns the fields that every stub of a refused row needs, and that are no columns of the table.
+    """Returns those fields of a refused row that its stub needs although they are no columns of the table.
 
     They are, for example, the created objects, the state of the response, and the call's shares of budget leases.
     """
@@ -111,7 +111,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the name of a row's key fits uncut into the column for it, so that a stub has the right key."""
+    """Returns whether the name of a row's key fits into its column; a cut name could be that of another key."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
