@@ -80,8 +80,7 @@ class WorkerCounters:
     def count_call(self, row: CallRecord) -> None:
         """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
-        If upstream has answered, `upstream_answered_at` is set to now; if upstream could not be reached,
-        `upstream_failed_at` is.
+        Also sets `upstream_answered_at` to now if upstream has answered, or `upstream_failed_at` if it was not reached.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -127,8 +126,8 @@ class WorkerCounters:
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
         """Counts the tokens and dollars of rows that were just written, and the rows that need a price.
 
-        `replaced` maps the request id of a new row to the older rows that the new row replaces. Older rows were counted
-        before, so only the difference is added.
+        `replaced` maps the request id of a new row to the older rows that the new row replaces. The older rows have
+        been counted already, so only the difference is added.
         """
         with self._lock:
             for row in rows:
@@ -190,7 +189,7 @@ class WorkerCounters:
     def _add_dollars(self, row: SummedRow, dollars: Decimal) -> None:
         """Adds dollars to the counters of costs; a negative amount is added to the counters of dollars taken back.
 
-        There is a counter for each route and model, here those of the row, and one for each team.
+        The amount is added to the counter of the row's route and model and, if the row has a team, to that of the team.
         """
         # Two counters, because a counter cannot fall.
         if not dollars:

@@ -188,7 +188,7 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first member among `names` in an error object that is a non-empty text or a whole number but 0.
+    """Returns the first of the members `names` of an error object that is a non-empty text or a number, but not 0.
 
     A number is returned as text. If there is no such member, the result is an empty text.
     """

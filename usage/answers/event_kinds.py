@@ -47,7 +47,7 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event is the last one of a response's stream: whether the response in it has a final status.
+    """Returns whether an event ends the stream of a response, because the response in it has a final status.
 
     `kind` is the event's type. Types that begin a stream, such as `response.created`, never end it.
     """

@@ -147,7 +147,7 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Builder of the list of server-sent events in a stream, to which the stream's lines are added one by one.
+    """Builder of the list of server-sent events in a stream; it gets the stream's lines one by one.
 
     A line is given by its position in `stream`. `events` has the events that are complete.
     """

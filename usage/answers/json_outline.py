@@ -72,7 +72,7 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`; long strings in large ones become None.
+        """Returns the objects at the start of the JSON array at position `at`; in large ones, long strings become None.
 
         The list ends before the first element that is not an object. Large values are read down to `depth` more levels.
         """

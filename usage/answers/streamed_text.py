@@ -38,7 +38,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event that has only text. It is parsed once 16 wait, or when the text is needed."""
+        """Stores the `data` of an event with only text; parses all stored ones at the 16th, or when text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The seconds that are left to a page for waiting for the database, with all of its queries together."""
+    """The seconds for which a page may still wait for the database; all of its queries use them up together."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds

@@ -57,7 +57,7 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, up to one that the disk refuses; yields the written ones' ids.
+        """Writes the end records that wait in memory, until the disk refuses one; yields the written ones' request ids.
 
         The generator writes a record, and removes it from memory, just before it yields the record's request id.
         """

@@ -66,7 +66,7 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file, and returns the refused row of a call that the line has.
+    """Parses a line of the dead-letter file; returns the call's row in it, which the database had refused.
 
     Returns None if the line has no row, for example because a crash has cut the line off.
     """

@@ -211,7 +211,7 @@ class Delivery:
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds the hours, among those given, whose calls were deleted for their age; for `without_pruned`."""
+        """Stores those of the given hours whose calls were deleted for their age, for use by `without_pruned`."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:

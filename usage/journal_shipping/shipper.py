@@ -216,8 +216,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
     * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
     * Records of a version that is still unknown stay in `newer.log`.
-    * `adopts` says whether to write the journals of dead processes. It must be false while a shipper runs, which does
-      so.
+    * `adopts` says whether to write the journals of dead processes, too. While a shipper runs, it must be false.
 
     Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
 

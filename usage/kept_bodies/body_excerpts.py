@@ -37,7 +37,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(NamedTuple):
-    """The readable start of a body, from which an excerpt is made by redacting and cutting it.
+    """The readable start of a body. When it is redacted and cut, it becomes the excerpt that is stored.
 
     `left_out` is the number of bytes of the body that follow `text` and were not read.
     """
@@ -89,8 +89,8 @@ def text_size(body: bytes, content_type: str) -> int:
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
     """Makes readable text of about `budget` bytes from the start of a body; also returns how many bytes were read.
 
-    Base64 becomes placeholders, a multipart form lines of `name: value`, a binary body its type and size. Secret fields
-    of forms become `[redacted]`.
+    Base64 becomes placeholders. A multipart form becomes lines of `name: value`, and a binary body its type and size.
+    Secret fields of forms become `[redacted]`.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
@@ -104,7 +104,7 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a multipart form that is passed on in pieces: name, type, size and, for a field, its first content.
+    """One part of a multipart form that is passed on in pieces: name, type, size and the start of a field's content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
     `head` has the first bytes of a file, which show its format; they are not stored in an excerpt.
@@ -170,7 +170,7 @@ def storable(text: str) -> str:
 
 
 def margin_for(secrets: Sequence[str]) -> int:
-    """Returns how many bytes to drop at the end of a cut text, so that no part of a secret stays.
+    """Returns how many bytes to drop at the end of a cut text, so that no part of a secret is left there.
 
     These bytes are enough for the longest of `secrets`, and for all secrets of a known form, such as `sk-…`.
     """

@@ -52,10 +52,9 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Copies the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
+    """Copies the start of `body`; base64 and vectors become placeholders such as `<base64 image/png, 34 bytes>`.
 
-    Returns the copy, of at most about `budget` bytes, and the number of bytes of `body` that are copied or replaced in
-    it.
+    Returns the copy, of about `budget` bytes at most, and the number of bytes of `body` that the copy stands for.
     """
     if len(body) <= budget and not _has_heads(body) and not _has_blocks(body):  # as of nearly all bodies
         return body, len(body)
@@ -64,7 +63,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may have a match of the pattern `_HEAD`: a name or `data:` before base64 or a vector.
+    """Returns whether `body` may have a name such as `"b64_json"`, or `data:`, which announces base64 or a vector.
 
     The check is rough and fast.
     """
@@ -75,7 +74,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 def _has_blocks(body: bytes) -> bool:
-    """Returns whether `body` may have a run of base64 that is replaced without a name or `data:` before it.
+    """Returns whether `body` may have a long run of base64, which is replaced even if nothing announces it.
 
     The check is rough and fast.
     """
@@ -103,7 +102,7 @@ class _Elision:
     def run(self) -> tuple[bytes, int]:
         """Copies the start of the body, with placeholders for base64 and vectors, up to the copy's size limit.
 
-        Returns the copy, and the number of bytes of the body that are copied or replaced in it.
+        Returns the copy, and the number of bytes of the body that the copy stands for.
         """
         body = self._body
         first = body[: self._room]
@@ -122,7 +121,7 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Returns the next match of `_HEAD` before position `window`: a name such as `"b64_json"`, or `data:`.
+        """Returns the next match of `_HEAD` before the position `window`: a name such as `"b64_json"`, or `data:`.
 
         Base64 or a vector may follow the match. Returns None if there is no match.
         """
@@ -137,8 +136,8 @@ class _Elision:
     def _keep_to(self, stop: int) -> bool:
         """Copies the body up to position `stop`, or up to a long run of base64 that begins before `stop`.
 
-        If there is such a run, also adds a placeholder for the run to the copy, and returns True. In this way, base64
-        without a name or `data:` before it is found.
+        If there is such a run, also adds a placeholder for the run to the copy, and returns True. So base64 is found
+        even if no name and no `data:` announces it.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):

@@ -81,7 +81,7 @@ def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object
 
 
 class LiteralSet:
-    """A set of short texts that are searched for together in other texts.
+    """A set of short texts; tells quickly whether another text contains any of them.
 
     A single character is found much faster than a text, so a text of the set is searched for only if its rarest
     character is there. If one text of the set contains another, only the shorter one is searched for.
@@ -118,7 +118,7 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three strings of base64 letters. The base64 of any bytes that contain `data` has one of them in it."""
+    """Yields three strings of base64 letters. If any bytes contain `data`, their base64 contains one of the strings."""
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):

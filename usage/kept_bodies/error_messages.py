@@ -40,7 +40,7 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def group_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns a message's group: a digest of the message's pattern, in hex; empty without a pattern.
+    """Returns the group of an error message: a digest, in hex, of its pattern; an empty text if the pattern is empty.
 
     The digest has `GROUP_CHARACTERS` hex digits.
     """
@@ -49,10 +49,10 @@ def group_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def with_group(code: str, group: str) -> str:
-    """Joins an error code and a group of messages to one text, `code#group`, by which sums count failed calls.
+    """Joins an error code and a group of messages to one text, `code#group`; sums count failed calls by such texts.
 
-    Without a group, the text is just the code; but a code that has a `#` of its own gets another `#` at the end, so
-    that `split_group` can always tell the two apart.
+    Without a group, the text is just the code. But a code that contains a `#` gets another `#` at its end, so that
+    `split_group` can always tell code and group apart.
     """
     return f"{code}{SIGN}{group}" if group or SIGN in code else code
 

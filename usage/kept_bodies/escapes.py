@@ -23,9 +23,9 @@ _MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """Cache of the characters for which escapes such as `%41` stand.
+    """Cache that maps each escape, such as `%41`, to the character that it stands for, such as `A`.
 
-    An escape for any character that is not printable ASCII is mapped to itself.
+    An escape for a character that is not printable ASCII is mapped to itself.
     """
 
     def __missing__(self, escape: str) -> str:
@@ -86,7 +86,7 @@ def unescape(text: str, depth: int) -> str:
 
 
 def _meaning(escape: str) -> str:
-    r"""Returns the character for which an escape stands if it is printable ASCII; otherwise the escape itself.
+    r"""Returns the character that an escape stands for, or the escape itself if that character is not printable ASCII.
 
     A quote or backslash keeps the backslashes before it: `\u0022` stands for `\"`, so that it ends no string.
     """

@@ -139,7 +139,7 @@ def is_secret_name(name: str) -> bool:
 def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
     """Replaces the ranges that the function `find` finds in `text` by `[redacted]`.
 
-    `find` searches `text` as it is, and with its escapes undone, up to `UNESCAPE_DEPTH` times.
+    `find` searches `text` as it is, and with one, two and more levels of escapes undone (`UNESCAPE_DEPTH`).
     """
     if not text:
         return text
@@ -198,7 +198,7 @@ def _has_token(text: str) -> bool:
 class _ExactSecrets:
     """Finder of given secrets in texts, even if they are written in base64 or with escapes.
 
-    It first searches for a short literal part of each secret, which is fast, and which nearly all texts do not have.
+    It first searches for a short part of each secret. That search is fast, and finds nothing in nearly all texts.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -252,7 +252,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the finder of the given secrets, without very short ones, from a cache."""
+    """Returns a finder of the given secrets, from a cache; very short secrets are left out."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

@@ -25,7 +25,7 @@ NOT_RUNNING = "not running"
 
 
 class BudgetUse(NamedTuple):
-    """The part of one budget that is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
+    """The part of a budget that is spent or reserved; 1.0 stands for all of it. `span` is `day`, `month` or `total`."""
 
     name: str  # of the key or team
     span: str
@@ -37,8 +37,8 @@ class BudgetUse(NamedTuple):
 class ShippingState:
     """The state of the shipping of this host's journals into the database: the lag in bytes and seconds, and any fault.
 
-    `database_fault` is the error with which the database fails, by name and in words. `shipper_fault` is the name of
-    another error with which the shipper fails, or `NOT_RUNNING`. Both are empty if there is no error.
+    `database_fault` is the database's present error, by name and in words. `shipper_fault` is the name of any other
+    present error of the shipper, or `NOT_RUNNING`. Both are empty if there is no error.
     """
 
     waiting_bytes: int  # of records that are not in the tables yet
@@ -132,7 +132,7 @@ def _journal() -> Path:
 
 
 def _last_shipped() -> float | None:
-    """Returns the Unix time before which this host's last shipper has shipped all records, from its lock file.
+    """Returns the Unix time up to which this host's last shipper has shipped all records; reads its lock file.
 
     If no shipper has run yet, returns the time when the oldest journal began, or None if there is no journal.
     """

@@ -38,7 +38,7 @@ class ServerStatus:
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """The longest time in seconds for which a worker has been without Redis.
+        """The number of seconds for which a worker has been without Redis: the longest such time of all workers.
 
         It is 0 if all workers reach Redis, and None if Redis is not configured.
         """
@@ -77,7 +77,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind, process id and resources of each living process, both of workers and of the shipper."""
+    """Yields the kind, `worker` or `shipper`, the process id and the resources of each living process."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:

@@ -132,7 +132,7 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers and of the shipper, and the sums of all processes' counters, also of dead ones.
+    """The reports of living workers and of the shipper, and the counters of all processes, living and dead, added up.
 
     `shipper` is None if no shipper runs.
     """
@@ -237,7 +237,7 @@ class _DeadWorkerCounts:
 
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
-    """Context manager that yields the counters of dead workers; no other process can change them meanwhile."""
+    """Context manager that yields the counters of dead workers, and locks them against changes by other processes."""
     fd = _open_lock(directory() / DEAD_COUNTS_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

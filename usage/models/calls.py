@@ -36,7 +36,7 @@ class Outcome(models.TextChoices):
 
 
 class UsageSource(models.TextChoices):
-    """The ways in which a call's token counts can be known: stated by upstream, estimated, or unknown.
+    """The sources of a call's token counts: upstream has stated them, the gateway has estimated them, or nobody knows.
 
     The counts are `exact`, too, if upstream has stated that nothing was used.
     """
@@ -50,8 +50,8 @@ class CostKind(models.TextChoices):
     """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
 
     `estimated`: the numbers of tokens or other units are estimates. `provisional`: upstream has stated these numbers,
-    but the price is assumed, for example that of the model's family. A row has no kind (an empty text) if it has no
-    cost, or is older than the column.
+    but the price is assumed, for example that of the model's family. The kind is an empty text if the row has no cost,
+    or was written before there was this column.
     """
 
     EXACT = "exact", "exact"

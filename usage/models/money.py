@@ -73,7 +73,7 @@ class Hold(models.Model):
 
     A lease has the dollars that a worker may use for the calls of one day (`usage.money.leases`). These include the
     cost of ended calls whose rows are not in the table of calls yet. A reservation outside of a lease is for a
-    background response, or was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
+    background response, or was made by an earlier release. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")

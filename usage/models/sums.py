@@ -81,8 +81,8 @@ class UsageHour(models.Model):
 class UsagePeak(models.Model):
     """The longest duration and the highest token counts of any call of one day (UTC).
 
-    The log pages show the highest of all days. The figures stay when a call is subtracted from the sums. Only
-    `usage.sums.adding_up` writes this table.
+    The log pages show the highest of all days. The figures are not lowered when a call is subtracted from the sums.
+    Only `usage.sums.adding_up` writes this table.
     """
 
     day = models.DateField(primary_key=True)
@@ -119,8 +119,8 @@ class UsageTotal(models.Model):
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
     there are. The totals of all calls have three histograms. The totals of a key, a model or a route have only the
-    histogram of durations, which is the sum of the columns `durations` and `duration_ms_histogram` (older versions add
-    the calls of a key's days to the latter). Totals of minutes are deleted after a few days. Only
+    histogram of durations: the sum of the column `durations` and its predecessor `duration_ms_histogram`, to which
+    servers with an earlier release still write. Totals of minutes are deleted after a few days. Only
     `usage.sums.adding_up` writes this table.
     """
 
@@ -153,7 +153,7 @@ class UsageBreakdown(models.Model):
     """The sums of calls of one day or month (UTC) with the same model, route and outcome, for one key or all keys.
 
     Either `dimension` is `key` and `value` the name of the key, or `dimension` is `all` and `value` is empty. Only the
-    sums of a key have a histogram. Calls that older versions have written may be missing
+    sums of a key have a histogram. Calls that an earlier release has written may be missing
     (`usage.sums.breakdown_reader`). Only `usage.sums.adding_up` writes this table.
     """
 
@@ -190,9 +190,9 @@ class UsageBreakdown(models.Model):
 class LabelTotal(models.Model):
     """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
 
-    If `label` is empty, all of these calls are added up. If `label` is `end_user`, or `tag:` with the name of a tag,
-    only the calls are added up that have this label with the value in the column `value`. `usage.sums.labels` limits
-    the number of values.
+    If `label` is empty, the row has all of these calls. If `label` is `end_user`, or `tag:` with the name of a tag, the
+    row has only the calls that have the text in the column `value` as this label. `usage.sums.labels` limits the number
+    of values.
     """
 
     pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")

@@ -68,11 +68,11 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The upper bounds of the usage of one call: tokens, seconds of audio, searches, pictures and containers.
 
-    Tokens are text or, if named in `kinds`, of other kinds with a price of their own, such as `audio_input`. The hosted
-    image tool makes at most `pictures` pictures with one of `picture_models` (if empty: with its default model), each
-    with at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is the number of pictures by
-    the call's own model, if this model has a price per picture. `search_tool` is the type of the tool that searches the
-    web, if its searches have a price of their own.
+    All tokens may be text; `kinds` names the other kinds with a price of their own that may occur, such as
+    `audio_input`. The hosted image tool makes at most `pictures` pictures with one of `picture_models` (if empty: with
+    its default model), each with at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is
+    the number of pictures by the call's own model, if this model has a price per picture. `search_tool` is the type of
+    the tool that searches the web, if its searches have a price of their own.
     """
 
     input_tokens: int = 0
@@ -127,10 +127,9 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[C
 
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the highest possible cost, in dollars, of the hosted image tool's pictures if `name` makes them.
+    """Returns the highest possible cost, in dollars, of pictures that the image tool makes with the model `name`.
 
-    `name` is a model. A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if neither of the two
-    models has a price.
+    A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if neither of the two models has a price.
     """
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
@@ -219,9 +218,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the service tier of the call; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. But if no answer came, or if the answer is a
-    compaction, which states no tier, the tier that the request names is used if it has a price; this price is then
-    marked as provisional.
+    The tier is the one that the answer states, or else the default tier. There is one exception: without an answer, and
+    for a compaction, whose answer never states a tier, it is the tier that the request names, if that has a price. The
+    price is then marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")

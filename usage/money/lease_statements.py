@@ -119,8 +119,8 @@ class Grant:
 
     `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are dollars that were reserved or
     leased. `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None
-    if it got nothing this time. `spare` is the part of the new dollars for later calls. `others` is the number of other
-    workers' leases that may have unused dollars.
+    if the lease got nothing this time. `spare` is the part of the new dollars for later calls. `others` is the number
+    of other workers' leases that may have unused dollars.
     """
 
     spent: dict[str, Decimal]
@@ -163,8 +163,9 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of the transaction that renews leases, and gives dollars back to the budgets.
 
-    `given` has the dollars that each lease gives back, perhaps 0. `version` is the number of the worker's round trip;
-    rows that were changed in a later round trip stay as they are. `mogrify` puts values into SQL.
+    `given` maps leases to the dollars that they give back; with 0, a lease is only renewed. `version` is the number of
+    the worker's round trip; rows that were changed in a later round trip stay as they are. `mogrify` puts values into
+    SQL.
     """
     values = {
         "ids": [lease.id for lease in given],

@@ -35,9 +35,9 @@ class Wanted:
     """A call's request for a reservation: the dollars that it wants from the budgets of its key or team.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, the call gets all that is left, if that is at least `least`. But if other reservations
-    hold more than half of the unspent dollars, the call gets nothing unless `is_last_try` is true: those reservations
-    may end soon, so that a later try gets more.
+    less than `dollars` left, the call gets all that is left, on two conditions: this is at least `least`, and other
+    reservations hold at most half of the unspent dollars. If they hold more, a later try may get more, since they may
+    end soon; so the second condition does not count if `is_last_try` is true.
     """
 
     spender: Spender
@@ -139,9 +139,10 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` are the dollars that the spender's budgets would have left if nothing were reserved, or None if
-        unknown. If they are known, a call that wants more than the free dollars gets all free dollars, but only if
-        these are at least `wanted.least` and, unless this is the call's last try, at least half of `unheld`.
+        A call that wants more than the free dollars gets all of them on two conditions: they are at least
+        `wanted.least`, and they are at least half of `unheld` or this is the call's last try. `unheld` are the dollars
+        that the spender's budgets would have left if nothing were reserved. If `unheld` is None (unknown), such a call
+        gets nothing.
         """
         free = self.free
         dollars = wanted.dollars

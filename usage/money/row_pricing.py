@@ -72,8 +72,8 @@ class Pricer:
     def _alert(self, model: str, tier: str) -> None:
         """Logs a warning on the first call of a model without a price, for at most `MOST_ALERTS` models.
 
-        Nothing is logged if the sums of the last 30 days have unpriced calls of the model, since the warning was logged
-        then.
+        Nothing is logged if the sums of the last 30 days have unpriced calls of the model, since those have been
+        logged.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -91,7 +91,8 @@ class Pricer:
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
     """Returns the models, as pairs of name and service tier, whose missing price leaves a call without a cost.
 
-    This is the call's own model or, if this model has a price, the models that the call's hosted tools have run.
+    If the call's own model has a price, these are the models without one that the call's hosted tools have run.
+    Otherwise it is the call's own model.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)

@@ -145,9 +145,10 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns how much a call has used of the lease of its key and of the lease of its team, by `key` and `team`.
+    """Returns a call's shares of the leases of its key and of its team, as a map from `key` and `team` to the shares.
 
-    A lease of which the call has no part is left out.
+    A share has the id of the lease, and the dollars that the call has used of it. If the call has used no lease of the
+    key or of the team, that share is absent.
     """
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}
@@ -162,7 +163,7 @@ def end_leases(writer: str) -> None:
 def settle_reservations(cursor: CursorWrapper, ids: str, estimated: Collection[str] = ()) -> None:
     """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
-    `ids` are the request ids of the calls, as PostgreSQL's text of an array. Leases do not change. For the calls in
+    `ids` are the request ids of the calls, as the text of a PostgreSQL array. Leases do not change. For the calls in
     `estimated`, the sums now include an estimated cost; a kept reservation of such a call is reduced by this cost, so
     that budgets do not count it twice. Call this function in the transaction that writes the rows.
     """

@@ -26,8 +26,8 @@ _CHECKED: tuple[TokenCount, ...] = (
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
     """Counts how much a call has used of each unit that has a price, such as `input` tokens.
 
-    Returns the counts, and whether the counts are certain. They are an estimate if the counts in the row are incomplete
-    or contradict each other. The first value is None if nothing is known of the usage.
+    Returns the counts (None if nothing is known of the usage), and whether they are certain. They are an estimate if
+    the counts in the row are incomplete or contradict each other.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True

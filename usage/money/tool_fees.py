@@ -91,8 +91,9 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
     Some models are also billed a fixed number of input tokens for each web search; if the stated input tokens are fewer
-    than that, a line for the fixed number is yielded. `model` is the call's model, in lower case. The administrator's
-    fee comes first, then the listed or built-in fee. An unknown fee of another vendor counts as 0, as an estimate.
+    than that, a line for the fixed number is yielded. `model` is the call's model, in lower case. A fee that the
+    administrator has set replaces the listed or built-in fee. An unknown fee of another vendor counts as 0, as an
+    estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -165,7 +166,7 @@ def _is_billed_by_blocks(model: str) -> bool:
 def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
     """Returns the dollars for one search by a model that searches the web in each call; None for other models.
 
-    An administrator's fee comes before the built-in one.
+    A fee that the administrator has set replaces the built-in one.
     """
     fee = _built_in_search_fee(model)
     # The list's fee may be that of the model's family, which searches for less.

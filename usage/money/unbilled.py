@@ -72,7 +72,7 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Makes the price to be stored for a call that costs 0 because its usage is unknown or cannot be true.
+    """Makes the price that is stored with a call of unknown or impossible usage; such a call costs $0.
 
     The price has a note with the reason, and no items.
     """

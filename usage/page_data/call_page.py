@@ -86,7 +86,7 @@ class DisplayedBody:
 
 @dataclass(frozen=True)
 class StoredSize:
-    """How much of a body was stored, and how much was cut, in bytes; `name` is `request` or `answer`."""
+    """The numbers of bytes of a body that were stored and that were cut; `name` is `request` or `answer`."""
 
     name: str
     kept_bytes: int
@@ -258,7 +258,7 @@ def bill_note(call: Request, *, is_own: bool = False) -> str:
 
 
 def stored_bodies(call: Request) -> dict[str, str]:
-    """Returns the logged bodies of a call as they are stored, under `request` and `answer`; leaves out empty ones."""
+    """Returns the logged bodies of a call as stored, by the names `request` and `answer`; leaves out empty ones."""
     kept = getattr(call, "body", None)
     texts = {"request": kept_request_body(call), "answer": kept.response_body if kept else ""}
     return {name: text for name, text in texts.items() if text}

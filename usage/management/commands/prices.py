@@ -91,7 +91,7 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns a printed line on a model and tier with a missing or assumed price: its calls, and a proposed price."""
+    """Returns the line on a model whose price is missing or assumed: calls, name, tier and a proposed price."""
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 

@@ -18,9 +18,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def readable_forms(body: str) -> Iterator[str]:
-    """Yields the forms of a stored body in which words are searched, the most readable form first, and none twice.
+    """Yields the forms of a stored body in which a search looks for words, the most readable form first.
 
-    First comes the body without one level of escapes, then the body as it is stored, then the body without two levels.
+    The first form has one level of escapes undone, the second is the body as it is stored, and the third has two levels
+    undone. A form that would be the same as an earlier one is left out.
     """
     once = unescaped(body)
     yield once

@@ -61,7 +61,7 @@ class _Form(NamedTuple):
 
 
 def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
-    """Finds a word in the forms of a body; adds the first hit to the form that has it, and returns whether one has."""
+    """Searches a body's forms for a word, stores the first hit with its form, and returns whether there was a hit."""
     for form in forms:
         if match := word.pattern.search(form.text):
             form.hits.append(match.span())
