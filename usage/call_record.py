@@ -74,7 +74,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal text."""
+    """The price and the bill of one call, as its row stores them (`usage.money.billing`). Dollars are decimal text."""
 
     source: str
     model: str
@@ -108,7 +108,7 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call. It counts until upstream states the real usage, or for ever if it never does."""
+    """The estimated usage of a call. It counts until upstream states the real usage; if it never does, it stays."""
 
     other_usage: OtherUsage
 

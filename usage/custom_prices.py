@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 
 def service_tier(named: str | None) -> str:
-    """Returns the service tier by which a call is billed, from the tier's name in a request, answer or price.
+    """Returns the standard name of a service tier that a request, an answer or a price names.
 
     `Priority` becomes `priority`; `auto`, `standard` and None become `default`.
     """
@@ -28,7 +28,7 @@ class CustomPrice:
     The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is valid
     in every service tier; otherwise only in `service_tier`, where an empty text means the default tier.
 
-    With a `multiplier`, each rate that is not stated here is the list price for the model and tier times `multiplier`.
+    With a `multiplier`, each rate without a value here is the list price for the model and tier times `multiplier`.
     Without a `multiplier`, cached input and cache writes without a rate of their own are billed at the rate of input,
     and audio at the rate of text; a call that uses any other unit without a rate has no cost. The fees of hosted tools
     need no rate here (`usage.money.tool_fees`).

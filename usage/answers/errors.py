@@ -83,7 +83,7 @@ def is_error_value(value: object) -> bool:
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
     """Returns the type, code and message of the error that a JSON object from upstream reports; None without an error.
 
-    The object reports an error by a member `error` with something in it (`is_error_value`), or by `"object": "error"`.
+    The object reports an error if its member `error` does (`is_error_value`), or if its member `object` is "error".
     """
     return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
 

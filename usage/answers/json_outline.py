@@ -34,8 +34,8 @@ def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str
     """Returns the members of the JSON object in `body` without their large parts; takes little time for any body.
 
     A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only the members
-    with these names are returned; from broken JSON, only the members before the fault. A body that is no object gives
-    an empty dict.
+    with these names are returned. Broken JSON gives the members before the fault, and a body that is no object gives an
+    empty dict.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 

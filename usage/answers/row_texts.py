@@ -112,7 +112,7 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
     """Yields the names of members in a usage object, and in the objects directly inside it, to be checked for secrets.
 
-    Yields None in place of a value that may itself be a secret, such as a string.
+    Yields None for each value that may itself be a secret, such as a string.
     """
     for name, value in usage.items():
         yield name

@@ -111,7 +111,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if at least one choice of a chat has stated its `finish_reason`, and no choice with text lacks one."""
+        """True if each choice of a chat that has text has stated its `finish_reason`, and at least one choice has."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")

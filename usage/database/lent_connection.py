@@ -8,9 +8,8 @@ from django.db import connection
 def give_back_connection() -> None:
     """Gives this thread's database connection back to the pool; the thread's next query borrows a connection again.
 
-    Django itself gives it back when the whole answer has been sent, which lasts as long as a slow reader likes. A few
-    slow readers would hold all connections of a worker, and its other pages would fail. Within a transaction, the
-    connection is kept.
+    Django itself gives it back only when the whole answer has been sent. So a few slow readers would hold all
+    connections of a worker, and its other pages would fail. Within a transaction, the connection is kept.
     """
     if not connection.in_atomic_block:
         connection.close()

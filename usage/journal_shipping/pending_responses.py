@@ -213,9 +213,9 @@ def supposed_by(
 ) -> SupposedUsage:
     """Returns an upper bound of a background response's usage until `moment`: the stored estimate, limited by time.
 
-    The output is limited to what a model can make from `began` until `moment`; the time at which the gateway stored the
-    response replaces `began` if it is earlier. Without a stored estimate, the input is estimated from `request_bytes`,
-    the size of the request, and the output counts as 0.
+    The output is limited to what a model can make from `began` until `moment`. If the gateway stored the response
+    before `began`, the time of that counts instead. Without a stored estimate, the input is estimated from
+    `request_bytes`, the size of the request, and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}

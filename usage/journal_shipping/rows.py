@@ -74,7 +74,7 @@ DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[]
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows of calls, their bodies and all data derived from them to the database, in one transaction.
+    """Writes calls' rows and bodies, and all data derived from the rows, to the database in one transaction.
 
     The derived data are the sums, the stored objects, the responses to poll, and the dollars used of budget leases.
     Afterwards the calls' tokens and dollars are counted for `/metrics`. Of two rows of the same call, the more complete

@@ -46,14 +46,14 @@ ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of comi
 
 
 class ReservationsUnavailable(Exception):
-    """Error: a budget reservation failed, because the database did not answer and the worker's lease has too little."""
+    """Error: a budget reservation failed, because the lease has too little left and the database gives no answer."""
 
 
 Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
 
 
 class Reservations:
-    """The budget reservations of one worker process, made from its leases, which come from the database.
+    """The budget reservations of one worker process, which are parts of the leases that the database grants the worker.
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -310,7 +310,7 @@ class Reservations:
     def _record_failure(self, fault: str, planned: Round | None) -> None:
         """Records that the round trip `planned` has failed: sets `fault`, and marks the trip's leases as in doubt.
 
-        The beginning of an outage is logged.
+        Nobody knows whether its statements were executed. The beginning of an outage is logged.
         """
         # Nobody knows whether the statements were executed.
         if planned is not None:

@@ -168,7 +168,7 @@ def error_text(call: Request) -> str:
 
 
 def response_size(call: Request) -> str:
-    """Returns the size of a call's answer; a dash if the gateway answered, whose own errors are not measured."""
+    """Returns the size of a call's answer as text; a dash for an error of the gateway's own that was not measured."""
     is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)
     return formatting.size(call.response_bytes or None if is_own else call.response_bytes)
 

@@ -32,7 +32,7 @@ def readable_forms(body: str) -> Iterator[str]:
 
 
 def texts_in(body: str) -> str:
-    """Returns the texts in a stored JSON body, without escapes, names and brackets; "" for a body that is no JSON."""
+    """Returns the texts in a stored JSON body without escapes, names and brackets; "" if the body is no JSON."""
     if not body.lstrip().startswith(("{", "[")):
         return ""
     return unescaped(_BETWEEN.join(text for text, colon in _STRING.findall(body) if text and not colon))

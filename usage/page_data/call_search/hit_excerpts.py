@@ -38,8 +38,8 @@ class Excerpt:
 def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> list[Excerpt] | None:
     """Returns the text around the first hit of each word in each of a call's bodies; None if a word is in no body.
 
-    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned. They show
-    the texts in JSON without its syntax, where the words are in such texts.
+    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned. If words are
+    in the texts of a JSON body, the excerpts show these texts without JSON's syntax.
     """
     forms_of_bodies = [[_Form(source, text, []) for text in readable_forms(body)] for source, body in bodies.items()]
     # Word by word: a call that lacks a word need not be searched for those after it.
@@ -70,10 +70,10 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Puts the form with only the texts of a body before its other `forms`, and moves the first hit of each word there.
+    """Moves each word's first hit to `texts`, the form with only the body's texts, and puts this form first.
 
-    Words that are not in `texts`, such as names of members, keep their hits. It is done after the search, because it
-    takes longer than the search of a body, and most bodies have no hits.
+    A word that is not in `texts`, such as a member's name, gets a hit in another form. This is done after the search,
+    because it takes longer than the search of a body, and most bodies have no hits.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:
