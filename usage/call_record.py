@@ -108,7 +108,7 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call. It counts until upstream states the real usage; if it never does, it stays."""
+    """The estimated usage of a call. It counts until upstream states the real usage, which may never happen."""
 
     other_usage: OtherUsage
 

@@ -38,7 +38,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event with only text; parses all stored ones at the 16th, or when text is needed."""
+        """Stores the `data` of an event that has only text. Once 16 are stored, or text is needed, they are parsed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -111,7 +111,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if each choice of a chat that has text has stated its `finish_reason`, and at least one choice has."""
+        """True if all choices of a chat with text have stated their `finish_reason`, and at least one choice has."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")

@@ -214,7 +214,7 @@ def supposed_by(
     """Returns an upper bound of a background response's usage until `moment`: the stored estimate, limited by time.
 
     The output is limited to what a model can make from `began` until `moment`. If the gateway stored the response
-    before `began`, the time of that counts instead. Without a stored estimate, the input is estimated from
+    before `began`, the output is counted from that earlier time. Without a stored estimate, the input is estimated from
     `request_bytes`, the size of the request, and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
