@@ -37,7 +37,7 @@ class ClaimedRights(Protocol):
 
 
 def apply_claims(user: User, person: ClaimedRights) -> None:
-    """Updates a person's account by the facts that the issuer of single sign-on states.
+    """Updates a person's account to the e-mail address, groups and teams that the issuer of single sign-on states.
 
     The e-mail address, groups and teams are changed in the database and in `user`. Changes are recorded in the audit
     log.
@@ -68,8 +68,8 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
     """Adds a user to the groups in `wanted`, and removes the user from the other groups of `OIDC_ROLES`.
 
-    The user then is staff, who may open the admin, exactly if they are a superuser or have any group or permission.
-    Returns the changes in words.
+    Then sets the user's staff status, which lets people open the admin: true for a superuser, and for anybody with a
+    group or permission. Returns the changes in words.
     """
     controlled = set((settings.OIDC_ROLES or {}).values())
     before = set(user.groups.filter(name__in=controlled).values_list("name", flat=True))

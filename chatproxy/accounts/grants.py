@@ -30,7 +30,7 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
     """Returns the groups that a person may change, and may put users into.
 
-    These are the groups of which the person holds all permissions.
+    The person holds every permission that such a group gives.
     """
     if getattr(person, "is_superuser", False):
         return Group.objects.all()

@@ -147,9 +147,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of a fault with `since` set to the time when this process found the fault first.
+        """Returns a copy of a fault with `since` set to the time when this process first found it.
 
-        Only looks without a break count, all of which have found the fault. The time is remembered for the next look.
+        A fault that was gone in between counts as a new one. The time is remembered for the next look.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first

@@ -233,7 +233,7 @@ def _usage_tables(
 
 
 def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
-    """Returns a map from the names of a model, with and without a date, to the one name that the dashboard shows."""
+    """Returns a map from each model's names, with and without a date, to the one name that the dashboard shows."""
     return lines_of_models({*reading.by_value[Dimension.MODEL], *reading.series.by_value[Dimension.MODEL]})
 
 

@@ -153,7 +153,7 @@ def read_durations_of_key(
 
 
 def _readable(start: datetime, end: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Rounds the edges of a range of time down to the hour, if its totals of minutes may have been deleted."""
+    """Rounds the start and the end of a range of time down to the hour, if totals of minutes may be deleted there."""
     oldest = now - MINUTES_READABLE
     if start >= oldest:
         return start, end

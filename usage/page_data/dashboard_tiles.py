@@ -204,9 +204,9 @@ def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartS
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns a list with one alert if some calls of the dashboard lack a price; otherwise an empty list.
+    """Returns a list with a warning (a `PartStatus`) if calls of the dashboard lack a price; otherwise an empty list.
 
-    The alert names the models without a price that have the most calls.
+    The warning names the models without a price that have the most calls.
     """
     if not reading.totals.unpriced_calls:
         return []

@@ -42,7 +42,7 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Exports all calls that match the filters, newest first; returns the pieces of the file one after the other.
+    """Exports all calls that match the filters, newest first; yields the file in pieces.
 
     `kind` is `csv` or `json`. The column `MESSAGE` is included only if the person may see error messages
     (`Filters.with_messages`).
@@ -53,9 +53,9 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str, *, with_messages: bool) -> Iterator[bytes]:
-    """Exports groups of failed calls; returns the pieces of the file one after the other. `kind` is `csv` or `json`.
+    """Exports groups of failed calls; yields the file in pieces.
 
-    `with_messages` says whether the person may see error messages.
+    `kind` is `csv` or `json`. `with_messages` says whether the person may see error messages.
     """
     columns = [name for name in GROUP_COLUMNS if name != "message" or with_messages]
     rows = [{name: row[name] for name in columns} for row in map(_group_row, groups)]

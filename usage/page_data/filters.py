@@ -188,10 +188,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times between which calls are selected, by the names `since` and `until`; None means no limit.
+        """Returns the limits for the time of a call, as a map with the keys `since` and `until`; None means no limit.
 
-        They are read from the query parameter `range`, such as `today`, or from `from` and `to`. If they cannot be
-        read, the reason is added to `faults`, and the result is empty.
+        The times are read from the query parameter `range`, such as `today`, or from `from` and `to`. If they cannot be
+        read, the reason is added to `faults`, and the map is empty.
         """
         try:
             if self._query.get("range"):
@@ -210,7 +210,7 @@ class _Address:
 
 
 def _is_comparable(number: Decimal) -> bool:
-    """Returns whether a number is from 0 to a billion, and short enough for PostgreSQL."""
+    """Returns whether a number is from 0 to below a billion, with an exponent that PostgreSQL can read."""
     return number.is_finite() and 0 <= number < 10**9 and abs(number.adjusted()) <= MAX_EXPONENT
 
 
@@ -238,10 +238,10 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:
-    """Returns the names that the filters by key, model and route offer, by dimension.
+    """Returns a map from each dimension (such as key or model) to the names that its filter offers as choices.
 
-    If a dimension has more than `MAX_CHOICES` names, the result has None for it; the page then suggests names while
-    people type (`find_names`).
+    The map has None for a dimension with more than `MAX_CHOICES` names; the page then suggests names while people type
+    (`find_names`).
     """
     found = {dimension: list(_names(dimension)[: MAX_CHOICES + 1]) for dimension in dimensions}
     return {dimension: names if len(names) <= MAX_CHOICES else None for dimension, names in found.items()}
@@ -308,7 +308,7 @@ def _label_conditions(filters: Filters) -> list[Condition]:
 
 
 def _own_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions that restrict a list to the calls of its key's holder; none for other lists."""
+    """Returns the SQL conditions for the holder of a key: this key's calls, without the gateway's own; else []."""
     # Before all others: along another index, a search would read the calls of all other keys.
     return [*_key_conditions(filters), NO_POLL] if filters.is_own else []
 

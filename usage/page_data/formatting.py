@@ -104,9 +104,9 @@ def time_left(left: timedelta) -> str:
 
 
 def period(start: datetime, end: datetime) -> str:
-    """Formats a range of time in UTC: days, the last one included, if it has only whole days; otherwise with times.
+    """Formats a range of time in UTC; a range of whole days as its first and last day, without times.
 
-    Such as "2026-11-16 to 2026-11-22", "2026-11-16", or "2026-11-16 00:00 to 2026-11-21 12:00".
+    Examples are "2026-11-16 to 2026-11-22", "2026-11-16" and "2026-11-16 00:00 to 2026-11-21 12:00".
     """
     if start.time() == end.time() == time() and start < end:
         first, last = start.date(), (end - timedelta(days=1)).date()
@@ -134,9 +134,9 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Formats the change from `before` to `value`: "+20 %", or from +1000 % on as a factor with a times sign.
+    """Formats the change from `before` to `value` in percent, such as "+20 %"; "" if `before` is 0.
 
-    The text is empty if `before` is 0.
+    From +1000 % on, it is written as a factor after a times sign.
     """
     if not before:
         return ""

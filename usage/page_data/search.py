@@ -80,7 +80,7 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
     The first batch is small, so that the first bytes of an export are sent soon.
 
     Raises:
-        django.db.OperationalError: the queries for one batch take longer than a page may.
+        django.db.OperationalError: the queries for one batch take longer than the time limit of a page's queries.
     """
     before = None
     wanted = min(FIRST_BATCH, batch)

@@ -37,8 +37,8 @@ SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models t
 class PriceList:
     """One version of the list of model prices that the package genai-prices publishes, for the vendors used here.
 
-    `source` names the list in the rows of calls that were priced by it. `fetched_at` is the time of the download; None
-    for the list that is part of the installed package.
+    `source` is the name of the list, which the rows of calls state as the source of their price. `fetched_at` is the
+    time of the download; None for the list that is part of the installed package.
     """
 
     vendors: Sequence[Provider]
@@ -168,7 +168,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the entries of a published price list for the vendors whose prices are used, without `extractors`."""
+    """Returns a published price list's entries for the vendors used here, without their unneeded `extractors`."""
     # `extractors` read usage from answers, which nobody needs here.
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}

@@ -96,7 +96,7 @@ def listed_models() -> frozenset[str]:
 
 
 def billed_model(row: CallRecord) -> str:
-    """Returns the name, in lower case, of the model by whose price a call is billed; "" if there is none.
+    """Returns the name of the model, in lower case, that is looked up to find a call's price; "" if there is none.
 
     This is the model that answered, else the requested one, else the route's default. On `/v1/decisions`, where models
     have prices of their own, the name gets the prefix `DECISIONS`.

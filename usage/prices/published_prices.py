@@ -57,7 +57,7 @@ TEXT_UNITS = {"input": ("input", "cached_input", "cache_write", "cache_write_12h
 
 
 class LongRate(NamedTuple):
-    """The rate that all tokens of a prompt have if it is longer than `start` tokens; part of a `TieredRate`."""
+    """The rate for prompts of more than `start` tokens; it applies to all their tokens. Part of a `TieredRate`."""
 
     start: int
     price: Decimal
@@ -66,8 +66,8 @@ class LongRate(NamedTuple):
 class TieredRate(NamedTuple):
     """A rate, in dollars per million tokens, that depends on the length of the prompt.
 
-    It is `base`, or the rate of the longest of `tiers` whose `start` the prompt exceeds. `tiers` begins with the
-    shortest.
+    `base` is the rate of short prompts. `tiers` has the rates of longer prompts, in ascending order of `start`: the
+    last one that starts below the length of the prompt applies.
     """
 
     base: Decimal
@@ -165,7 +165,7 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns the dollars for one picture of a quality and size (`picture_format`); None if they are not stated."""
+        """Returns the dollars for one picture of a quality and size (`picture_format`); None if this price has none."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
@@ -191,7 +191,7 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by `factor`; a `TieredRate` for each length of prompt."""
+    """Returns a rate multiplied by `factor`; in a `TieredRate`, the rate for each length of prompt is multiplied."""
     if isinstance(rate, TieredRate):
         return TieredRate(rate.base * factor, tuple(LongRate(start, price * factor) for start, price in rate.tiers))
     return rate * factor

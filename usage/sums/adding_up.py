@@ -66,7 +66,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Rollup:
-    """The sums of one batch of calls' rows in memory, which `write` adds to the tables of sums.
+    """The sums of one batch of calls' rows, collected in memory; `write` adds them to the tables of sums.
 
     Groups are written in sorted order, so that two writers never deadlock.
     """
@@ -101,7 +101,7 @@ class Rollup:
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to only three tables: hours, days by key, and days' highest figures."""
+        """Adds the sums of this batch of rows to only three tables: hours, days by key, and highest figures of days."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:
@@ -195,9 +195,9 @@ def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
-    """Adds up sums by minute, hour or day to sums by hour, day or month, as `span` says.
+    """Adds up sums of short periods, such as minutes, to sums of longer periods: hours, days or months (`span`).
 
-    The second item of a group's key is the time at which its period begins.
+    The second item of a group's key is the time at which the group's period begins.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():
@@ -279,10 +279,10 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
 
 
 def as_json(groups: list[Group]) -> str:
-    """Returns rows of a table of sums as the JSON text that the SQL statement `SumTable.add` has as its parameter.
+    """Converts rows of a table of sums to JSON text, the parameter of the SQL statement `SumTable.add`.
 
-    All rows have the same columns. Histograms are written as PostgreSQL's text of an array (`{1,2}`), which it reads
-    faster than a JSON array: that would be made of numerics, each of which becomes a text and then an integer.
+    All rows have the same columns. Histograms are written as the text of a PostgreSQL array (`{1,2}`). From a JSON
+    array, PostgreSQL would read each number as a numeric, convert it to a text and then to an integer, which is slower.
     """
     histograms = [name for name, value in groups[0].items() if isinstance(value, list)] if groups else []
     texts = [{**group, **{name: _array_text(group[name]) for name in histograms}} for group in groups]

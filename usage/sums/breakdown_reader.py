@@ -1,8 +1,8 @@
 """Reads sums of calls by model, route and outcome, for one key, each key or all keys, and for any range of hours.
 
-Whole months and days are read from `UsageBreakdown`, and the hours at the ends of a range from `UsageHour`. Older
-versions write no breakdowns. So if the sums of `UsageBreakdown` for a month lack calls, all hours of the month are
-read.
+Whole months and days are read from `UsageBreakdown`, and the hours at the ends of a range from `UsageHour`. Servers
+with an earlier release write no breakdowns. So if the sums of `UsageBreakdown` for a month lack calls, all hours of the
+month are read.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 
 
 class Rows(NamedTuple):
-    """A part of an SQL query: a subquery for the rows of sums that add up to the calls of a range of time.
+    """A part of an SQL query: a subquery for rows of sums that together count each call of a range of time once.
 
     `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. `values` are its
     parameters. Each row has the sums of one hour, day or month.
@@ -68,7 +68,7 @@ def sum_sql(name: str) -> str:
 def rows_of_range(
     start: datetime, end: datetime, columns: Iterable[str], only: Mapping[str, str], *, coarsest: Span, by_key: bool
 ) -> Rows:
-    """Returns the SQL query for rows of sums that add up to the calls from `start` until `end`.
+    """Returns the SQL query for rows of sums that together count each call from `start` until `end` once.
 
     The range is extended to whole hours. `columns` are the wanted columns of `UsageHour`, such as `cost`. `only` maps
     columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row: an hour,

@@ -22,8 +22,8 @@ NO_ID = UUID(int=0)
 class Sums:
     """The sums of one group of calls in memory: numbers of calls and errors, tokens, dollars, times, and histograms.
 
-    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the highest figures; they stay
-    when a row is subtracted.
+    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the highest figures of a
+    single call; they stay as they are when a row is subtracted.
     """
 
     calls: int = 0
@@ -69,7 +69,7 @@ class Sums:
 
 
 def merged(parts: Sequence[Sums]) -> Sums:
-    """Returns the sum of the sums of several groups of calls; of one group, the same object."""
+    """Adds up the sums of several groups of calls, and returns the result; a single group is returned unchanged."""
     # A batch is of a few minutes, so most of its days and months have the same calls as its hours.
     if len(parts) == 1:
         return parts[0]
@@ -83,8 +83,8 @@ def merged(parts: Sequence[Sums]) -> Sums:
 class Failures:
     """The number of failed calls with the same kind of error, the first and last time, and the id of a sample call.
 
-    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number. The times
-    and the sample stay, since the times of the other calls are not known here.
+    When a new row of a call replaces an earlier row, the earlier one is subtracted. That lowers only the number. The
+    times and the sample stay, since the times of the other calls are not known here.
     """
 
     calls: int = 0

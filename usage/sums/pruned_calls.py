@@ -43,7 +43,7 @@ def histograms_since() -> datetime | None:
 
 
 def latest(*times: datetime | None) -> datetime | None:
-    """Returns the latest of several times; None counts as no time, and is returned if there is no other."""
+    """Returns the latest of several times, some of which may be None; None if all are None."""
     return max(filter(None, times), default=None)
 
 

@@ -55,8 +55,8 @@ BINS = (
 class TimeRange:
     """A range of time that a page shows, from `start` until just before `end` (UTC).
 
-    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is how much of
-    a range has passed if its end lies in the future; otherwise None.
+    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is the time
+    from `start` until now if `end` lies in the future; otherwise None.
     """
 
     name: str
@@ -80,8 +80,8 @@ class TimeRange:
 
         * For a whole month, week or day: the whole month, week or day before.
         * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
-        * For any other range: the time just before the range, of the same length. If the range has not ended, it is the
-          same part of that time.
+        * For any other range: the time just before the range, of the same length. If the range has not ended, only the
+          beginning of that time, as long as what has passed of the range.
         """
         unit = _unit_of(self.name)
         if unit is None:

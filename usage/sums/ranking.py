@@ -18,7 +18,7 @@ from usage.sums.totals_reader import Totals
 
 @dataclass
 class RankedGroup:
-    """The calls on one line of a ranked table, with their sums: of a key, of a route, or of a model with all its names.
+    """One line of a ranked table, with the sums of its calls: for a key, a route, or a model with all its names.
 
     `members` are the names under which the tables of sums count these calls; usually only the name of the line.
     """
@@ -54,9 +54,9 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Adds up the sums of `groups`, the groups that are not shown in a table.
+    """Adds up the sums of `groups`, which are the groups that a table does not show, and returns the result.
 
-    `total` has the sums of all groups, from which the histogram of durations is computed: total less `shown`.
+    The histogram of durations is computed otherwise: the histogram of all groups (`total`) less those of `shown`.
     """
     totals = Totals()
     for group in groups:
@@ -70,7 +70,7 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
 
 
 def lines_of_models(models: Collection[str]) -> dict[str, str]:
-    """Maps names such as `gpt-4o-2024-08-06` and `gpt-4o` to the model's undated name, under which they share a line.
+    """Returns a map from names such as `gpt-4o-2024-08-06` and `gpt-4o` to the undated name of their common line.
 
     A name that is the only one of its model is left out, so its line shows the date.
     """

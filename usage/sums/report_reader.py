@@ -77,7 +77,7 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Executes a query that adds up rows of sums by `groups`, in their order; without `groups`, to one row."""
+    """Executes a query that adds up rows of sums by `groups`, and sorts by them; without `groups`, returns one row."""
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:
         numbers = ", ".join(str(number) for number in range(1, len(groups) + 1))

@@ -133,7 +133,7 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
     """Adds new names to the table `KnownName`, as many as the day's limit still allows.
 
-    Returns those of the given names that are in the table afterwards; none if the limit was reached before.
+    Returns those of the given names that are in the table afterwards. If the limit allows no more names, returns none.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

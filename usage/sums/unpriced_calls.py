@@ -119,7 +119,7 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields ever shorter names under which a price list may have the model's family: `a-b` and `a` for `a-b-c`.
+    """Yields names to look up in price lists for a model's family, each shorter: `a-b` and `a` for `a-b-c`.
 
     A vendor's name is left out: for `vendor/a-b`, the names are `a-b` and `a`.
     """

@@ -95,7 +95,7 @@ def moment(value: datetime | None, shown: str = "second") -> str:
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute `name` of an object; for templates in which a variable has the attribute's name."""
+    """Returns the attribute `name` of an object; for templates that have the attribute's name in a variable."""
     return getattr(value, name)
 
 

@@ -61,11 +61,11 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager like `one_snapshot`, in which the stored time of the last pruning agrees with the rows of calls.
+    """Context manager for a block whose queries see one moment of the database; no month of rows is dropped meanwhile.
 
-    This time (`usage.sums.pruned_calls.comparable_since`) is stored when old rows are deleted. A month of rows is
-    dropped as a table, and a dropped table is gone for older snapshots, too, which would show the old time without the
-    rows. So no month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
+    Otherwise the time since which all rows are kept (`usage.sums.pruned_calls.comparable_since`) could be wrong in the
+    block. A dropped table is gone for earlier snapshots, too, and these would still show the stored time from before.
+    If `ledger prune` wants to drop or make a month before the block ends, it fails, and is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:
@@ -120,7 +120,7 @@ def first_row(since: datetime | None) -> UUID:
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the number that a row adds to the sum `name`; it is null if that is nothing."""
+    """Returns the SQL expression for the number that a row adds to the sum `name`; null if the row adds nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"

@@ -42,8 +42,8 @@ class PriceLists:
 class LackingPrice:
     """A model and service tier of recent calls whose price is unknown, or only assumed (`is_provisional`).
 
-    `proposal` is the price of the model itself, if one is assumed, or else of the listed model with the most similar
-    name; None if there is none.
+    `proposal` is the listed or assumed price of the model itself. If there is none, it is the price of the listed model
+    with the most similar name; None if there is no such model or price.
     """
 
     model: str

@@ -177,9 +177,9 @@ def _has_histograms(day: datetime) -> bool:
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
-    """Returns the ids of those calls in some hours whose id and start differ by more than `ID_LEEWAY`.
+    """Finds calls of the given hours with a wrong time in their request id; returns these request ids.
 
-    An id contains a time. A search by ids for the calls of a day would miss these calls.
+    Wrong means more than `ID_LEEWAY` from the call's start. A search for a day's calls by a range of ids misses them.
     """
     query = f"""
         SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(

@@ -26,9 +26,9 @@ BATCH_SIZE = 500
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
     """Recomputes the costs of calls from the time `since` on; corrects rows, sums, and this process's metrics.
 
-    Skipped are calls whose usage is counted in another row, unfinished calls, and calls that were not billed (unless
-    because of their route). With `unpriced_only`, only calls without a cost are computed. Returns the number of calls
-    whose cost, or kind of cost, has changed.
+    Three kinds of calls are left out: calls whose usage is counted in another row, unfinished calls, and calls that
+    were not billed (unless their route was the reason). With `unpriced_only`, only calls without a cost are computed.
+    Returns the number of calls whose cost, or kind of cost, has changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -52,7 +52,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks as estimated those costs from estimated token counts that an older version has left unmarked.
+    """Marks costs as estimated that were computed from estimated token counts, if an earlier release did not mark them.
 
     Corrects the sums, too. Returns how many rows have changed.
     """

@@ -108,8 +108,8 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be deleted as a whole.
 
-        True if the deletion reaches the partition's end, and either begins before this end or finds the partition
-        empty. The partition for all older calls must be empty, unless the deletion has no beginning (`since` is None).
+        True if the partition ends at `until` or before, and one of these holds: `since` is None; the partition is that
+        of a month and ends after `since`; the partition is empty.
         """
         if partition.end > self.until:
             return False
@@ -191,9 +191,9 @@ def _plan_deletion(
 ) -> Deletion:
     """Plans which rows of `table` to delete now; deletes nothing yet.
 
-    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise the
-    deletion begins at `mark`, where the last deletion ended (None if there was none). It goes to the end of that month,
-    if the month is in `months`, or else `PRUNED_AT_ONCE` further.
+    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise it
+    begins at `mark`, the end of the last deletion (None: at the oldest call). It ends with the month of this beginning
+    if `months` has the month, or else after `PRUNED_AT_ONCE`; but never after `wanted`.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)

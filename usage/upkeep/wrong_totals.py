@@ -221,8 +221,8 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 def wrong_durations(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each histogram of a breakdown that is not the sum of its hours' histograms.
 
-    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None. Since
-    then, all hours must have their histograms.
+    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None. The
+    caller must choose `since` so that no histograms of hours after it have been emptied.
     """
     query = f"""
         WITH a AS (

@@ -47,7 +47,7 @@ class IndexScan:
     def scan_slice(self, wanted: int) -> None:
         """Reads and searches the next slice of calls; adds the ids of matching calls to `found`.
 
-        `found` then has at most `wanted` ids. After the last slice, `is_done` is set.
+        Stops within the slice when `found` has `wanted` ids. After the last slice, `is_done` is set.
         """
         wanted -= len(self.found)
         started = time.monotonic()
@@ -92,7 +92,7 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that select the calls of the next slice; those in `others` are not among them."""
+        """Returns the SQL conditions for the calls of the next slice: the index and the range of ids; not `others`."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

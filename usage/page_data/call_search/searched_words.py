@@ -29,11 +29,11 @@ class SearchedWord:
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns lists of short texts, by which the database can rule out bodies without this word.
+        """Returns lists of short texts that the database looks for, to rule out bodies that cannot contain this word.
 
-        There is one list for each part of the word (parts are divided by white space): the forms that the part can take
-        in JSON, plain and escaped. A body, with its ASCII letters in lower case, cannot contain the word if it lacks
-        all texts of any one list. The result is empty if JSON may escape every character of the word.
+        A word is divided at white space. Each piece has one list: short texts from the piece, plain and as JSON may
+        escape them. A body that contains the word has at least one text of each list, once the body's ASCII letters are
+        in lower case. The result is empty if the word has only ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -53,10 +53,10 @@ def split_words(text: str) -> list[str]:
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Chooses the texts by which the database rules out bodies without the searched words.
+    """Returns at most `_MAX_NEEDLES` lists of texts that the database looks for, to rule out bodies without the words.
 
-    These are the lists of `SearchedWord.needles` with the longest texts, at most `_MAX_NEEDLES` lists, since the
-    longest texts rule out the most bodies.
+    These are the lists of `SearchedWord.needles` with the longest texts, since the longest texts rule out the most
+    bodies. A body is ruled out if it lacks every text of at least one list.
     """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
@@ -68,11 +68,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns texts of which each body with this part of a word contains at least one, if its ASCII is in lower case.
+    """Returns short texts from a piece of a searched word; every body with this piece contains at least one of them.
 
-    If the part has ASCII letters or digits, the only text is the longest run of them. Otherwise the texts are the first
-    two non-ASCII characters in each case, plain and escaped. The result is empty if the part has only ASCII signs,
-    which JSON may escape.
+    The body's ASCII letters must be in lower case. If the piece has ASCII letters or digits, the only text is the
+    longest run of them. Otherwise the texts are the first two non-ASCII characters in upper and lower case, plain and
+    escaped. The result is empty if the piece has only ASCII punctuation, which JSON may escape.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:
@@ -89,10 +89,10 @@ def _cases(text: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> list[str]:
-    r"""Escapes all characters of a text as JSON may escape them, such as `\u00e9\u00e8`; returns two forms.
+    r"""Returns two forms of a text in which every character is escaped as in JSON, such as `\u00e9\u00e8`.
 
-    The second form is for JSON inside a JSON string, with two backslashes for each. A character beyond U+FFFF takes two
-    escapes.
+    The second form is for JSON inside a JSON string, with two backslashes before each `u`. A character beyond U+FFFF is
+    written as two escapes.
     """
     data = text.encode("utf-16-be", "surrogatepass")
     units = [f"u{data[at]:02x}{data[at + 1]:02x}" for at in range(0, len(data), 2)]

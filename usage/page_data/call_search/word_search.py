@@ -23,7 +23,7 @@ READ_AT_ONCE = 10  # bodies that come into this process: 5 MB at most
 
 
 class WordSearch:
-    """A search for words in the stored prompts and answers of the calls that a `Walk` finds.
+    """A search for words in the stored prompts and answers of calls; a `Walk` finds the calls by the other filters.
 
     `found` maps the ids of the calls that contain all words to excerpts around the words, in the order of the walk.
     `reached` is the id of the last call that was searched; None if all calls were searched.
@@ -86,10 +86,10 @@ class WordSearch:
         return True
 
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
-        """Selects in the database the calls of a batch whose bodies may have all words; returns their ids.
+        """Returns the ids of those calls of a batch whose bodies may have all words, in the order of the batch.
 
-        Bodies that lack one of the texts of `needles_of` are ruled out. The order of the ids stays. The size of the
-        next batch is adapted to the time that this took.
+        The database reads the bodies, and rules out those that lack every text of at least one list of `needles_of`. If
+        this was quick, the next batch is larger, otherwise smaller.
         """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.

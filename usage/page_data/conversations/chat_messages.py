@@ -20,7 +20,7 @@ _USUAL_ENDS = {"stop", "tool_calls", "function_call", "completed"}
 
 @dataclass
 class TurnList:
-    """The turns that a conversation has until now, and its tool calls by their ids, to which results are added."""
+    """The turns of a conversation, in order, and a map from the ids of tool calls to the parts that show them."""
 
     turns: list[Turn] = field(default_factory=list)
     calls: dict[str, Part] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class TurnList:
         self.calls |= {part.call_id: part for part in parts if part.kind is PartKind.TOOL_CALL and part.call_id}
 
     def add_result(self, call_id: str, parts: list[Part]) -> None:
-        """Appends the result of a tool call to the part of the call, which is found by its id.
+        """Appends a tool call's result to the results of the part that shows the tool call with the id `call_id`.
 
-        If there is no such call, the result becomes a turn of its own.
+        If no tool call has this id, the result becomes a turn of its own.
         """
         if call_id in self.calls:
             self.calls[call_id].results += parts
@@ -58,7 +58,7 @@ def add_messages(found: TurnList, messages: object) -> None:
 
 
 def add_choices(found: TurnList, choices: list[dict[str, object]]) -> None:
-    """Appends the choices in the answer of a chat, or of an older completion, to a conversation: a turn for each."""
+    """Appends a turn to a conversation for each choice in the answer of a chat, or of the older completions API."""
     for number, choice in enumerate(choices):
         members = Members(choice)
         message = members.members("message")
@@ -116,7 +116,7 @@ def _message_parts(message: Members, role: str) -> list[Part]:
 
 
 def _tool_call(call: object) -> list[Part]:
-    """Converts a tool call in a chat to a part of a turn; a second part has the unknown members of the call as JSON."""
+    """Converts a chat's tool call to a part of a turn, and its unknown members, if any, to a second part with JSON."""
     if not isinstance(call, dict):
         return [Part(PartKind.JSON, as_json(call))]
     members = Members(call)

@@ -76,7 +76,7 @@ class Members:
         return list(found.items())
 
     def give_back(self, name: str, others: Members) -> None:
-        """Puts `others` back as the member `name`, from which they were taken, if any of them remain."""
+        """Puts the nested object `others`, which was taken out, back as the member `name`, unless it is empty now."""
         if others.rest:
             self.rest[name] = others.rest
 

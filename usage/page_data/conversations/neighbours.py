@@ -42,10 +42,9 @@ def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
 
 
 def _find_newer(filters: Filters, call_id: UUID, seconds: float) -> tuple[UUID | None, bool]:
-    """Searches for the oldest call that matches the filters and is newer than `call_id`; returns the call's id or None.
+    """Returns the id of the next newer call that matches the filters, or None; and whether there certainly is none.
 
-    The second value is true if there certainly is no such call, and false if the search found one or ran out of
-    `seconds`.
+    The second value is false if a call was found, or if the search ran out of `seconds`.
     """
     until = first_id(filters.until) if filters.until else None
     scans = [replace(scan, at=call_id, floor=until, is_upward=True, found=[]) for scan in plan_scans(filters, None)]

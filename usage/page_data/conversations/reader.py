@@ -54,8 +54,8 @@ def conversation_of(route: str, request_body: str, response_body: str, *, is_str
 def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
     """Parses a request's logged body, and appends its turns to `found`.
 
-    Returns what remains of the body without the turns, and the id of the response or conversation that the request
-    continues ("" if there is none).
+    Returns the contents of the body that are not in the turns, and the id of the response or conversation that the
+    request continues ("" if there is none).
     """
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
@@ -121,9 +121,9 @@ def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
 
 
 def _form_lines(text: str) -> Iterator[str]:
-    """Splits the logged text of a submitted form into its fields; yields each as `name: value`.
+    """Splits the logged text of a submitted form into its fields; yields each field as `name: value`.
 
-    A value may have several lines. The text has a line for each field, or is written like the query of a URL.
+    The text is written like the query of a URL, or each field begins a new line; a value may have several lines.
     """
     if _QUERY.match(text):
         yield from (f"{name}: {value}" for name, value in parse_qsl(text, keep_blank_values=True))
@@ -141,7 +141,7 @@ def _form_lines(text: str) -> Iterator[str]:
 
 
 def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRemains:
-    """Parses an answer's logged body, and appends its turns to `found`; returns what remains of the body."""
+    """Parses an answer's logged body, and appends its turns to `found`; returns the other contents of the body."""
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     if not text:
@@ -173,14 +173,14 @@ def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRema
 
 
 def _items_of_list(members: Members) -> list[dict[str, object]]:
-    """Takes the items out of an answer that lists the items of a response or conversation; none from another answer."""
+    """Takes the items out of an answer that lists a response's or conversation's items; [] for any other answer."""
     data = members.rest.get("data")
     is_list = isinstance(data, list) and any(isinstance(item, dict) and "type" in item for item in data)
     return members.objects("data") if is_list else []
 
 
 def _add_other_answers(found: TurnList, members: Members) -> None:
-    """Appends turns for answers that are not chats to the conversation `found`: for a transcript, and for pictures."""
+    """Appends an answer's transcript of speech, and its generated pictures, as turns to the conversation `found`."""
     if isinstance(members.rest.get("text"), str):  # a response has an object here, its format
         found.add("assistant", content_parts(members.text("text"), markdown=True))
     pictures = []
@@ -193,9 +193,9 @@ def _add_other_answers(found: TurnList, members: Members) -> None:
 
 
 def _add_ending(found: TurnList, members: Members) -> None:
-    """Shows how an answer ended, if it ended unusually: its error, or why it is incomplete.
+    """Adds to the conversation `found` how an answer ended, unless it was completed without an error.
 
-    An error becomes a turn. A reason becomes a badge of the last turn.
+    An error becomes a turn. A status, with the reason why the answer is incomplete, becomes a badge of the last turn.
     """
     badges = []
     if (status := members.text("status")) and status != "completed":
@@ -218,9 +218,9 @@ def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request that have at most `room` parts together, but at least one turn.
+    """Returns the newest turns of a request, as many as have at most `room` parts together, but at least one turn.
 
-    Removes surplus parts from the oldest turn that is returned.
+    Surplus parts are removed from the oldest of these turns.
     """
     for number, turn in enumerate(reversed(turns)):
         room = _limit_parts([turn], max(room, 1))
@@ -230,9 +230,9 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Removes the parts of the given turns beyond the first `room`, in place; a remark says how many.
+    """Removes all parts after the first `room` from the given turns, in place; returns how much room is left.
 
-    Returns how many more parts may be shown. Each list of parts keeps at least one.
+    A turn counts as one part, too. Each list of parts keeps at least one part; a remark says how many were removed.
     """
     for turn in turns:
         room -= 1

@@ -21,7 +21,7 @@ _UNINTERESTING_STATUS = ("completed", "in_progress", "")
 def add_items(found: TurnList, items: object, role: str = "user") -> None:
     """Appends items of a request's input or of an answer's output to the turns of a conversation.
 
-    A text among the items becomes a turn of `role`.
+    An item that is a plain text becomes a turn with the role `role`.
     """
     for item in items if isinstance(items, list) else [items]:
         if isinstance(item, dict):

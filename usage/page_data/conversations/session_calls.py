@@ -26,10 +26,10 @@ COLUMNS = {"session": "Session", "end_user": "End user"}
 
 @dataclass(frozen=True)
 class SessionCall:
-    """A call of a session, with the pause before it and the cost of the session up to it.
+    """A call on the page of a session, with the pause before the call and the page's cost up to this call.
 
-    `pause_ms` is the time since the end of the call before, in milliseconds; None for the first call of a page.
-    `cost_so_far` is the cost, in dollars, of the calls of the same page from the first one to this one.
+    `pause_ms` is the time since the end of the previous call, in milliseconds; None for the first call of a page.
+    `cost_so_far` is the cost, in dollars, of the page's calls from the first one to this one.
     """
 
     call: Request
@@ -41,8 +41,8 @@ class SessionCall:
 class SessionCalls:
     """A page of the calls of a session or of an end user, oldest first.
 
-    If there are later calls, `after` is the request id of the last call on this page, behind which the next page
-    begins. `cost` and `tokens` are the sums of the calls on this page.
+    `after` is the request id of the last call on this page; None if there is no later call. `cost` and `tokens` are the
+    sums of the calls on this page.
     """
 
     calls: list[SessionCall]
@@ -53,9 +53,10 @@ class SessionCalls:
 
 @dataclass(frozen=True)
 class SessionTexts:
-    """What was new in the calls of a page, by their request ids; calls without a logged conversation are left out.
+    """The new turns of each call of a page, by request id; calls without a logged conversation are left out.
 
-    If the texts of all calls are too much for one page, `read_to` is the request id of the last call that was read.
+    If the texts of all calls are too much for one page, `read_to` is the request id of the last call that was read;
+    otherwise None.
     """
 
     new_turns: Mapping[UUID, NewTurns] = field(default_factory=dict)
@@ -65,8 +66,8 @@ class SessionTexts:
 def calls_in_order(column: str, value: str, after: UUID | None = None) -> SessionCalls:
     """Reads one page of a session's or end user's calls, oldest first: at most `MAX_CALLS` calls.
 
-    Selects the calls that have `value` in `column`, one of `COLUMNS`; with `after`, only those with a higher request
-    id.
+    `column` is one of `COLUMNS`, such as `session`, and `value` the name of the session or end user. With `after`, a
+    request id, only later calls are read.
     """
     # The index has no empty values. They are excluded here, too, so that PostgreSQL's planner sees that it can use it.
     rows = Request.objects.filter(**{column: value}).exclude(**{column: ""}).order_by("request_id")
@@ -85,7 +86,7 @@ def calls_in_order(column: str, value: str, after: UUID | None = None) -> Sessio
 
 
 def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
-    """Reads what was said in the calls of a page, oldest first: of each call, what no earlier call on the page had.
+    """Reads the new turns of each call of a page: those that no earlier call on the page had.
 
     `is_start` says whether the first call is the first one of its session or end user. Reading stops when the bodies
     have more than `MAX_BODY_BYTES` together, when the page is full, or after `READ_SECONDS`.

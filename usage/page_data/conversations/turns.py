@@ -95,7 +95,7 @@ class Turn:
 
 @dataclass
 class BodyRemains:
-    """What remains of a logged body without its turns, and how much of the body was logged.
+    """The contents of a logged body that are not in its turns, and how much of the body was logged.
 
     `parameters` are the short members, as pairs of name and value. `rest` is the indented JSON of all other members; it
     may be empty. `kept_bytes` is the number of bytes that were logged, and `cut_bytes` the number of bytes that were
@@ -118,7 +118,7 @@ class Conversation:
     """The conversation in one call: the turns in the request, and the turns in the model's answer.
 
     `earlier` are the turns of the request before the last exchange; the page shows them folded. `continues` is the id
-    of the response or conversation that the call continues, whose turns are not in this call.
+    of the earlier response or conversation that the call continues; the turns of that one are not in this call.
     """
 
     earlier: list[Turn]

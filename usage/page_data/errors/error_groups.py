@@ -157,7 +157,7 @@ class ErrorGroup:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The filters, as query parameters, by which the list of requests shows only the calls of this group."""
+        """The query parameters for the list of requests that select only the calls of this group."""
         found = {"outcome": self.kind.outcome, "code": self.kind.error_code or NO_NAME}
         if self.kind.outcome == Outcome.UPSTREAM_ERROR and self.kind.error_code != OTHER_CODE:
             found["message"] = self.kind.message or NO_NAME
@@ -176,7 +176,10 @@ class ErrorGroup:
         )
 
     def filter_by(self, part: str, value: str) -> dict[str, str]:
-        """Returns filters for the list of requests: this group's calls whose `part`, such as the model, is `value`."""
+        """Returns query parameters for the list of requests: this group's calls of one key, model, route or status.
+
+        `part` is one of `key`, `model`, `route` and `status`, and `value` is the name of that key, model and so on.
+        """
         if part == "status":
             return {**self.filters, part: value if value != "0" else NO_STATUS}
         return {**self.filters, part: value or NO_NAME}
@@ -210,8 +213,8 @@ def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list
 def _bins(start: datetime, end: datetime) -> list[datetime]:
     """Returns the start of each bin in which a group's trend counts calls, at most `TREND_BINS` of them.
 
-    The bins are equal parts of the range or, if it is longer than `LONGEST_IN_DAYS`, months. If there are too many
-    months, each bin has several.
+    The bins are equal parts of the range. If the range is longer than `LONGEST_IN_DAYS`, each bin is a month, or
+    several months if there are more than `TREND_BINS`.
     """
     if end - start <= LONGEST_IN_DAYS:
         return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]

@@ -100,9 +100,10 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns a copy of this choice with only the calls whose value of `group` is `value`.
+        """Returns a copy of this choice with one more filter: only calls with `value` as their `group`.
 
-        The rows are then grouped by the other group or, if there is none, by the next useful one (`FOLLOWING`).
+        The copy is not grouped by `group`. If this was the only group, the first of `FOLLOWING` that is not a filter
+        takes its place.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
@@ -113,8 +114,8 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice with only the days from `first` until before `end`, not grouped by day.
 
-        The rows are grouped by the other group or, if there is none, by model and key, or what follows in `FOLLOWING`
-        if these are filters.
+        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` (model, key, route) that are
+        not filters.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
@@ -185,7 +186,7 @@ def _range_of(name: str, first: date, end: date, passed: timedelta | None = None
 
 
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
-    """Returns the filters in the query parameters, as a map from the name of a group to the value of its calls.
+    """Returns the filters in the query parameters: a map from the name of a group to the value that calls must have.
 
     For a filter that cannot be used, a sentence is added to `faults`.
     """

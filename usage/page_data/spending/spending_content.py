@@ -49,9 +49,9 @@ ChartData = dict[str, object]
 
 @dataclass(frozen=True)
 class SpendingCell:
-    """One cell of a row: the value of a group, and the query string of the page with only the calls of this value.
+    """A cell with the value of a group, and the query string for this page with only the calls that have the value.
 
-    The query string is empty if there is no such page.
+    The query string is empty if the page cannot select these calls.
     """
 
     text: str
@@ -62,8 +62,8 @@ class SpendingCell:
 class SpendingRow:
     """One row of the page *Usage*: the sums of a group of calls, formatted.
 
-    `calls_query` is the query string by which the list of requests shows the row's calls; empty if no filter can select
-    them. `before` has the dollars of the period before. `share` is the row's share of all dollars, in percent.
+    `calls_query` is the query string for the list of requests that selects the row's calls; empty if no filter can
+    select them. `before` has the dollars of the period before. `share` is the row's share of all dollars, in percent.
     """
 
     cells: Sequence[SpendingCell]
@@ -105,9 +105,10 @@ def value_text(group: str, value: GroupValue) -> str:
 
 
 def read_choice_or_default(query: QueryDict, now: datetime) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage*; if they have no groups, the database says which are useful.
+    """Parses the query parameters of the page *Usage*; if they have no groups, chooses default groups.
 
-    These are the teams with their models or, if no team has made calls in this month or the one before, the models.
+    The default is to group by team and model, or only by model if no team has made calls in this month or the one
+    before.
     """
     has_groups = bool(query.get("by") or query.get("then"))
     return read_choice(query, now, DEFAULT_GROUPS if has_groups or has_present_teams(now) else GROUPS_WITHOUT_TEAMS)
@@ -127,7 +128,7 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
     """Reads the sums of a `SpendingChoice` from the database, with the period before; at most `most` rows.
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,
@@ -173,7 +174,7 @@ def _lacking(choice: SpendingChoice) -> str:
 
 
 def _is_day_so_far(choice: SpendingChoice, row: ComparedSums) -> bool:
-    """Returns whether all calls of a row are of a day that is not over; it cannot be compared with a whole day."""
+    """Returns whether a row has only calls of a day that is not over, so it cannot be compared with a whole day."""
     days = [value for value in row.sums.group if isinstance(value, date)]
     return max([choice.first, *days]) >= choice.today
 
@@ -206,7 +207,7 @@ def _row(
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Makes the first cells of a row: the value of each group, with a link to the page of only its calls."""
+    """Makes the first cells of a row: each group's value, with a link to this page with only the calls of the value."""
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
@@ -219,10 +220,10 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 
 
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
-    """Returns the query string by which the list of requests shows the calls of `row`, or of all rows if it is None.
+    """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
 
-    The query string is empty if no filter of that list can select the calls: calls without a tag, calls of several end
-    users or values together, and calls with two tags.
+    It is empty if that list has no such filter: for calls without a tag, for calls of several end users or values
+    together, and for calls with two tags.
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()

@@ -37,7 +37,7 @@ def read_spending_csv(choice: SpendingChoice) -> str:
     column of the first group without a filter says "(others)" or "Total".
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     report = read_report_of(choice, MOST_GROUPS)
     filters = {name: ANY if value is None else value_text(name, value) for name, value in choice.only.items()}

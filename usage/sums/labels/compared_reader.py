@@ -52,9 +52,9 @@ class ComparedReport:
     """The sums of the calls of some whole days (UTC) by group, with the dollars of each group in the period before.
 
     `others` has the sums of the `other_groups` groups that are not in `rows`; None if there are none. `rows` and
-    `others` add up to `total`, and include groups with calls only in the period before. If days are grouped, a day is
-    compared with the day at the same place in the period before. A day of the period before without such a counterpart
-    is only in the total.
+    `others` add up to `total`, and include groups with calls only in the period before. If calls are grouped by day, a
+    day is compared with the day at the same place in the period before. Days that only the longer one of the two
+    periods has are compared with nothing; those of the period before are only in the total.
     """
 
     rows: list[ComparedSums]
@@ -69,10 +69,10 @@ def read_compared_report(
     """Reads the sums of the calls of some days by `groups`, with the dollars of the days `before`; at most `most` rows.
 
     `groups` and `only` are like those of `read_label_report`; there is at least one group. `order` is one of `ORDERS`,
-    or `by_0` or `by_1`, which mean the value of a group.
+    or `by_0` or `by_1` for the value of the first or the second group.
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     present = grouped_sums(*days, groups, only)
     past: Query | None = None

@@ -1,6 +1,6 @@
-"""Finds out whether the sums by label have all calls: whether older code has left some out, or names are folded.
+"""Finds out whether the sums by label have all calls: whether an earlier release left some out, or names are folded.
 
-An older version of this code adds calls to the totals of days (`UsageTotal`), and not to the sums by label.
+A server with an earlier release adds calls to the totals of days (`UsageTotal`), and not to the sums by label.
 `ledger sum` adds those calls.
 """
 
@@ -41,10 +41,10 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether, in some days or months, calls with a value of a label are not counted under this value's name.
+    """Returns whether, in some of the given periods, a label's value may have calls that are not counted by its name.
 
-    They are then counted under `OTHERS`, or the label has no sums there (`CLOSED`). If `value` is None, all values of
-    the label are meant.
+    These calls are counted under `OTHERS`, or the label has no sums in the period (`CLOSED`). If `value` is None, all
+    values of the label together are meant, which include `OTHERS`.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:

@@ -44,7 +44,7 @@ class LabelsUnreadable(ValueError):
 
 @dataclass(frozen=True)
 class GroupSums:
-    """The sums of one group of calls. Dollars are exact decimal numbers; `cost` includes the two other costs.
+    """The sums of one group of calls. `cost` includes `estimated_cost` and `provisional_cost`; all are exact decimals.
 
     `group` has a value for each requested group, in the same order. None means that the calls do not have the label;
     `OTHERS` stands for several values without sums of their own. An empty text means that there is no team, owner or
@@ -79,8 +79,8 @@ class LabelReport:
 
     `others` has the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
     `total`. `is_part` is true if the requested label or value may have more calls, since some days or months count them
-    under another value. `lacks_since` is the earliest day, or first day of a month, whose sums lack calls that older
-    code has written; None if no calls are missing.
+    under another value. `lacks_since` is the earliest day, or first day of a month, whose sums lack calls, which an
+    earlier release of the gateway has logged; None if no calls are missing.
     """
 
     first: date
@@ -112,7 +112,7 @@ def read_label_report(
     labels to the value that the calls must have; the value None stands for all values of a label.
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     wanted = dict(only or {})
     labels = labels_among(groups, wanted)
@@ -126,10 +126,10 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns the earliest of some days whose sums lack calls that older code has written; None if none are missing.
+    """Returns the first of the given days from which on sums by label lack calls; None if no calls are missing.
 
-    `groups` and `only` are those of `read_label_report`. If a whole month was examined at once, the result is its first
-    day.
+    An earlier release of the gateway has logged these calls. `groups` and `only` are those of `read_label_report`.
+    Whole months are examined at once; the result for a month is its first day.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -143,7 +143,7 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Q
     `by_0`, `by_1` and so on, and `SUMS`.
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     labels = labels_among(groups, only)
     if len(labels) > 1:
@@ -222,9 +222,9 @@ def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only,
 
 
 def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
-    """Returns the SQL query that adds up the rows of the query `source` by `columns`.
+    """Returns the SQL query that adds up the rows of the query `source`, grouped by `columns`.
 
-    The column named `null` is null in the result, so that its values are not told apart.
+    `null` may name one of these columns: it is null in the result, and calls are not grouped by it.
     """
     sql, values = source
     keys = [f"{'NULL' if column == null else column} AS by_{number}" for number, column in enumerate(columns)]
@@ -248,7 +248,7 @@ def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, s
 
 
 def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
-    """Returns the SQL query that adds up the rows of calls, instead of reading sums, by `groups`.
+    """Returns the SQL query that adds up the rows of calls by `groups`, for groups that have no stored sums.
 
     Raises:
         LabelsUnreadable: there are too many days, or rows of them have been deleted.

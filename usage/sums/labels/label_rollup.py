@@ -34,7 +34,7 @@ class LabelRollup:
             _add(self.days[label, day, value, *columns], figures)
 
     def as_json(self) -> str:
-        """Returns the sums of this batch by day and month as JSON for `ADD_LABELS`; "" if there are none."""
+        """Returns this batch's sums by day and month as JSON, the parameter of `ADD_LABELS`; "" if there are none."""
         groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
         for (label, day, *rest), figures in self.days.items():
             for span in SPANS:

@@ -36,10 +36,10 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def counted_groups(source: str) -> str:
-    """Returns the SQL query that maps sums by label to those rows of the table in which they must be counted.
+    """Returns an SQL query that adds up sums by label for the rows of the table that must count them.
 
-    `source` is an SQL query with the columns `KEYS` and `SUMS`. Values that have lost their own sums become `OTHERS`,
-    and labels of tags that have no sums in their period are left out. The result is in the order of the keys.
+    `source` is the SQL query for these sums, with the columns `KEYS` and `SUMS`. Values that have lost their own sums
+    become `OTHERS`, and tags that have no sums in their period are left out. The result is in the order of the keys.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

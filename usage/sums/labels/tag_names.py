@@ -30,7 +30,7 @@ def has_teams(since: date) -> bool:
 
 
 def read_tag_names(since: date) -> list[str]:
-    """Returns the names of the tags that have sums in the month of the day `since` or later, in alphabetical order."""
+    """Returns the names, from A to Z, of the tags that have sums for the month of the day `since` or a later month."""
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
         return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]

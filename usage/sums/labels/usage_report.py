@@ -40,7 +40,7 @@ NamedNumbers = dict[str, object]
 class UsageQuery:
     """The parsed query parameters of `GET /usage`: range of time, groups, filters, and format of the answer.
 
-    `is_by_label` is true if team, owner, end user or a tag is among the groups and filters; other sums are read then.
+    `is_by_label` is true if team, owner, end user or a tag is among the groups and filters; this needs sums by label.
     """
 
     time_range: TimeRange
@@ -80,7 +80,8 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     Returns the answer to `GET /usage` as a dictionary.
 
     Raises:
-        LabelsUnreadable: there are two labels, and the range is too long for that; or the query asks for another key.
+        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows;
+            or the query asks for another key than `key`.
         django.db.Error: the database cannot be read.
     """
     only = query.only if key is None else {**query.only, "key": key}
@@ -106,7 +107,7 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
 
 
 def as_csv(numbers: Mapping[str, object]) -> str:
-    """Converts the result of `read_usage` to a CSV file: a line for each group, or one line for all calls."""
+    """Converts the result of `read_usage` to a CSV file: a line for each group; without groups, one for all calls."""
     total, groups = numbers["total"], numbers.get("group_by", [])
     assert isinstance(total, dict) and isinstance(groups, list)  # noqa: S101, PT018  (as `read_usage` makes them)
     rows = numbers.get("groups", [total])

@@ -91,9 +91,9 @@ class Period(NamedTuple):
 
     @property
     def ids(self) -> tuple[UUID, UUID]:
-        """The first and the end of the range of request ids in which all calls of the period lie.
+        """The lower bound and the exclusive upper bound of the request ids of the period's calls.
 
-        Some calls before and after the period have ids in this range, too.
+        Some calls before and after the period have ids within these bounds, too.
         """
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
@@ -114,7 +114,7 @@ def fold_labels(now: datetime, oldest: date = date.max) -> int:
     * End users keep their names for `RETENTION_DAYS`, like the rows of their calls.
 
     Raises:
-        django.db.OperationalError: another transaction has used the sums all the time, so the rest was not folded.
+        django.db.OperationalError: other transactions kept the table locked; what was folded before stays folded.
     """
     shortened = 0
     since = min(oldest, (now - LOOKED_BACK).date().replace(day=1))
