@@ -174,7 +174,7 @@ class AlertChannel(models.Model):
     def sends_from(self, now: datetime) -> datetime:
         """Returns the earliest time at which a message that is written `now` may be sent.
 
-        That is now or, in the channel's quiet time (UTC), its end.
+        That is `now`; in the channel's quiet time (UTC), it is the end of the quiet time.
         """
         if self.quiet_until is None or not self.is_quiet(now.time()):
             return now
@@ -185,7 +185,7 @@ class AlertChannel(models.Model):
 class AlertHost(models.Model):
     """A host whose shipper process looks for faults. `seen_at` is when it last did, by the database's clock.
 
-    `stopped_at` is set when the shipper was stopped properly, so that nobody gets an alert that it is away.
+    `stopped_at` is set when the shipper was stopped properly; then nobody gets an alert that the host is away.
     """
 
     name = models.CharField(max_length=MAX_HOST_LENGTH, unique=True)

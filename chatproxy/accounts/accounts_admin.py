@@ -114,7 +114,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         """Returns the fields of a user's form, grouped by heading.
 
         For people who may only view the user, the field of the password is left out, since it would show a part of the
-        hash.
+        password's hash.
         """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClaimedRights(Protocol):
-    """Interface of the facts about a person that the issuer of single sign-on states.
+    """Interface for what the issuer of single sign-on states about a person: e-mail address, groups and teams.
 
     `chatproxy.sign_in.claims.ClaimedPerson` implements it.
     """

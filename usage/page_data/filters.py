@@ -157,7 +157,7 @@ class _Address:
     def read_name(self, name: str) -> str | None:
         """Returns the query parameter `name` as a name to filter by; None if there is no filter.
 
-        `NO_NAME` selects calls with an empty name, for example calls without a model.
+        The value `NO_NAME` is read as an empty name: it selects, for example, calls without a model.
         """
         text = self._raw(name)
         return "" if text == NO_NAME else text or None

@@ -69,8 +69,8 @@ def as_curl(call: Request, base_url: str) -> str:
 def _missing(call: Request) -> str:
     """Returns a line that names what a person must supply to repeat a call ("Supply first: …"); "" if nothing.
 
-    The key is not named. The line has no characters with a meaning for a shell or Python, since the names of files are
-    placeholders.
+    The line does not name the key. It has no characters with a meaning for a shell or Python, since the names of files
+    are placeholders.
     """
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)

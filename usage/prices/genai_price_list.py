@@ -168,7 +168,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a published price list's entries for the vendors used here, without their unneeded `extractors`."""
+    """Returns a published price list's entries for the vendors used here, without the unneeded member `extractors`."""
     # `extractors` read usage from answers, which nobody needs here.
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}

@@ -59,7 +59,7 @@ class Rows(NamedTuple):
 
 
 def sum_sql(name: str) -> str:
-    """Returns the SQL expression that adds up a column of sums; its value is 0 if there are no rows."""
+    """Returns the SQL expression that adds up the column `name`; its value is 0 if there are no rows."""
     # PostgreSQL adds integers up to a decimal.
     kind = "numeric" if name in DOLLARS else "float8" if name in DOUBLES else "bigint"
     return f"COALESCE(sum({name}), 0)::{kind}"

@@ -80,8 +80,8 @@ class TimeRange:
 
         * For a whole month, week or day: the whole month, week or day before.
         * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
-        * For any other range: the time just before the range, of the same length. If the range has not ended, only the
-          beginning of that time, as long as what has passed of the range.
+        * For any other range: the time just before the range, of the same length. If only half of the range has passed,
+          for example, this is only the first half of that time.
         """
         unit = _unit_of(self.name)
         if unit is None:

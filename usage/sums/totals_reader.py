@@ -95,7 +95,7 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     """Reads the sums of all calls that began from `start` until `end` from the database.
 
     Totals of minutes are deleted after some days. So a `start` or `end` that is days ago is rounded down to the hour,
-    as in all functions here that take `now`.
+    as in all functions of this module that take `now`.
     """
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)

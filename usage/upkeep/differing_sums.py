@@ -87,7 +87,8 @@ def differing_groups(
     """Compares a table of sums with the rows of calls; returns at most `most` groups that differ.
 
     * `sums` are the compared columns. `keys` are the columns that name a group; `groups` computes them from a row.
-    * `wanted` is the SQL of the values to return for a group: `a` has the sums of its rows, `b` the sums in the table.
+    * `wanted` is the SQL of the values to return for a group. In it, `a` has the sums of the group's rows, and `b` the
+      sums in the table.
     * Only groups from `since` on are compared, since older rows may have been deleted.
     * `summed` is the SQL condition for the rows that have sums in the table.
     """

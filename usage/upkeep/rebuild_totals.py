@@ -194,7 +194,7 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
     """Corrects the sums of some hours of one day (UTC) from the rows of their calls.
 
-    `strays` are the ids of calls that a search by id would miss (`_strays`).
+    `strays` are the ids of calls that a search by a range of ids would miss (`_strays`).
     """
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)

@@ -52,7 +52,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs as estimated that were computed from estimated token counts, if an earlier release did not mark them.
+    """Marks costs as estimated that an earlier release has computed from estimated token counts, without a mark.
 
     Corrects the sums, too. Returns how many rows have changed.
     """

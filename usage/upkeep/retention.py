@@ -86,10 +86,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A plan to delete old rows from one table: of the calls that began from `since` until before `until`.
+    """A plan to delete the rows of old calls from one table: of calls that began from `since` until before `until`.
 
     If `since` is None, the deletion begins with the oldest call. All calls before `wanted` are old enough to be
-    deleted; `until` is earlier if one deletion may not delete so many.
+    deleted; `until` is earlier than `wanted` if these calls are too many for one deletion.
     """
 
     table: str

@@ -62,7 +62,7 @@ def find_faults(
     """Checks the ledger for `ledger verify`: rows, sums, reservations, journal; yields a line of text for each fault.
 
     * `since`, the beginning of a UTC day, leaves out rows and sums of earlier days.
-    * `progress` is called with the name of each check, before it.
+    * `progress` is called before each check, with the check's name.
     * `parallel` is the number of checks that run at the same time; `progress` then names the check that is awaited.
 
     A check ends after 100 faults of a kind.

@@ -113,8 +113,8 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
     routes have only one of durations, in two columns that are added up.
 
     Totals of minutes, and totals from before `since`, are not compared. Totals of a key, model or route whose histogram
-    counts too few calls are not compared either: they are older than such histograms, pages show a dash for their
-    percentiles, and `ledger sum` completes them.
+    counts too few calls are not compared either: a server with an earlier release has added calls without histograms.
+    Pages show a dash for the percentiles of such totals, and `ledger sum` completes them.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -165,7 +165,7 @@ def wrong_peaks(since: datetime | None) -> Iterator[str]:
 
 
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
-    """Returns the days whose stored highest figures (`UsagePeak`) differ from those of their hours, at most `most`.
+    """Returns at most `most` days with stored highest figures (`UsagePeak`) that are not the highest of their hours.
 
     Only days from `since` on are compared; all if it is None.
     """

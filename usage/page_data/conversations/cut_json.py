@@ -25,7 +25,7 @@ class NotJSONError(ValueError):
 
 
 def split_cut(text: str) -> tuple[str, int]:
-    """Separates a logged text from the remark at its end that it was cut.
+    """Separates a logged text from the remark at its end, which says how much of the text was cut.
 
     Returns the text without the remark, and the number of bytes that were cut: 0 if the text is whole.
     """

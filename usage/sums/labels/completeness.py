@@ -41,7 +41,7 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether, in some of the given periods, a label's value may have calls that are not counted by its name.
+    """Returns whether, in one of the given periods, a label's value may have calls that its name does not count.
 
     These calls are counted under `OTHERS`, or the label has no sums in the period (`CLOSED`). If `value` is None, all
     values of the label together are meant, which include `OTHERS`.

@@ -54,7 +54,7 @@ def read_query(query: QueryDict, now: datetime) -> UsageQuery:
     """Parses the query parameters of `GET /usage`.
 
     Raises:
-        ValueError: one of them is wrong; the message is for the caller.
+        ValueError: one of the parameters is wrong; the message is for the caller.
     """
     groups = tuple(dict.fromkeys(name.strip() for name in query.get("group_by", "").split(",") if name.strip()))
     if unknown := [name for name in groups if name not in GROUPS and name not in COLUMNS and not is_label(name)]:
@@ -132,7 +132,7 @@ def _named(groups: Sequence[str], row: GroupSums) -> NamedNumbers:
 
 
 def _plain(row: GroupSums) -> NamedNumbers:
-    """Returns the sums of a group as a dictionary, by the names that the answer has for them; dollars are numbers."""
+    """Returns the sums of a group as a dictionary, with the names in the API's answer as keys; dollars are numbers."""
     plain: NamedNumbers = {}
     for name in SUMS:
         value = getattr(row, name)

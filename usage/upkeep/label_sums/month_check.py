@@ -91,9 +91,9 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
-    """Compares the months from `first` until before `end` with their days; returns at most `most` groups that differ.
+    """Compares the sums by label of months with those of their days; returns at most `most` groups that differ.
 
-    Each group has the numbers that the month lacks.
+    Only months from `first` until before `end` are compared. A group has the numbers that must be added to the month.
     """
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})
