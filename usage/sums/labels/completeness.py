@@ -41,10 +41,10 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether, in one of the given periods, a label's value may have calls that its name does not count.
+    """Returns whether, in one of the given periods, some calls with the label value `value` may be counted elsewhere.
 
-    These calls are counted under `OTHERS`, or the label has no sums in the period (`CLOSED`). If `value` is None, all
-    values of the label together are meant, which include `OTHERS`.
+    They are then counted under the value `OTHERS`, or the label has no sums in the period (`CLOSED`). If `value` is
+    None, all values of the label together are meant, which include `OTHERS`.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:
