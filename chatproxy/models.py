@@ -97,7 +97,7 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """The digest of a secret with which the database was used; a starting server compares its own secret with it."""
+    """The digest of a secret that the database was used with; a starting server compares its own secret with it."""
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

@@ -41,7 +41,7 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the process again after its end; returns the seconds until the thread should check it."""
+        """Starts the process again after its end; returns the seconds until the next check of it."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

@@ -88,10 +88,10 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of a request's scope that records `root_path`, and whose path is without it.
+    """Returns a copy of a request's scope: `root_path` is removed from the path, and recorded in the scope.
 
-    The order of the cookies in the copy is reversed (`own_cookies_last`). If a proxy has removed the root path from the
-    path already, the path stays as it is.
+    The path stays as it is if a proxy has removed the root path already. The order of the cookies in the copy is
+    reversed (`own_cookies_last`).
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.

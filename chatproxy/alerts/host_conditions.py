@@ -23,16 +23,16 @@ LONGEST_WINDOW = timedelta(days=7)
 
 
 def host_name() -> str:
-    """Returns the name under which alerts show this host: its hostname and DATA_DIR, such as `web1:/srv/var`."""
+    """Returns the name of this host in alerts: its hostname and DATA_DIR, such as `web1:/srv/var`."""
     return f"{socket.gethostname()}:{settings.DATA_DIR}"[:MAX_HOST_LENGTH]
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The facts about this host in which faults are looked for: its processes, its disk in bytes, and refused logins.
+    """The facts about this host that are searched for faults: its processes, its disk in bytes, and refused logins.
 
-    `away_since` is set only if this host had not looked for faults for long when the present process began: the time
-    when it last did so. Otherwise it is None.
+    `away_since` is None unless this host had not looked for faults for long when the present process began. Then it is
+    the time when the host last looked for faults.
     """
 
     host: str
@@ -50,7 +50,7 @@ class LoginRefusals:
         self._counts: deque[tuple[datetime, float]] = deque()
 
     def add(self, now: datetime, refused: float) -> None:
-        """Stores the running total of refused logins at the time `now`; drops totals older than any rule's window."""
+        """Stores the running total of refused logins at the time `now`; drops totals older than `LONGEST_WINDOW`."""
         self._counts.append((now, refused))
         while self._counts[0][0] < now - LONGEST_WINDOW:
             self._counts.popleft()
@@ -92,7 +92,7 @@ def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[F
 
 
 def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host's shipper fails with an error in its own code, or was away for long until now."""
+    """Yields a fault if this host's shipper fails with an error in its own code, or was not running for a long time."""
     fault = facts.status.shipping.shipper_fault
     if fault and fault != NOT_RUNNING:  # this is the shipper: its report is missing, perhaps since the disk is full
         yield FoundFault("", f"The shipper of {facts.host} fails", f"Its error: {fault}.", now)

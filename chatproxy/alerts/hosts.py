@@ -25,7 +25,7 @@ def note_host(name: str, now: datetime) -> datetime | None:
 
 
 def note_stop(name: str, now: datetime) -> None:
-    """Records that the host `name` stops properly, so that nobody gets an alert that it is away."""
+    """Records that the host `name` is stopped properly, so that no alert says that the host is away."""
     AlertHost.objects.filter(name=name).update(stopped_at=now)
 
 

@@ -33,7 +33,7 @@ def record(
 ) -> None:
     """Opens, updates and resolves the alerts of one rule, by the faults that were just found.
 
-    `faults` are all faults that the rule has found on `host`; if `host` is empty, the rule has looked into the ledger.
+    `faults` are all faults that the rule has found on `host`; an empty `host` means that they were found in the ledger.
     A new fault opens an alert once it has lasted for the time that the rule demands. An open alert is resolved if its
     fault was not found again. Messages about these changes are stored for the channels.
     """
@@ -54,8 +54,8 @@ def record(
 def resolve(alert: Alert, now: datetime) -> None:
     """Marks an alert as over, and stores a message about this for each channel that may know of the alert.
 
-    A channel may know of it if an earlier message was sent there, or was tried. Earlier messages that nobody has tried
-    to send yet, for example in a quiet time, are withdrawn.
+    A channel may know of the alert if an earlier message about it was sent there, or if sending one was tried. Earlier
+    messages that were not tried yet, for example in a channel's quiet time, are withdrawn.
     """
     with transaction.atomic():
         if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
@@ -81,7 +81,7 @@ def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Ite
 
 
 def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:
-    """Resolves open alerts that nobody checks any more: their rule is switched off, or their host is gone.
+    """Resolves open alerts that no rule checks any more: their rule is switched off, or their host is gone.
 
     If the rule is switched off, no message is sent. If the host is gone, the alert's title states this reason, since
     the fault may still be there. Also withdraws messages for channels that are switched off.
@@ -121,8 +121,8 @@ def _update_words(alert: Alert, fault: FoundFault) -> Alert:
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
     """Stores messages for the channels that an alert is open, or still open, if such a message is due now.
 
-    The first message is due unless an alert about the same subject was announced within the rule's `quiet_hours`. A
-    further one is due every `repeat_hours`, if the rule has them.
+    The first message is due at once, unless an alert about the same subject was announced within the rule's
+    `quiet_hours`. A further message is due every `repeat_hours`, if the rule has this field.
     """
     rule = alert.rule
     if alert.sent_at is None:

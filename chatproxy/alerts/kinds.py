@@ -16,9 +16,9 @@ MOST_SHOWN = 80  # characters of a name
 class KindFacts:
     """The facts about one kind of fault: when a rule of the kind opens an alert, and what people should do then.
 
-    `threshold` and `window` are texts that explain these fields of a rule; empty if the kind has no such field. `page`
-    is the path of the page with details, relative to the gateway's root. If `must_last` is true, a fault opens an alert
-    only after it has lasted for the window.
+    `threshold` and `window` are texts that explain these fields of a rule; a text is empty if rules of this kind do not
+    use the field. `page` is the path of the page with details, relative to the gateway's root. If `must_last` is true,
+    a fault opens an alert only after it has lasted for the window.
     """
 
     fires: str

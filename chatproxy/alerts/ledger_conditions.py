@@ -92,8 +92,9 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault if calls take much longer at upstream than at the same time of day in the last week.
 
-    The times compared are 95th percentiles. The present one must be at least `LEAST_SLOW_MS`, and at least the usual
-    one multiplied by the rule's threshold. With fewer than 20 calls, now or in the last week, there is no fault.
+    The 95th percentiles of the calls' times are compared. The present one must be at least `LEAST_SLOW_MS`, and at
+    least the one of the last week multiplied by the rule's threshold. With fewer than 20 calls, now or in the last
+    week, there is no fault.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
@@ -147,7 +148,7 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 
 
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
-    """Returns how many calls failed between `start` and `end`, and how many failed or succeeded.
+    """Returns two numbers for the calls between `start` and `end`: how many failed, and how many failed or succeeded.
 
     Calls that the gateway refused, or whose caller left, are in neither number.
     """

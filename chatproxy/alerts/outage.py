@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseOutage:
-    """Record of an outage of the database, in memory: when it began, the channels to tell, and the messages sent."""
+    """Record of an outage of the database, in memory: when it began, which channels get messages, and those sent."""
 
     def __init__(self) -> None:
         self._rule: AlertRule | None = None

@@ -76,7 +76,7 @@ class ArchiveWriter:
             self._add_member(f"{name}/{number:06}", chunk)
 
     def close(self) -> None:
-        """Writes the last member (a digest), without which the archive counts as incomplete; leaves the file open."""
+        """Completes the archive by writing its last member, a digest of all others; leaves the file open."""
         self._add_member(END, self._digest.hexdigest().encode())
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 

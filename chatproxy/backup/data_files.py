@@ -26,10 +26,10 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields the name and the content, in chunks, of each file in `data_dir` that a backup contains.
+    """Yields each file in `data_dir` that belongs in a backup: its name, and its content in chunks.
 
-    The links that record the owners of new objects become one JSON file (`OWNERS`). `secrets.env` is included only if
-    `with_secrets` is true.
+    The symbolic links that record the owners of new objects are yielded as one JSON file (`OWNERS`). `secrets.env` is
+    included only if `with_secrets` is true.
     """
     # Before the journal, whose records have the owners, too: a link is removed when its record is in the database.
     # all links that record the owners of new objects, as one file
@@ -43,7 +43,7 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 
 
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
-    """Writes the files from a backup to `data_dir`; `parts` are the names and contents of the parts of its archive.
+    """Writes files from a backup to `data_dir`; `parts` are the name and the content of each part of the backup.
 
     Parts that belong elsewhere, such as the database's dump, are skipped. For each new file and directory, a function
     that deletes it is added to `undo`.

@@ -35,12 +35,12 @@ class EnvFileError(ImproperlyConfigured):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Reads the variables of an `.env` file, as a dict; of a name that occurs twice, the last value counts.
+    """Returns the variables in an `.env` file as a dict; if a name occurs twice, its last value counts.
 
     The dict is empty if there is no such file.
 
     Raises:
-        EnvFileError: the file or one of its lines cannot be read, or a directory, pipe or socket has its name.
+        EnvFileError: the file or one of its lines cannot be read, or `path` is a directory, a pipe or a socket.
     """
     try:
         content = read_regular_file(path) or b""
@@ -137,7 +137,7 @@ def _unescaped(value: str, quote: str) -> str:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    """Returns the position in a text at which a pattern's match ends.
+    """Returns the end of a pattern's match, as a position in the text.
 
     Raises:
         AssertionError: there is no match: a bug, since the patterns of this module match any text.

@@ -19,7 +19,7 @@ MAX_BYTES = 64 * 1024
 
 
 def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str]:
-    """Reads the files named by variables such as `OPENAI_API_KEY_FILE`; returns the secrets in them by setting.
+    """Reads the files named by variables such as `OPENAI_API_KEY_FILE`; returns the secrets in them by name.
 
     `variables` are the settings from the environment and the `.env` files, by name. Relative paths begin at `base`.
 
@@ -38,7 +38,7 @@ def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str
 
 
 def _read_secret(variable: str, path: Path) -> str:
-    """Reads the secret in a file, its only line; `variable` is the variable that names the file.
+    """Returns the secret in a file, which is the file's only line; `variable` is the variable that names the file.
 
     Raises:
         ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line.

@@ -250,7 +250,7 @@ def load() -> SettingValues:
 def env_files() -> list[Path]:
     """Returns the paths of the `.env` files that people write, the most important first; they need not exist.
 
-    There are none if the variable `NO_ENV_FILES` is set, or if DATA_DIR in the environment is that of a demo.
+    The list is empty if the variable `NO_ENV_FILES` is set, or if DATA_DIR is the directory of a demo.
     """
     if os.environ.get(NO_ENV_FILES) or is_demo(os.environ):
         return []

@@ -26,7 +26,7 @@ Database = psycopg.Connection[TupleRow]
 
 
 def check_version(database: Database) -> Iterator[Finding]:
-    """Yields a fault if PostgreSQL is older than Django's oldest supported version; otherwise yields its version."""
+    """Yields a fault if PostgreSQL is too old for Django; otherwise yields a finding that states its version."""
     number = database.info.server_version
     oldest = (django_connection.features.minimum_database_version or (0,))[0]
     if number // 10_000 < oldest:
@@ -79,8 +79,8 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    Yields nothing behind a connection pooler: it shares few connections among many clients, so PostgreSQL's limit does
-    not concern ours.
+    Behind a connection pooler, no numbers are compared: the pooler shares few connections to PostgreSQL among many
+    clients, so PostgreSQL's limit does not apply to the connections of this server.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")
@@ -116,11 +116,11 @@ def _value(database: Database, setting: str) -> str:
 
 
 def _place(database: Database) -> str:
-    """Returns the names of the database and the user of a connection in words, for a finding about a setting."""
+    """Returns words that name a connection's database and user, for a finding about a setting of one of them."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 
 def _remedy(database: Database, setting: str, value: str) -> str:
-    """Returns the SQL with which a person can set a setting of the database to `value`."""
+    """Returns the SQL that sets a setting of the database to `value`, for a person to run."""
     name = sql.Identifier(database.info.dbname).as_string(database)
     return f"ALTER DATABASE {name} SET {setting} TO {value} (or ALTER ROLE {database.info.user} …)"

@@ -17,7 +17,8 @@ class Level(StrEnum):
 class Finding(NamedTuple):
     """The result of one check. `words` is one line that names the value and what to do, and contains no secret.
 
-    `prevents_start` is false of a fault with which a server starts nevertheless, since its pages help to mend it.
+    `prevents_start` says whether a fault stops the server from starting. It is false if the pages of a running server
+    help to mend the fault.
     """
 
     level: Level
@@ -31,5 +32,5 @@ def warning(words: str) -> Finding:
 
 
 def fault(words: str, *, prevents_start: bool = True) -> Finding:
-    """Creates the finding that something is certainly wrong; the server does not start, unless told otherwise."""
+    """Creates the finding that something is certainly wrong; with `prevents_start`, the server does not start."""
     return Finding(Level.FAULT, words, prevents_start)

@@ -26,7 +26,7 @@ SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
 def check_data_dir() -> Iterator[Finding]:
     """Yields a fault if files cannot be written in DATA_DIR, or in a directory in it that workers write to.
 
-    If there is no DATA_DIR yet, the directory in which the first start will create it is checked.
+    If there is no DATA_DIR yet, the nearest existing directory above it is checked: the first start writes there.
     """
     # Otherwise a worker would fail later, with a traceback.
     workers = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
@@ -47,7 +47,7 @@ def not_a_directory(path: Path) -> str:
 def check_permissions() -> Iterator[Finding]:
     """Yields a warning for each file with secrets that all accounts of this machine may read.
 
-    Yields one more if all accounts may write to DATA_DIR, or may look into one that this account owns.
+    Yields one more warning if all accounts may write to DATA_DIR, or may look into a DATA_DIR that this account owns.
     """
     mode = _mode(settings.DATA_DIR)
     if mode & stat.S_IWOTH:
@@ -80,7 +80,7 @@ def check_open_files() -> Iterator[Finding]:
 def check_free_disk() -> Iterator[Finding]:
     """Yields a fault if the disk of DATA_DIR is so full that calls are refused, a warning if they soon will be.
 
-    A server starts with a full disk, too: its pages can be read.
+    The fault does not prevent a start, since the pages of a server with a full disk can still be read.
     """
     disk = os.statvfs(_existing(settings.DATA_DIR))
     free, reserve = disk.f_bavail * disk.f_frsize, settings.JOURNAL_RESERVE_BYTES
@@ -98,7 +98,7 @@ def check_free_disk() -> Iterator[Finding]:
 
 
 def _existing(path: Path) -> Path:
-    """Returns `path` or, if it does not exist, the nearest directory above it that does."""
+    """Returns `path` if it exists; otherwise the nearest directory above it that exists."""
     return next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
 
 

@@ -29,7 +29,7 @@ def check_clock() -> Iterator[Finding]:
 def check_months() -> Iterator[Finding]:
     """Yields a warning if the ledger has no partition for this month or for the next one.
 
-    Yields one, too, for each table with rows in its default partition, which takes rows of months without a partition.
+    Also yields a warning for each table with rows in its default partition: their month had no partition.
     """
     if not partitions(CALLS):
         yield Finding(Level.OK, f"not made, {NOT_MIGRATED}")
@@ -44,7 +44,7 @@ def check_months() -> Iterator[Finding]:
 
 
 def check_secrets_of_database() -> Iterator[Finding]:
-    """Yields a fault if this server lacks a secret with which its database was used, or has another one."""
+    """Yields a fault if a secret that the database was used with is not set on this server, or has changed."""
     try:
         check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
     except SecretsDiffer as difference:

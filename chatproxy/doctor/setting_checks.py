@@ -47,7 +47,8 @@ def check_upstream() -> Iterator[Finding]:
 def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
     """Yields a finding if the upstream's URL `base_url` is wrong or doubtful for a server on `host` and `port`.
 
-    The server's own URL, and an unusable proxy on the way, are faults. A URL without a path gets a warning.
+    It is a fault if the URL is the server's own, or leads through a proxy that cannot be used. A URL without a path
+    gets a warning.
     """
     if words := proxy_fault(base_url):
         yield fault(words)

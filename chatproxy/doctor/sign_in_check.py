@@ -20,7 +20,7 @@ NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks
 def check_issuer() -> Iterator[Finding]:
     """Yields a warning if the issuer in OIDC_ISSUER does not answer.
 
-    Yields one, too, if the issuer describes itself under another name, or without an endpoint that single sign-on
+    Also yields a warning if the issuer describes itself under another name, or without an endpoint that single sign-on
     needs.
     """
     # Not a fault: calls need no issuer, and people with a password can sign in without it.

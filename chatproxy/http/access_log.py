@@ -45,7 +45,7 @@ class AccessLog:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Lets the wrapped application answer a request, and logs a line for it; passes other ASGI scopes on."""
+        """Lets the wrapped application answer a request, and logs a line for it; other ASGI scopes are not logged."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return

@@ -184,7 +184,8 @@ class Connections:
     def is_short_of_files(self, descriptor: int) -> bool:
         """Returns whether nearly all file descriptors of this process are in use.
 
-        This is so if `descriptor`, that of a new connection, is a high number: the system gives the lowest free one.
+        They are if `descriptor`, the one of a new connection, is a high number: the system always gives the lowest free
+        number.
         """
         return descriptor >= self._descriptor_end
 
@@ -237,7 +238,7 @@ class Connections:
     def _limit_of(self, name: str) -> int:
         """Returns how many connections a client network, such as `2001:db8::/64`, may have.
 
-        A network with trusted proxies in it has no limit.
+        For a network with trusted proxies in it, this is `sys.maxsize`: no limit.
         """
         try:
             address = ipaddress.ip_network(name)

@@ -22,7 +22,7 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the close: the next call of `close` only ends the sending, and calls the given callback.
+        """Delays the close: the next call of `close` only ends the sending, and calls the callback `linger`.
 
         The callback must arrange for a second call of `close`, which really closes the connection.
         """

@@ -171,7 +171,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Lets the close of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
+        """Makes the answer end with the close of the connection, without Content-Length or chunks (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -282,8 +282,8 @@ class Protocol(RequestReader):
     def end_after_answer(self) -> None:
         """Ends this connection after the answer in progress, because its worker ends.
 
-        If the answer has not begun, its head will announce the close. Otherwise the connection stays open for
-        `LAST_IDLE_SECONDS` after the answer.
+        If the answer has not begun, its head will announce the close. Otherwise the client may be sending another
+        request, so the connection stays open for `LAST_IDLE_SECONDS` after the answer.
         """
         if self._is_between_requests:
             return

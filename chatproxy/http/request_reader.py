@@ -98,7 +98,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether bytes sent without a valid key may be parsed at once: if they are few, and of no body."""
+        """Returns whether bytes may be parsed at once without a valid key: if they are few, and not part of a body."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -242,9 +242,9 @@ class RequestReader(HttpToolsProtocol):
     # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request, if possible with an answer of status 400.
+        """Ends the connection after bytes that are no valid request; sends an answer with status 400 if possible.
 
-        It is not sent if the client could take it for the answer to an earlier request. uvicorn calls this method, too.
+        No 400 is sent that the client could take for the answer to an earlier request. uvicorn calls this, too.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #

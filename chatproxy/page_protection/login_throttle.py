@@ -119,10 +119,11 @@ class LoginThrottle:
 
 
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
-    """Returns whether an attempt to sign in was successful, when the answer to it is a redirect.
+    """Returns whether an attempt to sign in succeeded. Call this only if the answer to the attempt is a redirect.
 
     A login form redirects only after a success. The forms in `PROOFS`, which ask for a further proof such as a code,
-    also redirect people who may not use them. For these forms, the session must have a new proof.
+    also redirect people who may not use the form. For these forms, an attempt succeeded only if the session has a new
+    proof.
     """
     if view_name not in PROOFS:
         return True
@@ -136,7 +137,7 @@ def shown_proofs(request: HttpRequest) -> list[object]:
 
 
 def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits that apply to an attempt at one of the login forms, in the order in which they are counted."""
+    """Returns the limits on an attempt at one of the login forms, in the order in which they are applied."""
     if view_name == KEY_LOGIN:
         return limits_of_key(request)
     return limits_of_admin(request) if view_name == ADMIN_LOGIN else limits_of_proof(request)
@@ -157,10 +158,10 @@ def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
 
 
 def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for an attempt to sign in to the admin, in the order in which they are counted.
+    """Returns the limits on an attempt to sign in to the admin, in the order in which they are applied.
 
-    A device on which this user has signed in before has a limit of its own. Otherwise there are limits for the client's
-    network and for the user name.
+    If this user has signed in on the client's device before, only the limit of that device applies. Otherwise the
+    limits of the client's network and of the user name apply.
     """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
@@ -176,9 +177,10 @@ def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
 
 
 def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for an attempt to sign in to "My usage", in the order in which they are counted.
+    """Returns the limits on an attempt to sign in to "My usage", in the order in which they are applied.
 
-    A device on which this key was used before has a limit of its own. Otherwise the client's network has limits.
+    If somebody has signed in on the client's device before, with a key that is still valid, only the limit of that
+    device applies. Otherwise the limits of the client's network apply.
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
@@ -225,14 +227,14 @@ def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def normal_name(name: str) -> str:
-    """Converts a user name to the form under which login attempts are counted: `Admin` to `admin`."""
+    """Converts a user name to the form that login attempts are counted for: `Admin` to `admin`."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
     """Returns the limits on login attempts for the client's network and, for IPv6, for its /48 network.
 
-    `kind` separates attempts at the admin from those at "My usage".
+    `kind` is the kind of attempt, such as one at the admin; each kind is counted separately.
     """
     address = _address(request)
     network, site = client_network(address), client_site(address)
@@ -246,7 +248,7 @@ def _address(request: HttpRequest) -> str:
 
 
 def _digest(kind: str, value: str) -> str:
-    """Returns the digest under which login attempts of a name, network or device are counted.
+    """Returns the digest that stands for a name, a network or a device in the counts of login attempts.
 
     `kind` makes the digests of a name, a network and a device different even if their texts are the same.
     """

@@ -96,7 +96,7 @@ class PagePace:
 
     @asynccontextmanager
     async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
-        """Context manager that waits until a request for a page may run, and counts it as running during the block.
+        """Context manager that waits until a request for a page may run, and counts it as running in its `with` block.
 
         Raises:
             TooManyPages: the request would have to wait, or has waited, too long. The refusal is counted and logged.
@@ -124,7 +124,7 @@ class PagePace:
     def reserve(self, visitor: Visitor, cost: float) -> float:
         """Counts a request for a page against the rate of its visitor; returns the seconds that the request must wait.
 
-        If the visitor is unknown, the request counts against the worker's rate, too. It counts as `cost` pages.
+        The request counts as `cost` pages. That of an unknown visitor counts against the worker's rate, too.
 
         Raises:
             TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. The refusal is counted; the rates are
@@ -211,7 +211,7 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the visitor to whom a request without a login counts: a known device, or the client's network.
+    """Returns the visitor that a request without a login counts for: a known device, or the client's network.
 
     A device is known if a device cookie in `cookies` shows that somebody has signed in on it before.
     """

@@ -71,7 +71,7 @@ _CHANGES = {
 
 
 class MissingPart(Exception):
-    """Error: a template of the admin's theme, in another version, lacks a text that the gateway would change."""
+    """Error: a template of the admin's theme lacks a text that the gateway changes, or has it more than once."""
 
 
 class ThemeTemplates(Loader):
@@ -81,7 +81,7 @@ class ThemeTemplates(Loader):
         """Returns the text of a template; changes it first if it is a template of the theme.
 
         Raises:
-            MissingPart: a text that is to be changed is not in the template.
+            MissingPart: a text that is to be changed is not in the template, or is there more than once.
             TemplateDoesNotExist: there is no such template.
         """
         text = super().get_contents(origin)
@@ -90,12 +90,12 @@ class ThemeTemplates(Loader):
 
 
 def mended(path: str, text: str) -> str:
-    """Returns the template at `path` with the gateway's changes: those in `_CHANGES`, and hidden icons.
+    """Returns the text of a template of the theme with the gateway's changes: those in `_CHANGES`, and hidden icons.
 
-    Icons are hidden from screen readers only. `text` is the template as the theme has it.
+    Icons are hidden from screen readers only. `path` and `text` are those of the theme's own template.
 
     Raises:
-        MissingPart: a text that is to be changed is not in the template.
+        MissingPart: a text that is to be changed is not in the template, or is there more than once.
     """
     changes = next((changes for end, changes in _CHANGES.items() if path.endswith(f"/{end}")), ())
     for old, new in changes:

@@ -48,7 +48,7 @@ class BundledPostgres:
 
     @property
     def has_socket(self) -> bool:
-        """True if the socket file exists, by which clients connect to the server."""
+        """True if the server's socket file exists, which clients need to connect."""
         return (self._socket_dir / SOCKET_NAME).exists()
 
     def start(self) -> None:
@@ -86,8 +86,8 @@ class BundledPostgres:
     def revive(self) -> None:
         """Starts the PostgreSQL server again after it was killed; if it runs but cannot be reached, stops it first.
 
-        Only the process that has held the cluster's lock since `start` may call this. It may run another program by
-        now, which has replaced the first one by `exec`.
+        Only the process that has held the cluster's lock since `start` may call this. That process may have replaced
+        its program by another one (`exec`) since then.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
@@ -159,7 +159,7 @@ class BundledPostgres:
     def _socket_dir(self) -> Path:
         """The directory of the PostgreSQL server's socket: the cluster's directory, or one in /tmp.
 
-        The latter is used if libpq cannot use the path of the former.
+        The directory in /tmp is used if the path in the cluster's directory is too long for libpq, or has a comma.
         """
         # libpq cannot use a path that is too long, or has a comma.
         path = self.cluster / SOCKET_NAME

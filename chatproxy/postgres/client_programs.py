@@ -89,8 +89,8 @@ class ClientProgram(NamedTuple):
     def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
         """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
 
-        `database` has libpq's parameters for the connection, and `role` is the role for `SET ROLE`. All of the dump
-        shows the database at the same moment, which comes soon after the first chunk was requested.
+        `database` has libpq's parameters for the connection, and `role` is the role for `SET ROLE`. The whole
+        dump shows the database at one moment, soon after the first chunk was requested.
 
         Raises:
             ClientProgramError: pg_dump has failed; the chunks that were yielded are useless.

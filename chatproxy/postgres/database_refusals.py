@@ -35,7 +35,7 @@ _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 def reason_of(error: Exception) -> str:
     """Returns why a connection to the database failed, as one line without addresses and secrets.
 
-    `error` is an error of psycopg or the error of Django that was caused by one.
+    `error` is an error of psycopg, or an error of Django that one of psycopg has caused.
     """
     # libpq may give several reasons.
     first = str(error).strip().partition("\n")[0]
@@ -43,7 +43,7 @@ def reason_of(error: Exception) -> str:
 
 
 def describe_failure(error: Exception) -> str:
-    """Returns one line for a person whose command an error of the database has ended.
+    """Returns one line that tells a person that a command failed because of the database, and why.
 
     `error` is an error of psycopg or the error of Django that was caused by one. The line is without addresses and
     secrets. If the error may be a fault of the gateway's own code, the line says how to see where it was raised.

@@ -34,9 +34,9 @@ class DatabaseWatch(PeriodicThread):
 
 
 def fullest_budgets(most: int) -> list[BudgetUse]:
-    """Returns the budgets of active keys and teams that are used up most, the fullest first; at most `most` of them.
+    """Returns at most `most` budgets of active keys and teams: those with the largest used part, the largest first.
 
-    Used are the dollars that are spent or reserved.
+    Both spent and reserved dollars count as used.
 
     Raises:
         django.db.Error: the database does not answer.

@@ -38,7 +38,7 @@ FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy
 
 
 class StartPauses:
-    """The pauses between tries to start a worker, as long as new workers end before they have served.
+    """The pauses between tries to start a worker, made while each new worker ends before it has served.
 
     gunicorn itself tries again at once, and each try takes CPU from the workers that serve.
     """

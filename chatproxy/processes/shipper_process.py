@@ -90,7 +90,7 @@ class _Turn:
     def wait_for(self, ended: threading.Event) -> bool:
         """Waits until this process may ship the journals, and returns True; returns False if `ended` is set first.
 
-        If it returns False, the process that has the turn ships the records that are left in the journals.
+        If it returns False, the process that ships at present also ships the records that are left in the journals.
         """
         while not _try_lock(self.lock):
             _try_lock(self._next)
@@ -195,9 +195,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns the time (of `time.monotonic()`) until which earlier shippers have copied all records to the database.
+    """Returns a time (of `time.monotonic()`): earlier shippers have copied all older records to the database.
 
-    The time is stored as the modification time of the lock file, whose descriptor is `lock`. For a new lock file, it is
-    the time of the file's creation.
+    It is the modification time of the lock file, whose descriptor is `lock`; shippers store it there. For a new lock
+    file, it is the time when the file was created.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -91,8 +91,8 @@ class ShipperWatch(KeepRunning):
     def start_again(self) -> float:
         """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
 
-        Normally these are `LOOK_SECONDS`. They double, up to `LONGEST_PAUSE`, while shippers die within
-        `LONG_LIFE_SECONDS`.
+        Normally it returns `LOOK_SECONDS`. If the last start was less than `LONG_LIFE_SECONDS` ago, it returns twice
+        the seconds of the last time, but at most `LONGEST_PAUSE`.
         """
         if self._process is not None:
             logger.warning(

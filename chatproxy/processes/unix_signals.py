@@ -49,7 +49,7 @@ HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
-    """The moment at which the workers of a stopping server close its port, in memory that all processes share.
+    """The time when the workers of a stopping server close its port; it is in memory that all processes share.
 
     `at` is a time of `time.monotonic()`, and infinite while the server is not stopping.
     """

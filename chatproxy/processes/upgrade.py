@@ -59,7 +59,7 @@ class StartReports:
         return self._memory[0] != 0
 
     def mark(self) -> None:
-        """Makes `has_any` true without a report, as a worker of the master's earlier code has served already."""
+        """Makes `has_any` true; called after an upgrade, too, since workers of the old code have served already."""
         self._memory[0] = 1
 
     def report(self) -> None:
@@ -237,7 +237,7 @@ class Upgrade:
 
 
 def _go_on_without_failed_workers(master: Arbiter) -> None:
-    """Makes gunicorn try again, instead of giving up, when a worker cannot start, if any worker has ever served."""
+    """Makes gunicorn try again when a worker cannot start; gunicorn gives up only if no worker has ever served."""
     # gunicorn itself stops the server when a worker cannot load the application. That is right for a server that has
     # never served. Later it would cut the calls of all other workers, because the disk is full for example.
     reap_workers = master.reap_workers
@@ -251,5 +251,5 @@ def _go_on_without_failed_workers(master: Arbiter) -> None:
 
 
 def is_taking_over() -> bool:
-    """Returns whether this process is a server's master whose code was just replaced, and which still has the port."""
+    """Returns whether this process is a server's master that has just replaced its code, and has kept its port."""
     return os.environ.get("GUNICORN_PID") == str(os.getpid())

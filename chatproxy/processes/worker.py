@@ -101,7 +101,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory(connections: Connections) -> Callable[..., asyncio.Protocol]:
-    """Returns the function with which uvicorn creates an object for each client connection; all share `connections`."""
+    """Returns the function that uvicorn calls to create an object for each new client connection.
+
+    All these objects share `connections`, the worker's register of connections.
+    """
     from django.conf import settings
 
     from chatproxy.http.access_log import LoggedProtocol

@@ -80,10 +80,11 @@ def read_person(id_token: object, userinfo: object, rules: ClaimRules) -> Claime
 def _verified_email(
     claims: Mapping[str, object], documents: tuple[Mapping[str, object], ...], domains: tuple[str, ...]
 ) -> str:
-    """Returns the person's verified e-mail address, in lower case, from the claims of all documents.
+    """Returns the person's verified e-mail address, in lower case, from the ID token and the userinfo answer.
 
-    One of the documents must state both the address and that it is verified: a document without an address may speak of
-    another address. No document may state that the person's address is not verified.
+    `documents` are these two, and `claims` are the claims of both. One of the documents must state both the address and
+    that it is verified: a document without an address may speak of another one. No document may state that the person's
+    address is not verified.
 
     Raises:
         ClaimFault: there is no address, it is not verified, or its domain is not allowed.

@@ -33,7 +33,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         return str(request.META.get("REMOTE_ADDR", ""))
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        """Returns the URL to which people are sent after a login by default."""
+        """Returns the URL that people are sent to after a login if they have not asked for another page."""
         return landing(request.user, "")
 
     def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:

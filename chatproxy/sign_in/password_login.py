@@ -84,9 +84,10 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
 
 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
-    """Returns the path to which a person is sent after the login: the page that they wanted, if they may open it.
+    """Returns the path of the page that a person is sent to after the login.
 
-    `wanted` is a path of this server, or empty. By default, staff are sent to the admin, others to "My usage".
+    This is `wanted`, a path of this server, if it is not empty and the person may open it. Otherwise staff are sent to
+    the admin, others to "My usage".
     """
     if getattr(user, "is_staff", False):
         return wanted or reverse("admin:index")

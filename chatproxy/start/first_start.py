@@ -30,7 +30,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
     """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns the generated ones by name.
 
-    A missing ADMIN_PASSWORD is generated only if `with_password` is true, which callers pass while there is no admin.
+    A missing ADMIN_PASSWORD is generated only if `with_password` is true; callers pass true while there is no admin.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):

@@ -19,19 +19,19 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """Error: this server lacks a secret with which its database was used, or has another one.
+    """Error: a secret that the database was used with is not set on this server, or has changed.
 
     Its message is one line for a person.
     """
 
 
 def check_secrets(values: SettingValues, path: Path) -> None:
-    """Checks that this server has the secrets with which its database was used. Call this before generating secrets.
+    """Checks that this server has the secrets that its database was used with. Call this before generating secrets.
 
     `values` are the settings. `path` is the file of generated secrets, for the error message.
 
     Raises:
-        SecretsDiffer: a secret that the database knows is not set, or the secret with which keys are digested has
+        SecretsDiffer: a secret is not set although the database has its digest, or the secret for digesting keys has
             changed.
     """
     # The database has digests of its secrets ("canaries"). SECURITY_KEY and ACCESS_TOKEN may change, since nothing in
@@ -73,7 +73,7 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Returns the secrets of which the database stores digests, by name, from the settings `values`.
+    """Returns the secrets in the settings `values` that the database stores digests of, by name.
 
     A secret that is not set is None.
     """
