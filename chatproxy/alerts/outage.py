@@ -35,7 +35,7 @@ class DatabaseOutage:
         self._tries: list[tuple[AlertChannel, Notice, AlertAttempt]] = []
 
     def remember(self, rules: Iterable[AlertRule], channels: Sequence[AlertChannel]) -> None:
-        """Remembers the rule for outages of the database, and the channels that send its alerts."""
+        """Remembers which of `rules` is for outages of the database, and which of `channels` send its alerts."""
         self._rule = next((rule for rule in rules if rule.kind == AlertKind.DATABASE), None)
         self._channels = channels_for(self._rule, channels) if self._rule else []
 

@@ -108,7 +108,7 @@ def _check_version(manifest: Manifest) -> None:
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
     """Checks that `DATA_DIR` is empty, and that the bundled PostgreSQL has no database for this `DATA_DIR` elsewhere.
 
-    It may contain the backup file, `lost+found` and, if the backup has no secrets, `secrets.env`.
+    `DATA_DIR` may contain the backup file, `lost+found` and, if the backup has no secrets, `secrets.env`.
 
     Raises:
         RestoreRefused: `DATA_DIR` contains another file, or there is a database for it.

@@ -93,7 +93,7 @@ def quoted(value: str) -> str:
 
 
 def switch(value: str) -> bool:
-    """Parses a setting that is on or off to a bool: `true`, `yes`, `on`, `1` or an opposite, in any letter case.
+    """Parses a setting that is on or off to a bool: `true`, `yes`, `on`, `1` or an opposite (`no`), in any letter case.
 
     Raises:
         ValueError: `value` is none of these words.

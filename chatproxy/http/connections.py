@@ -184,8 +184,8 @@ class Connections:
     def is_short_of_files(self, descriptor: int) -> bool:
         """Returns whether nearly all file descriptors of this process are in use.
 
-        They are if `descriptor`, the one of a new connection, is a high number: the system always gives the lowest free
-        number.
+        `descriptor` is that of a new connection. If it is a high number, few are free: the system always gives the
+        lowest free number.
         """
         return descriptor >= self._descriptor_end
 

@@ -114,7 +114,7 @@ class Protocol(RequestReader):
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may then be idle for longer."""
+        """Records that a valid key was sent on this connection; such a connection may be idle for longer."""
         # The connection's bytes are then parsed at once, without queueing behind those of strangers.
         if not self.is_known:
             self.is_known = True

@@ -195,7 +195,7 @@ class RequestReader(HttpToolsProtocol):
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Starts or queues the call of a request after its last header, with this connection in the call's scope."""
+        """Starts or queues the call of a request after its last header; puts this connection into the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()

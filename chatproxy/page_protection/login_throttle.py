@@ -91,7 +91,7 @@ class LoginThrottle:
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
         """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
-        The refusal is a page with status 429, which is counted as `REFUSED`, or 503 if the database does not answer.
+        The refusal is a page with status 429, counted as `REFUSED`, or with status 503 if the database does not answer.
         Returns None if the attempt is allowed, and for a request that is no login attempt.
         """
         match = request.resolver_match

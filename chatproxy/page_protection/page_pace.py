@@ -99,8 +99,8 @@ class PagePace:
         """Context manager that waits until a request for a page may run, and counts it as running in its `with` block.
 
         Raises:
-            TooManyPages: the request would have to wait, or has waited, too long. The refusal is counted and logged.
-                The error is raised after `REFUSAL_SECONDS` at the earliest.
+            TooManyPages: the request would have to wait for too long, or has waited for too long. The refusal is
+                counted and logged. The error is raised after `REFUSAL_SECONDS` at the earliest.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:

@@ -145,9 +145,10 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
-        """Returns the directory of the PostgreSQL cluster, which may not exist yet: `DATA_DIR/postgres`.
+        """Returns the path of the PostgreSQL cluster's directory, which may not exist yet.
 
-        For root, the cluster is a directory in /var/lib/chatproxy, unless `DATA_DIR/postgres` is a directory itself.
+        This is `DATA_DIR/postgres`. If root runs this process, and `DATA_DIR/postgres` is no directory itself, it is a
+        directory in /var/lib/chatproxy.
         """
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link

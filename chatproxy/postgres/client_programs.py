@@ -187,7 +187,7 @@ def _quoted(name: str) -> str:
 
 
 def _close(pipe: IO[bytes] | None) -> None:
-    """Closes the pipe to a program, if there is one, even if the program has ended."""
+    """Closes the pipe to a program, unless `pipe` is None; raises no error if the program has ended."""
     if pipe is not None:
         with suppress(BrokenPipeError):
             pipe.close()

@@ -133,8 +133,8 @@ class DrainingServer(Server):
     def drain(self) -> None:
         """Begins to drain: from now on each answer ends its connection, and later the port is closed.
 
-        The port is closed after DRAIN_SECONDS, or after at least `REPLACED_DRAIN_SECONDS` if only this worker is to
-        end. May be called more than once.
+        If the whole server is to end, the port is closed after DRAIN_SECONDS. If only this worker is to end, the
+        port is closed after at least `REPLACED_DRAIN_SECONDS`. May be called more than once.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
@@ -155,7 +155,7 @@ class DrainingServer(Server):
         self._cancel_what_runs()
 
     def _cancel_what_runs(self) -> None:
-        """Closes the idle connections, and cancels the calls in flight in the event loop's next round."""
+        """Closes the idle connections; in the event loop's next round, cancels the calls in flight."""
         for connection in cast("set[Protocol]", self.server_state.connections.copy()):
             connection.close_between_requests()
         # Until then, a call that has just been read begins. If it were cancelled before, it would never run, and so

@@ -31,7 +31,7 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that asks upstream about unfinished background responses, to learn their usage (polls).
+    """The thread that polls upstream for unfinished background responses, to learn their usage.
 
     If the settings do not allow polls, the thread estimates the usage.
     """

@@ -137,7 +137,7 @@ def unblock_signals() -> None:
 def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     """Removes the master's signal handlers from a worker process that has just been forked.
 
-    Exits if the master had just received a signal to stop.
+    Ends the process if the master had just received a signal to stop.
     """
     # The default action of these signals ends the process, and is set here, and again by gunicorn's base class. While
     # they are blocked, they cannot end the worker before `init_signals` makes the worker ignore them again.

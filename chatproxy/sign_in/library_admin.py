@@ -47,7 +47,7 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user") and is_others
 
     def get_actions(self, request: HttpRequest) -> dict[str, object]:
-        """Returns no actions on several rows, since the rights of each factor's owner must be checked separately."""
+        """Returns an empty dict: no action on several rows, since the right to delete each is checked by itself."""
         return {}
 
 
