@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
+from usage.database.fault_words import words_of
 from usage.journal import segments, undelivered
 from usage.journal.records import scan
 from usage.journal.undelivered import NEWER, NEWER_RETRIED
@@ -179,10 +180,12 @@ class Shipper:
 def _log(fault: Exception) -> None:
     """Logs the error that has ended a round of the shipper.
 
-    An error of the operating system, such as a full disk, is logged in words, any other error with a traceback.
+    An error of the operating system, such as a full disk, and an outage of the database are logged in words, any other
+    error with a traceback.
     """
-    if isinstance(fault, OSError) and fault.strerror:
-        logger.error("the shipper cannot go on, and tries again: %s", fault.strerror)
+    words = words_of(fault) if isinstance(fault, OperationalError | InterfaceError) else getattr(fault, "strerror", "")
+    if words:
+        logger.error("the shipper cannot go on, and tries again: %s", words)
     else:
         logger.error("the shipper failed and tries again", exc_info=fault)
 

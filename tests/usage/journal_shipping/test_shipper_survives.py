@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from proxyapi.database_threads import in_own_thread
 from tests.support.ledger.ledgers import call, end, leave, write
@@ -38,6 +39,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     [
         (RuntimeError("nobody expected this"), "the shipper failed", True),
         (OSError(errno.ENOSPC, "No space left on device"), "tries again: No space left on device", False),
+        (OperationalError("the connection is lost"), "tries again: OperationalError: it cannot be reached", False),
     ],
 )
 def test_a_fault_is_seen_and_passes(

@@ -229,7 +229,7 @@ def test_a_month_that_cannot_be_made_does_not_keep_old_rows(
     """A query that goes on for long may have the table each time."""
 
     def fail() -> None:
-        raise OperationalError
+        raise OperationalError from psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
 
     pruned, real = threading.Event(), prune_if_due
 
