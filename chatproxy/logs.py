@@ -83,10 +83,10 @@ class CutConnections(logging.Filter):
 
 
 class OnePerMinute(logging.Filter):
-    """Log filter that lets one record a minute pass, of those of the same kind.
+    """Log filter that lets at most one record a minute pass for each kind of record.
 
-    A kind is the text before values are inserted, with the texts and the reasons of errors that are inserted. The next
-    record that passes says how many were left out.
+    Records are of the same kind if they have the same text before values are inserted, and the same texts and errors
+    as values. The next record of the kind to pass says how many were left out.
     """
 
     # While the database is away, a pool of connections logs each attempt to connect.
@@ -113,7 +113,10 @@ class OnePerMinute(logging.Filter):
 
 
 def _kind_of(record: logging.LogRecord) -> tuple[str, ...]:
-    """Returns what tells records apart for `OnePerMinute`; not the numbers and objects in them, which may be many."""
+    """Returns the kind of a log record, for `OnePerMinute`: its text before values are inserted, and its values.
+
+    Of numbers and other objects, only the type is in the kind, since there may be many different ones.
+    """
     values = record.args if isinstance(record.args, tuple) else ()
     return str(record.msg), *(_kind_of_value(value) for value in values)
 

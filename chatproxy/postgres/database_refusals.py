@@ -45,8 +45,8 @@ def reason_of(error: Exception) -> str:
 def describe_failure(error: Exception) -> str:
     """Returns one line that tells a person that a command failed because of the database, and why.
 
-    `error` is an error of psycopg or the error of Django that was caused by one. The line is without addresses and
-    secrets. If the error may be a fault of the gateway's own code, the line says how to see where it was raised.
+    `error` is an error of psycopg, or an error of Django that one of psycopg has caused. The line is without addresses
+    and secrets. If the error may be a fault of the gateway's own code, the line says how to see where it was raised.
     """
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     code = cause.sqlstate if isinstance(cause, psycopg.Error) else None
