@@ -1,4 +1,4 @@
-"""One call, from the caller's socket to the ledger; and the keys that admit it.
+"""Handles each call, from the caller's socket to its row in the ledger, and the keys that admit calls.
 
 A call of the API passes these folders, in this order::
 
@@ -39,13 +39,14 @@ stated its usage (`call.request_body`, `dispatch.caller_deadline`).
 A streamed answer is owned by `dispatch.asgi_handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 
-The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes
-but those of a part can stay unchanged; `pages` has the pages and reports for people, monitors and holders of keys. The
-modules of this level have the tables of keys (`models`) and of teams (`team_models`), the admin's pages of keys, the
-errors of the API (`exceptions`), the routes of `/v1` (`routes`), the settings that calls read (`cached_settings`), and
-small helpers that all folders may import.
+The other folders: `bodies` reads JSON and forms, and notes where each part is in the bytes, so that one part can change
+while all other bytes stay; `pages` has the pages and reports for people, monitors and holders of keys. The modules of
+this level have the tables of keys (`models`) and of teams (`team_models`), the admin's pages of keys, the errors of the
+API (`exceptions`), the routes of `/v1` (`routes`), the settings that calls read (`cached_settings`), and small helpers
+that all folders may import.
 
-Imports run down only: the modules of this level (but `admin` and `urls`, which import everything) ← bodies ← keys ←
-unauthenticated ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple_api, v1 ← pages. This package
-imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
+A module may import only what stands to the left of it in this list: the modules of this level (but `admin` and `urls`,
+which import everything) ← bodies ← keys ← unauthenticated ← upstream ← limits ← object_owners ← call ← streams ←
+dispatch ← simple_api, v1 ← pages. This package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds
+this order.
 """

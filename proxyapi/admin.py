@@ -155,16 +155,16 @@ class AccessKeyAdmin(SpenderAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form for a new access key, with Save as its only button; makes the key when it is pressed."""
+        """Shows the form for a new access key, with Save as its only button; makes the key when the form is saved."""
         # The other buttons would skip the next page, which alone shows the key's secret.
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
         return answer
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the initial values of the form for a new key: those of the preset that the page's address names.
+        """Returns the initial values of the form for a new key, from the preset that is named in the page's address.
 
-        A preset has the values for a usual kind of key. Empty if the address names none.
+        A preset is a set of values for a usual kind of key. The result is empty if the address names no preset.
         """
         # Nothing else of the address: Django would pass any text on to any field, which fails on a date.
         preset = find_preset(request.GET.get(PARAMETER))
@@ -244,7 +244,7 @@ class AccessKeyAdmin(SpenderAdmin):
         return self._render(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the action buttons for the admin's page of one access key: only Usage for a revoked key."""
+        """Returns the action buttons for the admin's page of one access key; for a revoked key, only Usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
@@ -282,7 +282,7 @@ class AccessKeyAdmin(SpenderAdmin):
     def spending(self, key: AccessKey) -> str:
         """Renders a key's spending for the admin's list: a bar for each budget, with the dollars spent and reserved.
 
-        A key without budgets gets a bar for this month.
+        A key without budgets gets one bar, for the dollars of this month.
         """
         found = budget_bars(self._summary(key).spent, key.budgets, timezone.now())
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]

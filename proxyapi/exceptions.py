@@ -248,7 +248,7 @@ class UnsupportedMediaType(ProxyError):
 
 
 class LoopDetected(ProxyError):
-    """Error 508: the call has come back to a gateway that it has passed before, so it would go round for ever.
+    """Error 508: the call would go round for ever, because upstream is this gateway itself or sends calls back to it.
 
     The header `X-Should-Retry: false` keeps OpenAI's SDKs from sending the call again, as they do after a 5xx status.
     """
@@ -285,8 +285,8 @@ class TooManyPages(RateLimited):
 class BudgetExceeded(ProxyError):
     """Error 429: a call may cost more than is left of a budget of its key or of the key's team.
 
-    If `is_final`, the header `X-Should-Retry: false` keeps OpenAI's SDKs from sending the call again, as they do after
-    a 429.
+    If `is_final` is true, a retry would fail, too: the header `X-Should-Retry: false` then keeps OpenAI's SDKs from
+    sending the call again, as they do after other answers with status 429.
     """
 
     status_code = 429
@@ -408,11 +408,11 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class CallerGone(Exception):
-    """Exception: the caller closed the connection before its request was complete, so nobody waits for an answer."""
+    """Exception: the caller closed the connection before the request was complete, so nobody waits for an answer."""
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Converts any exception to an error of the gateway; such an error itself is returned unchanged.
+    """Converts any exception to an error of the gateway; returns a `ProxyError` unchanged.
 
     Errors of Django and of Django REST framework for a bad request get status 400 or 415; all others become an
     `InternalError`.

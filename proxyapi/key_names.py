@@ -1,7 +1,8 @@
 """The rules for the names of keys: which names are valid, and which two names look the same to a reader.
 
 A name is stored in Unicode's compatibility form (NFKC), which replaces full-width letters by plain ones. Two names look
-the same if they differ only in case, the number of spaces, or invisible marks. Only one key may have such a name.
+the same if they differ only in case, the number of spaces, or invisible marks. Two keys may not have names that look
+the same.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def normalised(name: str) -> str:
 
 
 def comparable(name: str) -> str:
-    """Converts a key's name to a form that is equal for names that look the same, such as `My Key` and `my key`."""
+    """Converts a key's name so that names that look the same become equal: both `My Key` and `my key` to `my key`."""
     folded = unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold())
     # at most three times as long as the name in NFKC
     return " ".join(_UNSEEN.sub("", folded).split())
 
 
 def check_name(name: str) -> None:
-    """Checks the name of a new access key.
+    """Checks that the name of a new access key is valid.
 
     Raises:
         ValidationError: the name is reserved, has unprintable characters or spaces at its ends, or cannot be seen.

@@ -92,6 +92,6 @@ def _picture_format(fields: Fields) -> str:
 
 
 def last_value(fields: Fields, name: str) -> object:
-    """Returns the last of the values that a request's body has for the member `name`; None if it has no such member."""
+    """Returns the last value of the member `name` in a request's body; None if the body has no such member."""
     values = fields.get(name)
     return values[-1] if values else None

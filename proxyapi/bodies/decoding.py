@@ -1,6 +1,6 @@
-"""Decodes bodies with a content encoding such as gzip (RFC 9110, 8.4.1): requests, and answers sent encoded unasked.
+"""Decodes bodies with a content encoding such as gzip (RFC 9110, 8.4.1), of requests and of upstream's answers.
 
-The decoders work in steps of bounded size, since a thousand compressed bytes can become a million.
+A decoder works in steps of bounded size, since a thousand compressed bytes can become a million.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    `encoding` is `gzip` or `deflate`. With `is_strict`, data in the other one of these encodings makes `step` raise
-    `zlib.error`; without `is_strict`, both are decoded. `members` is the number of gzip members that have begun.
+    `encoding` is `gzip` or `deflate`. If `is_strict` is true, data of the wrong kind (gzip instead of deflate, or the
+    reverse) makes `step` raise `zlib.error`; otherwise, `step` decodes it, too. `members` is the number of gzip members
+    that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
@@ -38,9 +39,9 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the bytes given to `feed` until now are complete; true for empty input.
+        """True if the input until now is complete: all bytes are decoded, and the compressed data has ended.
 
-        They are complete if all of them are decoded, and the last gzip member or the deflate data has ended.
+        Also true if there was no input yet.
         """
         return self._member is None and not self._input
 

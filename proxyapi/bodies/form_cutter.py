@@ -23,7 +23,7 @@ class FormEdits:
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line, without its line end, to add to the part of the form; empty to add none."""
+        """Returns the header line to add to a part of the form, without its line end; empty to add none."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
@@ -37,7 +37,7 @@ class FormEdits:
 class FormCutter:
     """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    `edits` are the changes to make; if it is None, the form is sent unchanged. Only `end` returns the last boundary.
+    `edits` are the changes to make; if it is None, the form is sent unchanged. The last boundary comes from `end` only.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -51,7 +51,7 @@ class FormCutter:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
         `may_be_last` says that the caller's body may end with `piece`. Then the last byte of the piece is held back
-        until `end` has checked the form, so that upstream never gets an invalid form whole. Raises `BadForm`.
+        until `end` has checked the form, so that upstream never gets the whole of an invalid form. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held

@@ -1,7 +1,7 @@
-"""Reads the headers of a multipart form, the request's Content-Type and those of each part, by one strict grammar.
+"""Reads the headers of a multipart form (the request's Content-Type, and each part's headers) by a strict grammar.
 
-Anything outside this grammar raises `BadForm`, because software differs in how it reads it (SP is a space; names of
-headers and the word `boundary` in any case, all else exactly as written):
+Anything outside this grammar raises `BadForm`, because different programs would read it differently (SP is a space;
+names of headers and the word `boundary` in any case, all else exactly as written):
 
     Content-Type   = "multipart/form-data" 1*( *SP ";" *SP parameter )          exactly one such header
     parameter      = "boundary=" ( plain / DQUOTE bchars DQUOTE ) / "charset=UTF-8"                each at most once
@@ -92,9 +92,9 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class PartHead(NamedTuple):
     """The parsed headers of one part of a multipart form.
 
-    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes that
-    the headers state, None if they state none. `is_ascii` says that the content must be ASCII, because the headers
-    state another charset than UTF-8.
+    `part` has the part's name, file name and media type, and no content yet. `size` is the size of the content in
+    bytes, as the headers state it; None if they do not state it. `is_ascii` says that the content must be ASCII,
+    because the headers state another charset than UTF-8.
     """
 
     part: PartExcerpt
@@ -174,7 +174,8 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
     """Checks an option of a Content-Disposition header, such as `filename="a.txt"`, and returns its value.
 
-    A value in quotes comes as `quoted`, one without quotes as `plain`; the other argument is None. Raises `BadForm`.
+    `key` is the option's name. The value is `quoted` if it was written in quotes, else `plain`; the other argument is
+    None. `is_last` says that no option follows. Raises `BadForm`.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):

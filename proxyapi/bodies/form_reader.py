@@ -156,7 +156,7 @@ class FormReader:
     def _read_content(self, data: bytes, at: int) -> int | None:
         """Reads the content of one part, from position `at` of `data` on; checks the part if its end has arrived.
 
-        Returns the position behind the next boundary and the CRLF or `--` that follows it, or None if they have not
+        Returns the position at which to read on, behind the next boundary and its CRLF or `--`; None if these have not
         arrived yet. Raises `BadForm`.
         """
         mark = self.mark
@@ -207,9 +207,7 @@ class FormReader:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the part of the form that has just ended: its size and charset, and the value of a single field.
-
-        A single field is one of `SINGLE_FIELDS`.
+        """Checks the part of the form that has just ended: its size, charset and, for `SINGLE_FIELDS`, its value.
 
         Raises:
             BadForm: the size, the charset or the value is wrong.
@@ -245,9 +243,9 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks the value of a field in `SINGLE_FIELDS`, so that no two servers read it differently.
+        """Checks the value of a field in `SINGLE_FIELDS`: any server must read the same text.
 
-        Raises `BadForm` if it is too long, is not UTF-8, or has control characters.
+        Raises `BadForm` if the value is too long, is not UTF-8, or has control characters.
         """
         try:
             text = part.content.decode()

@@ -1,7 +1,7 @@
 """The JSON body of a request to upstream, decoded and parsed once. Every check of a call reads the same object.
 
-Upstream gets the bytes that the caller sent, never JSON written from the parsed object. At most a member is inserted
-into the text (`proxyapi.streams.chat_usage_request`, `proxyapi.limits.output_limits`).
+Upstream gets the bytes that the caller sent, never JSON written from the parsed object. The only change is a member
+that the gateway may insert into the text (`proxyapi.streams.chat_usage_request`, `proxyapi.limits.output_limits`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class JSONBody:
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body that has other bytes for upstream, `raw`; the parsed members stay the same.
+        """Returns a copy of this body with the bytes `raw` for upstream; the parsed members stay the same.
 
         The copy has no `text`.
         """
@@ -89,7 +89,7 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """Whether the body's last member `stream` is true: the answer will be a stream; None without such a member."""
+        """True if the request asks for a stream: its last member `stream` is true; None without such a member."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -119,7 +119,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Describes an error of the JSON parser for an error message: `Expecting value at line 1 column 9`."""
+    """Returns the words about a fault in a JSON text for an error message: `Expecting value at line 1 column 9`."""
     # Nothing of the parsed text is quoted, since the text may be secret.
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"

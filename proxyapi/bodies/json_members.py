@@ -1,4 +1,4 @@
-"""Parses a JSON object and notes where in the text each member is, so that one can change without the other bytes.
+"""Parses a JSON object and notes the place of each member in the text, so that one can change while the rest stays.
 
 The parser accepts all that any server may accept: `NaN`, numbers within a double's range or with up to 4,300 digits,
 control characters in strings, names given twice, bytes that are not UTF-8. Upstream decides what these mean.
@@ -97,7 +97,7 @@ def encode(text: str) -> bytes:
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
-    Text behind the object is ignored. `decoder` parses the names and values; the default one is lenient, and accepts
+    Text behind the object is ignored. `decoder` parses the names and values. The default decoder is lenient: it accepts
     `NaN`, for example.
 
     Raises:
@@ -161,7 +161,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Skips white space in a JSON text: returns the first position, from `at` on, with another character."""
+    """Skips white space in a JSON text: returns the position of the first other character, from `at` on."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
@@ -172,7 +172,7 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Skips a colon and the white space around it, from position `at` of a JSON text; returns the position behind.
+    """Skips a colon and the white space around it, from position `at` of a JSON text; returns the position after it.
 
     Raises `json.JSONDecodeError` if there is no colon.
     """

@@ -21,8 +21,8 @@ LABEL_FIELDS = frozenset((*END_USER_FIELDS, "metadata", "conversation", "previou
 class Labels(NamedTuple):
     """The labels of a call, as its request states them: end user, session and tags. An empty text means "not stated".
 
-    `tags` are texts such as `night` or `project=x`. `previous_response_id` names the response that the call continues,
-    if the request states no session; the call then belongs to the session of that response.
+    `tags` are texts such as `night` or `project=x`. `previous_response_id` is set only if the request states no
+    session: it names the response that the call continues, and the call belongs to the session of that response.
     """
 
     end_user: str = ""
@@ -55,7 +55,7 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns `tags` followed by those of `others` that are new: `project=y` is left out if `tags` has `project=x`.
+    """Returns `tags` with the new ones of `others` added; `project=y` is not added if there is a `project=x` already.
 
     So a call with the tag `project=y` cannot change the tag `project=x` of its key.
     """
@@ -93,5 +93,5 @@ def _split(text: str) -> list[str]:
 
 
 def _tags_in(metadata: Mapping[str, object], names: Iterable[str]) -> list[str]:
-    """Returns the members of `metadata` that `names` lists as tags: `{"project": "x"}` gives `project=x`."""
+    """Converts the members of `metadata` that are listed in `names` to tags: `{"project": "x"}` gives `project=x`."""
     return [f"{name}={value}" for name in names if (value := _text(metadata.get(name)))]

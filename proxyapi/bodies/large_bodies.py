@@ -34,10 +34,10 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments and returns its result; a large body is worked on in a thread.
+    """Calls `work` with the arguments, and returns its result. The work on a large body is done in a thread.
 
-    `size` is the number of bytes of the body that `work` reads. If it is over `LARGE_BYTES`, `work` runs in a thread;
-    all large bodies take turns in the same one.
+    `size` is the number of bytes of the body; a body of more than `LARGE_BYTES` is large. There is one thread for all
+    large bodies, which wait for each other.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -47,7 +47,7 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
     """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled meanwhile.
 
-    A cancellation is raised after `then` has returned. `size` is the number of bytes that `work` reads; if it is over
+    A cancellation is raised after `then` has returned. `size` is the number of bytes of the body; if it is over
     `LARGE_BYTES`, `work` runs in a thread.
     """
     if size <= LARGE_BYTES:
@@ -122,7 +122,8 @@ def in_utf_8(body: bytes) -> bytes:
 class Numbers:
     """Parser of the numbers in one large JSON text. The function `read_float` converts a number's text to a float.
 
-    Raises `ValueError` if the long numbers of the text have more than `MAX_LONG_DIGITS` digits together.
+    Raises `ValueError` if the numbers of more than `LONG_NUMBER` digits have more than `MAX_LONG_DIGITS` digits
+    together.
     """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:

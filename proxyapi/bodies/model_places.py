@@ -2,8 +2,9 @@
 
 A model may be named by any member, field or parameter whose name is in `MODEL_NAMES`, in any letter case and at any
 depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
-`session.model`, and what routers beside OpenAI read (`models`, `fallbacks`). OpenAI's places are those in the request
-types of the official SDK. The caller's own text (`TEXT_MEMBERS`) is skipped, since `model` means nothing there.
+`session.model`, and the members that only routers other than OpenAI read (`models`, `fallbacks`). The places in
+OpenAI's requests are those in the request types of the official SDK. The caller's own text (`TEXT_MEMBERS`) is skipped,
+since `model` means nothing there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The JSON object in a body of the simple API, and the body for upstream that is made from its text.
+"""Parses the JSON object in a request's body of the simple API, and makes the body for upstream from its text.
 
 The gateway's own members are cut out of the text, and changed or new members are put in; every other byte stays as it
 came. JSON is parsed strictly (RFC 8259): `NaN`, numbers beyond the range of a double and control characters in strings
@@ -69,7 +69,7 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
     """Returns the body for upstream: the text of the object `received`, with exactly the members `wanted`.
 
     `wanted` maps names to values. If a value is the same Python object as in `received`, its original text is kept. If
-    the caller gave a name twice, only the last of these members stays.
+    a name is given twice in `received`, only the last of these members stays.
     """
     # Of a name given twice, the gateway has checked the last value.
     edits = list(_edits(received, wanted))
@@ -77,7 +77,7 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the edits after which the text of a received object has exactly the members `wanted`, in text order.
+    """Yields, in text order, the edits that leave exactly the members `wanted` in the text of a received object.
 
     An edit is `(start, end, new text)`: it replaces the text from `start` to `end`.
     """
@@ -123,7 +123,7 @@ def _encode(text: str) -> bytes:
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, it lets the event loop run."""
+    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, one that lets the event loop run."""
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
     # This decoder gives up the interpreter lock between numbers.

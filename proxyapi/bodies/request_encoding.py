@@ -27,7 +27,7 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """Error for a request's body that has more bytes, after decoding, than are allowed."""
+    """Error: a request's body has more bytes, after decoding, than are allowed."""
 
 
 def encoding_of(headers: Mapping[str, object]) -> str:

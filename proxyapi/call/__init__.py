@@ -11,5 +11,6 @@ once. Its parts: `call_facts` (what is known of the call), `journal_rows` (the r
 (the slots, limits and dollars that it holds while it lasts). `background_polling` asks upstream about background
 responses that nobody has fetched, so that their usage is counted.
 
-May import the folders before it in the order of `proxyapi.__init__`, but no stream, view or API.
+This folder may import the folders that stand before it in the list of `proxyapi.__init__`; it imports no stream, view
+or API.
 """

@@ -1,12 +1,12 @@
 """Asks upstream about background responses that nobody has fetched, so that their usage is counted.
 
-Only responses that were made with the configured upstream key are asked about, because a caller's own upstream key is
-not stored. Such a request of the gateway is a poll. If the response has ended, the poll writes a ledger row marked
-`by_gateway`, with the usage and cost of the response. The row has the key, model and route of the call that created the
-response, but does not count as a call of the key. If the response is unfinished, the poll writes no row.
+Such a request to upstream is a poll. Only responses that were made with the configured upstream key are polled, because
+no other upstream key is stored for them. If the response has ended, the poll writes a ledger row marked `by_gateway`,
+with the usage and cost of the response. The row has the key, model and route of the call that created the response, but
+does not count as a call of the key. If the response is unfinished, the poll writes no row.
 
 If a response is gone or ends without stating its usage, if upstream refuses the poll, or if polling is switched off,
-the call that created the response gets an estimate (`usage.journal_shipping.pending_responses`).
+the usage is estimated in the row of the call that created the response (`usage.journal_shipping.pending_responses`).
 
 The shipper process of each host does the polling, for at most `BATCH` responses at a time. It claims a response with a
 lease, and claims no more than it can ask about at once. Otherwise a lease could expire while its response waits, and
@@ -164,7 +164,7 @@ def _maker_of(response: PendingResponse) -> Request:
     """Returns the ledger row of the call that created a background response, with `MAKER_COLUMNS` loaded.
 
     If that row was deleted because of its age, or its route is not of the Responses API, the result is an unsaved row
-    that has only the route of that API.
+    with nothing but a route of the Responses API.
 
     Raises:
         django.db.Error: the database is away.

@@ -187,8 +187,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
 
         Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream, if it got the whole request, may have worked on the call;
-        by default, this is so unless upstream stated an error.
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call, if it got the whole request; by
+        default, it is true unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -275,8 +275,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers for the caller: those of upstream's answer, without secrets and upstream's address.
 
-        Where the key's own rate limit has less left than upstream's, the rate limit headers state the key's. If the
-        gateway has added an output limit to the request, a header states that limit.
+        A rate limit header states the key's own limit if the key has less left than upstream states. If the gateway has
+        added an output limit to the request, a header states that limit.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

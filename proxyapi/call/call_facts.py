@@ -88,7 +88,7 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores `most`, the upper bound of the call's usage (tokens, pictures etc.); dollars are reserved for it."""
+        """Stores the upper bound of the call's usage (tokens, pictures etc.) that dollars are reserved for."""
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
@@ -109,7 +109,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores the chunk, up to about `LOG_BODY_BYTES` of the answer."""
+        """Counts the bytes of the answer's next chunk; stores it until over `LOG_BODY_BYTES` bytes are stored."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:
@@ -123,7 +123,10 @@ class CallFacts:
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds that upstream has spent on the call: until its answer ended or, before that, until now."""
+        """The seconds from sending the call upstream until its answer ended or, if it has not ended, until now.
+
+        0 if the call was not sent upstream.
+        """
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at

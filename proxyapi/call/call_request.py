@@ -71,7 +71,7 @@ class EarlyAnswer(Protocol):
 
 
 class AnswerTimer(Protocol):
-    """Interface of a timer for a time limit that the caller has set; at its end, the caller gets status 504.
+    """Interface of a timer for the time limit that the caller has set; when it is over, the caller gets status 504.
 
     The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
     """
@@ -199,7 +199,7 @@ class CallRequest(ASGIRequest):
     async def read_body(self, search: KeySearch | None = None) -> None:
         """Receives the request's whole body; sets `raw_body` (as sent) and `decoded_body` (without Content-Encoding).
 
-        Views then read the decoded body, and Content-Length is the size of that. `search` looks for a valid key while
+        Views then read the decoded body, and Content-Length is set to its size. `search` looks for a valid key while
         the body arrives; `InvalidKey` is raised if it finds none. Raises the errors of `IncomingBody.read` and
         `request_encoding.decode`, too.
         """

@@ -42,7 +42,7 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back everything that the call holds, in reverse order, even if giving back one thing fails."""
+        """Gives back all that the call holds, the latest first; goes on even if giving back one thing fails."""
         try:
             while self._at_end:
                 self._at_end.pop()()

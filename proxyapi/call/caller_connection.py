@@ -28,14 +28,14 @@ class CallerConnection(Protocol):
 
     @property
     def takes_bytes(self) -> bool:
-        """True while more bytes can be sent at once, because the client keeps reading."""
+        """True while more bytes can be sent without a wait, because the client keeps reading."""
 
     @property
     def is_trusted_proxy(self) -> bool:
         """True if the connection comes from one of the proxies that the setting `TRUSTED_PROXIES` lists."""
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may then be idle for longer."""
+        """Records that a valid key was sent on this connection; the connection may then be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Makes the connection call the function `departed` if the client hangs up before the answer is complete."""
@@ -55,15 +55,15 @@ class CallerConnection(Protocol):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the request's body was not read to its end.
 
-        With `discard`, the connection first receives the remaining body for a while, and drops it. Otherwise a client
-        that is still sending might get no answer, since its connection breaks.
+        If `discard` is true, the connection first receives the remaining body for a while, and drops it: a client that
+        is still sending might otherwise find the connection broken, and get no answer.
         """
 
     def abort(self) -> None:
         """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
-        """Makes the close of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
+        """Makes the close of the connection the end of the answer: no Content-Length, no chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:

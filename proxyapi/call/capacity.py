@@ -1,4 +1,4 @@
-"""Counts the calls in flight in this process, limits their number, and lets them finish when the process is to end."""
+"""Counts the calls in flight in this process, limits their number, and lets them finish before the process ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAINED_BODY_SECONDS = 20.0
 class Capacity:
     """The number of calls in flight in this process, with its limit; for use from the event loop only.
 
-    * `peak`: the highest number since the process began.
+    * `in_flight`: the number now. `peak`: the highest number since the process began.
     * `stopping`: the whole server is stopping. Load balancers should send no new calls; calls that come are served.
     * `draining`: this process takes no new connections.
     """
@@ -30,7 +30,7 @@ class Capacity:
         self._receiving: set[asyncio.Timeout] = set()
 
     def take_slot(self) -> None:
-        """Counts one more call in flight; `give_slot` takes the call off the count again.
+        """Takes a slot: counts one more call in flight, until `give_slot` is called.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
@@ -54,7 +54,7 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager around receiving a request's body, so that `drain` can shorten the body's time limit.
+        """Context manager for receiving a request's body: inside it, `drain` can shorten the body's time limit.
 
         `timeout` is the time limit for the body. If the process is draining already, the limit is shortened at once.
         """

@@ -1,4 +1,4 @@
-"""Reads the fields of a request that are meant for this gateway, and removes them from what is sent upstream.
+"""Reads the fields of a request that are meant for this gateway, and removes them from the request for upstream.
 
 In the simple API, the fields `security_key`, `openai_api_key`, `project`, `organization`, `timeout` and `access_token`
 may be in the body, the form or the query. This module also has the checks of other fields.
@@ -130,7 +130,7 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks that an optional field of a request's body is a number from `low` to `high`; with `whole`, an integer.
+    """Checks an optional field of a request's body: a number from `low` to `high`, an integer if `whole` is true.
 
     Raises:
         BadRequest: the field has another value; the error's `param` names the field.
@@ -146,7 +146,7 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field from the request's body or, if it is not there, from the query."""
+    """Returns the value of a field from the request's body or, if the body has none, from the query."""
     value = data.get(name)
     return query.get(name) if value is None and query else value
 

@@ -309,8 +309,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the call has created a background response that may go on upstream after the call's stream.
 
-    A background response may go on if its stream ended early, before the last event, and always if dollars are reserved
-    for the call.
+    It is assumed to go on if its stream has ended before the last event, and always if dollars are reserved for the
+    call.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -363,7 +363,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns the tokens of a call that count against its key's limits: input plus output; 0 unless it is a POST.
+    """Returns the tokens of a call that count against its key's limits: input plus output; 0 if it is not a POST.
 
     If upstream has stated a total that is higher than the sum, the total counts.
     """

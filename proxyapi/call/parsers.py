@@ -1,4 +1,4 @@
-"""The parsers of Django REST framework for the simple API's bodies: JSON objects, and forms (in name only)."""
+"""The parsers of Django REST framework for the simple API's bodies: one for JSON objects, and a stand-in for forms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JSONObjectParser(BaseParser):
 
 
 class FormType(BaseParser):
-    """Parser in name only: it states that a view accepts multipart forms, and never parses one.
+    """Stand-in for a parser: it states that a view accepts multipart forms, and never parses one.
 
     The view reads its form by itself while the form arrives (`proxyapi.call.uploads`).
     """

@@ -1,9 +1,9 @@
 """Receives the body of a request, whole or piece by piece, within limits of size and time.
 
 For calls of the API, nothing else calls ASGI's `receive`. If the caller leaves while the body arrives, `CallerGone` is
-raised. If the caller leaves later, the call is cancelled, or goes on if it is to outlast its caller. As long as the
-sender has shown no valid key, the body has a shorter time limit, counts in `proxyapi.unauthenticated.body_memory`, and
-is searched for a key while it arrives (`proxyapi.unauthenticated.key_search`).
+raised. If the caller leaves later, the call is cancelled, or goes on if `call_goes_on` is set. As long as the sender
+has shown no valid key, the body has a shorter time limit, counts in `proxyapi.unauthenticated.body_memory`, and is
+searched for a key while it arrives (`proxyapi.unauthenticated.key_search`).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the whole body has arrived already, a hang-up of the client cancels the call from now on.
+        If the whole body has arrived already, the call is cancelled if the client hangs up from now on.
         """
         # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:
@@ -209,7 +209,7 @@ class IncomingBody:
     async def _next_piece(self) -> bytes:
         """Waits for the next piece of the request's body and returns it; the piece may be empty.
 
-        After the last piece, a hang-up of the client cancels the call. Raises `BodyTooLarge` and `CallerGone`.
+        After the last piece, the call is cancelled if the client hangs up. Raises `BodyTooLarge` and `CallerGone`.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -229,7 +229,7 @@ class IncomingBody:
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Checks that the body size that the request's Content-Length announces is within the size limit.
+        """Checks that the request's Content-Length, if it has one, is within the body's size limit.
 
         Raises:
             BodyTooLarge: it is over the limit.

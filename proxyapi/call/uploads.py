@@ -4,8 +4,8 @@ Only one piece of a file is in memory at a time. The end of the form, from its l
 form has been read and checked. So upstream cannot act on a form that is ambiguous (`proxyapi.bodies.form_reader`) or
 forbidden to the caller's key.
 
-Out of a form of the simple API, the fields for the gateway are cut (`proxyapi.bodies.form_cutter`). The beginning of
-such a form is received before anything goes upstream (`FormUpload.receive`), since it may have the key.
+The gateway's own fields are cut out of a form of the simple API (`proxyapi.bodies.form_cutter`). The beginning of such
+a form is received before anything goes upstream (`FormUpload.receive`), since the key may be in it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class FormUpload:
     def received_fields(self) -> dict[str, str]:
         """Returns the text fields of the form that have arrived whole until now, as a dict from name to text.
 
-        Fields that do not go upstream are included.
+        It includes the fields that do not go upstream.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 
@@ -121,8 +121,8 @@ class FormUpload:
     async def receive(self, size: int) -> None:
         """Receives and reads about `size` bytes of the form, before anything goes upstream.
 
-        Reads the whole form if it is shorter, or has arrived already. Raises the errors of `pieces`, but not those of
-        `check`.
+        Reads the whole form if it has fewer bytes or has arrived already. Raises the errors of `pieces`, but not those
+        of `check`.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:

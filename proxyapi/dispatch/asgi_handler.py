@@ -2,8 +2,8 @@
 
 In order: it gives the call its ids, finds the route, calls the view (which asks for the body:
 `proxyapi.call.request_body`), and sends the answer. Django's stock handler costs four times as much per call and keeps
-a thread for each (ARCHITECTURE.md has the figures). This one does what a call needs of it: when the caller leaves, the
-call is cancelled at once, and an unexpected error becomes a 500, never a hung connection. Unlike Django's, it does not
+a thread for each (ARCHITECTURE.md has the figures). This one keeps what a call needs: the call is cancelled at once
+when its caller leaves, and an unexpected error becomes a 500, never a hung connection. Unlike Django's, it does not
 close responses, since none of ours has a file or a database connection open.
 """
 

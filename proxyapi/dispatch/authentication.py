@@ -1,6 +1,6 @@
 """Finds the key of a request, and the caller to whom the key belongs, in memory and in constant time.
 
-API tokens are no keys, but secrets for managing keys. They are looked up in the database.
+An API token is not a key, but a secret for managing keys; it is looked up in the database.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ApiTokenAuthentication(BaseAuthentication):
     """
 
     def check_form(self, request: Request) -> None:
-        """Checks, without the database, that a request has an API token that this gateway can have made.
+        """Checks, without the database, that the bearer token of a request can be an API token of this gateway.
 
         Raises:
             InvalidBearer: there is no token, or this gateway has not made it.
@@ -116,7 +116,7 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Returns the caller for the key in the request's query or headers (not its body); None if there is none."""
+    """Returns the caller for the key in the request's query or headers, not its body; None without a valid key."""
     # Another key in the body takes precedence (`names_another_key`).
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))

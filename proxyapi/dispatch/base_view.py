@@ -133,7 +133,7 @@ class ProxyView(APIView):
         return response
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks a request's key, counts the request against the key's limits, and receives a body that the view reads.
+        """Checks a request's key, counts the request against its limits, and receives the body if the view reads it.
 
         Raises an error for a request that must be refused.
         """

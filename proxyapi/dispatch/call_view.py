@@ -110,7 +110,7 @@ class CallView(ProxyView):
         """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
         `dialect` has the rules for this route's event streams; if it is given, an event stream is passed on as it
-        arrives. Other answers are read whole; `rewrite` converts the body of an answer with status 200.
+        arrives. Other answers are read whole; `rewrite`, if given, converts the body of those with status 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -168,7 +168,7 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer if the caller has set a time limit; when it is over, the caller gets status 504.
+        """Starts a timer if the caller has set a time limit; when the limit is over, the caller gets status 504.
 
         Upstream gets `REQUEST_TIMEOUT` to answer, instead of the caller's time limit.
         """
@@ -192,7 +192,9 @@ class CallView(ProxyView):
             request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a request upstream; returns upstream's answer as soon as its head has arrived and is noted in the call.
+        """Sends a request upstream; stores the head of upstream's answer in the call, and returns the answer.
+
+        The body of the answer need not have arrived then.
 
         Call this after the begin record of the call has been written to the journal.
         """
@@ -246,8 +248,8 @@ class CallView(ProxyView):
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        `rewrite` converts the body of an answer with status 200. Secrets are removed from an answer with an error. The
-        call's ledger row is on disk before this method returns.
+        `rewrite`, if given, converts the body of an answer with status 200. Secrets are removed from an answer with an
+        error. The call's ledger row is on disk before this method returns.
         """
         call = self.call
         try:

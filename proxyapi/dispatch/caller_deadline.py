@@ -19,7 +19,7 @@ TIME_IS_OVER = "Upstream did not answer within this call's timeout. The call goe
 
 
 class CallerDeadline:
-    """Timer of the time limit that the caller has set for a call; when it is over, the caller gets status 504."""
+    """Timer of the time limit that the caller has set for a call; when the time is over, the caller gets status 504."""
 
     def __init__(self, call: Call, deadline: float) -> None:
         self._call = call

@@ -43,7 +43,8 @@ def check_route(caller: Caller, route: str) -> None:
 def check_model(caller: Caller, model: str) -> None:
     """Checks that the caller's key and its team may use `model`: the model of a call, or the gateway's default model.
 
-    An empty `model` means that no model is named; then a caller whose key or team is limited to some models is refused.
+    An empty `model` means that the call names no model; then a caller is refused if the key or team is limited to some
+    models.
 
     Raises:
         ModelNotAllowed: the key or its team may not use the model; the error's `param` is `model`.

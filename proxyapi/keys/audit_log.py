@@ -1,7 +1,7 @@
 """Writes to the admin's audit log which keys and teams were changed by commands and by API tokens.
 
 An entry of the log needs an account. For an API token, it is the account of its user. For commands, it is an account
-that cannot sign in, and that is made with its first entry.
+that cannot sign in; the first entry of a command creates it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
 
 
 def log_change(row: SpenderColumns, action: int, words: str, command: str) -> None:
-    """Adds a change of a key or a team by a command to the admin's audit log, with the operating system's user.
+    """Records in the admin's audit log that a command has changed a key or a team, and which system user has run it.
 
-    `action` is one of Django's log actions, such as `ADDITION`; `command` is the command of `manage.py`. Call this in
-    the transaction of the change, so that change and entry are stored together.
+    `action` is one of Django's log actions, such as `ADDITION`; `words` say what was done; `command` is the command of
+    `manage.py`. Call this in the transaction of the change, so that change and entry are stored together.
     """
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
@@ -34,7 +34,7 @@ def log_change(row: SpenderColumns, action: int, words: str, command: str) -> No
 
 
 def log_token_change(row: SpenderColumns, action: int, words: str, token: ApiToken) -> None:
-    """Adds a change of a key or a team by an API token to the admin's audit log, with the token and its user.
+    """Records in the admin's audit log that an API token has changed a key or a team; names the token and its user.
 
     `action` is one of Django's log actions, such as `ADDITION`; `words` are whole sentences about the change. Call this
     in the transaction of the change, so that change and entry are stored together.

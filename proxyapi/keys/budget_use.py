@@ -20,7 +20,7 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 
 
 class UsedBudget(NamedTuple):
-    """How much of one budget is used, in dollars. `span` is `day`, `month` or `total`; `spent` excludes `reserved`.
+    """How much of one budget is used: dollars `spent` and, besides, `reserved`. `span` is `day`, `month` or `total`.
 
     Dollars reserved for background responses of earlier days count in `reserved` of each span. Until these responses
     have ended, `spent` may be too low by that amount.

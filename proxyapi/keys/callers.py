@@ -1,7 +1,7 @@
-"""The rights and limits of this process's callers: the ceilings of a key and of its team, in the form that calls need.
+"""The rights and limits of callers in the memory of this process: the ceilings of each key and of its team.
 
-A `Caller` and the `TeamCeilings` of its team are built once, when the keys are loaded, and never change. The answers
-that calls ask for most often are computed then, so teams cost a call of a key without a team nothing.
+A `Caller` and the `TeamCeilings` of its team are built once, when the keys are loaded, and never change. The properties
+that calls read most often are computed only once, so that teams cost nothing for a call of a key without a team.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The rights and limits of a spender (a key or a team): models, routes, requests and tokens per minute, and so on.
+    """The rights and limits of a spender (a key or a team): its models and routes, its limits of calls, its budgets.
 
     An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit.
     """
@@ -66,7 +66,7 @@ class Ceilings:
 
     @cached_property
     def counted_as(self) -> str:
-        """The unique name under which the counters of limits store what this spender (key or team) uses."""
+        """The unique name of this spender (key or team) in the counters of limits."""
         # The name of a key has no line break (`proxyapi.key_names.check_name`).
         return self.name if self.kind == "key" else f"{self.kind}\n{self.name}"
 
@@ -79,7 +79,10 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class TeamCeilings(Ceilings):
-    """The limits for all keys of one team together. An inactive team is archived: calls of its keys are refused."""
+    """The rights and limits of a team, which hold for all its keys together.
+
+    If `is_active` is false, the team is archived, and calls of its keys are refused.
+    """
 
     kind = "team"
     words = "the team of this key"
@@ -120,17 +123,17 @@ class Caller(Ceilings):
 
     @cached_property
     def route_ceilings(self) -> tuple[Ceilings, ...]:
-        """The caller's ceilings (of key and team) that do not allow every route; an archived team's allow none."""
+        """The ceilings of the key and its team that do not allow all routes; an archived team allows none."""
         return tuple(one for one in self.ceilings if one.allowed_routes or is_archived(one))
 
     @cached_property
     def model_ceilings(self) -> tuple[Ceilings, ...]:
-        """The caller's ceilings (of key and team) that do not allow every model."""
+        """The ceilings of the key and its team that do not allow all models."""
         return tuple(one for one in self.ceilings if one.allowed_models)
 
     @cached_property
     def limit_ceilings(self) -> tuple[Ceilings, ...]:
-        """The caller's ceilings (of key and team) that have limits, so that calls must be counted against them."""
+        """The ceilings of the key and its team that have limits against which calls must be counted."""
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
@@ -145,7 +148,7 @@ class Caller(Ceilings):
 
     @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
-        """The caller's ceilings (of key and team) that have budgets, so that calls must reserve dollars."""
+        """The ceilings of the key and its team that have budgets, in which calls must reserve dollars."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
 
 
@@ -163,7 +166,7 @@ def caller_of(record: Record, team: Record | None) -> Caller:
     """Builds the `Caller` of an access key from `record`: the key's database row as a dictionary of JSON values.
 
     `team` is the database row of the key's team in the same form, or None. The caller has the tags of key and team. The
-    rule for stored bodies and the upstream key are the key's own or, if the key has none, the team's.
+    rule for stored bodies (`log_bodies`) and the upstream key are the key's own or, if the key has none, the team's.
 
     Raises:
         CannotUnseal: the upstream key that is to pay cannot be decrypted.

@@ -39,7 +39,7 @@ STOP_SECONDS = 2.0
 class KeyInForce:
     """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires.
 
-    `is_newest` is false for the old secret of a rotated key, which may be known to somebody who is to lose the key.
+    `is_newest` is false for the old secret of a rotated key. Somebody who shall not have the key any more may know it.
     """
 
     caller: Caller | None

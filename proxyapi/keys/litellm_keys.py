@@ -130,7 +130,7 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to its calls; leaves out very long tags."""
+    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to the key's calls; omits very long tags."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
@@ -140,8 +140,8 @@ def _tags(key: LiteLLMRow) -> list[str]:
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
-    For a key without a team, its user counts instead. If nothing is allowed by both, the new key is switched off. With
-    `upstream_is_openai`, the prefix `openai/` is removed from names, and other prefixes get a remark.
+    If the key has no team, its user's models count instead. If nothing is allowed by both, the new key is switched off.
+    With `upstream_is_openai`, the prefix `openai/` is removed from names, and other prefixes get a remark.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -199,7 +199,7 @@ def _route(path: str) -> str:
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
     """Sets the new key's limits of requests, tokens and parallel calls.
 
-    Each limit is the LiteLLM key's own or, if that key has none, the one in the budget row that it refers to. A limit
+    Each limit is the LiteLLM key's own or, if that key has none, that of LiteLLM's budget row for the key. A limit
     below 1 switches the new key off. A limit too high for our column is left out.
     """
     for theirs, ours in LIMITS.items():
@@ -212,7 +212,7 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the new key's budgets: the LiteLLM key's own, or else that in the budget row to which it refers.
+    """Sets the new key's budgets: the LiteLLM key's own budget or, without one, that of its row of LiteLLM's budgets.
 
     Further budgets of the LiteLLM key (`budget_limits`) are set, too. Amounts too high for our columns are left out.
     """

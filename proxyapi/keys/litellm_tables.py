@@ -36,7 +36,7 @@ class LiteLLMError(Exception):
 
 
 class LiteLLMKey(NamedTuple):
-    """A key of LiteLLM and the rows to which it refers, each as a dictionary by column, empty if the row is missing."""
+    """A LiteLLM key with its team, user and budget: each is a database row as a dict, empty if there is no such row."""
 
     key: LiteLLMRow
     team: LiteLLMRow

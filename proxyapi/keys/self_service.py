@@ -38,13 +38,13 @@ def led_teams(person: User) -> QuerySet[Team]:
 
 
 def teams_to_make_keys_in(person: User) -> QuerySet[Team]:
-    """Returns the active teams in which the person may make keys: as a lead, or where members may do so."""
+    """Returns the active teams in which the person may make keys: as a lead, or as a member if members may do so."""
     is_lead, allows = Q(memberships__role=TeamRole.LEAD), Q(self_service=True)
     return Team.objects.filter(Q(memberships__user=person) & (is_lead | allows), active=True).distinct()
 
 
 def seen_keys(person: User) -> QuerySet[AccessKey]:
-    """Returns the keys for which the person may see the spending: their own, and the keys of teams that they lead."""
+    """Returns the keys whose spending the person may see: their own, and the keys of teams that they lead."""
     mine, led = Q(owner_user=person), Q(team__in=led_teams(person).values("pk"))
     return AccessKey.objects.filter(mine | led).select_related("team", "owner_user")
 
@@ -57,7 +57,9 @@ def make_key(
     budget_month: Decimal | None,
     allowed_models: Sequence[str] = (),
 ) -> tuple[AccessKey, str]:
-    """Makes a key in a team for `owner`, and returns it with its secret; the budget is in dollars a month.
+    """Makes a key in a team for the user `owner`, on behalf of `person`; returns the key and its secret.
+
+    `budget_month` is in dollars; None means no budget.
 
     `allowed_models` are names and patterns of models; if it is empty, the key may use all models of the team.
 

@@ -1,4 +1,4 @@
-"""Reads keys and teams from the database, and writes a copy to `DATA_DIR/keyring.json` in case it goes away.
+"""Reads keys and teams from the database, and keeps a copy in `DATA_DIR/keyring.json` for outages of the database.
 
 A record is one key or one team as JSON. It has the digests of the key's secrets, but no secret, and the upstream key is
 encrypted. Keys that are switched off or revoked have no record. Archived teams have one, so that calls of their keys
@@ -102,7 +102,7 @@ def read_prices(snapshot: Snapshot) -> None:
 def load_price_list(snapshot: Snapshot | None) -> None:
     """Loads the list of published prices into memory, if a key or team in `snapshot` has a budget.
 
-    So no call has to wait until the list is loaded. Needed only for keys that were read from the disk; for keys from
+    Calls then need not wait until the list is loaded. Needed only for keys that were read from the disk; for keys from
     the database, `read_prices` loads the list.
     """
     if _is_any_budgeted(snapshot):

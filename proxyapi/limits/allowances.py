@@ -1,4 +1,4 @@
-"""Small allowances, from which keys and teams with budgets pay for calls while the database is away.
+"""Allowances: small amounts that keys and teams with budgets may spend on calls while the database is away.
 
 A worker first uses up the dollars that it has already reserved (leased) in the database.
 """
@@ -30,8 +30,8 @@ class Allowances:
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
         """Takes dollars for one call from the allowances of its key and team, while the database is away.
 
-        `ceilings` are the ceilings of the key and the team, if they have budgets. Returns the dollars taken: all of
-        `dollars` or, if the allowance has less left, what is left, but never less than `least`.
+        `ceilings` are the ceilings of the key and the team, if they have budgets. Returns the dollars taken: `dollars`
+        or, if one of the allowances has less left, what is left of it, but at least `least`.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or the key or team has made all its calls of this outage.

@@ -176,7 +176,7 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a cost ceiling with its output lowered to the number of tokens that `dollars` pay for.
+    """Returns a copy of a cost ceiling with fewer output tokens: as many as `dollars` pay for.
 
     `floor` is the ceiling with the least output that the key allows; the result is never lower than `floor`.
     """
@@ -191,7 +191,7 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the dollars that all of a call's cost ceiling costs, at the dearest of its models and service tiers.
+    """Returns the price of a call's cost ceiling in dollars, for the dearest of its models and service tiers.
 
     A call that names no service tier is priced in the default tier and, unless `in_named_tier` is true, also in the
     tiers that the setting `PROJECT_SERVICE_TIER` allows.
@@ -218,7 +218,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the error message for a call with a budget that names no model, or a model without a price."""
+    """Returns the message of the error for a call that must have a price, but names no model or one without a price."""
     if not model:
         return "This key or its team has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -235,10 +235,10 @@ def refusal(
 
     The message says whose budget it is; the error's `param` is `team` for the team's budget.
 
-    `dollars` is the highest possible cost of the call. If `is_limited` is true, the gateway may lower the output limit
-    of the call, and `dollars` is the cost with the lowest one. `Retry-After` is short if the budget may suffice once
-    the calls in flight have ended. Otherwise, `Retry-After` is the time until the next day or month of the budget
-    begins, and the error's `is_final` is true.
+    `dollars` is the highest possible cost of the call. If `is_limited` is true, the gateway may shorten the answer, and
+    `dollars` is the cost of the shortest one. `Retry-After` is short if the budget may suffice once the calls in flight
+    have ended. Otherwise, `Retry-After` is the time until the next day or month of the budget begins, and the error's
+    `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}

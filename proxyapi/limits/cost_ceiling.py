@@ -120,7 +120,7 @@ def ceiling_of(
 ) -> CostCeiling | None:
     """Computes from a request the upper bound of what the call can use: its cost ceiling; None for a free call.
 
-    With `is_estimate`, a name may be given twice in a JSON object below the top level of the body; its last value
+    If `is_estimate` is true, a JSON object below the top level of the body may have a name twice; the last value
     counts.
 
     Raises:
@@ -282,7 +282,7 @@ class RequestedWork:
 
 
 def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator[str]:
-    """Yields the names of the models in those `tools` of a request whose type is `kind`, such as `image_generation`."""
+    """Yields the models that the tools of type `kind`, such as `image_generation`, name in a request's `tools`."""
     for tool in tools:
         if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
             yield model

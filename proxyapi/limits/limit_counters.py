@@ -61,8 +61,8 @@ class LimitCounters(ABC):
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
         """Counts a new call against all limits in `ceilings`, or against none if one of them refuses the call.
 
-        Returns the verdict. For each limit of parallel calls, the call also takes a slot, which is stored under the id
-        `lease`.
+        Returns the verdict. An admitted call also takes a slot of each limit of parallel calls; the slots are stored
+        under the id `lease`.
         """
         states: dict[LimitKind, LimitState] = {}
         for one in ceilings:
@@ -127,10 +127,9 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Asks whether the event `name`, such as a request for a page, may happen now; 0 means yes.
+        """Returns 0 if the event `name`, such as a request for a page, may happen now; else the seconds to wait.
 
-        Any other result is the number of seconds to wait. A result of 0 counts as the event. The event may happen once
-        in `seconds` seconds, for all callers together.
+        The event may happen once in `seconds` seconds, for all callers together. The result 0 counts as the event.
         """
 
     @abstractmethod
@@ -238,14 +237,14 @@ class ProcessCounters(LimitCounters):
 def _until_free(hits: deque[float], limit: int) -> float:
     """Returns the time at which a spender (key or team) may make one more request within its limit per minute.
 
-    `hits` has the times of the spender's requests in the last minute, oldest first. The result is a time on the same
-    clock as `hits`, or 0 if there are no requests.
+    `hits` has the times of the spender's requests in the last minute, oldest first; `limit` is the number of requests
+    per minute. The result is on the same clock as `hits`; it is 0 if there are no requests.
     """
     # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` for the limit `kind`, unless the state already stored in `states` has as little or less left."""
+    """Stores `state` in `states` for the limit `kind`, unless the state stored there has as little left, or less."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

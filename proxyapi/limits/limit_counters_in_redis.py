@@ -1,8 +1,8 @@
 """Counts the limits of keys and teams in Redis, for all processes and hosts together.
 
 A slot for a parallel call is a lease: a right that ends at a certain time, by the clock of Redis. Each spender has a
-sorted set with the ids of its leases and the time at which each ends. `renew` extends the leases of this process; those
-of a process that was killed expire.
+sorted set with the ids of its leases and the time at which each ends. `renew` extends the leases of this process; the
+leases of a process that was killed expire.
 """
 
 from __future__ import annotations
@@ -166,13 +166,13 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Forgets the slots of ended calls that have expired in Redis by now, so that they need not be freed."""
+        """Drops the notes of `mark_released` about slots that have expired in Redis by now, and need not be freed."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute whose count is stored under the spender's name only, so a new limit keeps the old count."""
+    """A limit per minute with one count for each spender, which is kept when the limit changes."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))
@@ -181,7 +181,7 @@ class MinuteLimit(RateLimitItemPerMinute):
 class PreciseRedisStorage(RedisStorage):
     """The Redis storage of the Python library `limits`, changed to use the gateway's own client of Redis.
 
-    It also reads the times at which counts expire to the millisecond, which the library does not.
+    It also reads to the millisecond when a count expires; the library reads whole seconds.
     """
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL

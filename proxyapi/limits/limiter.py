@@ -145,8 +145,8 @@ class Limiter:
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
 
-        First waits until earlier calls of the key and the team are settled. Passes the ticket's method `settle`, which
-        frees the slot, to the function `at_end`, which must run it when the call ends.
+        First waits until earlier calls of the key and the team are settled. Calls the function `at_end` with the
+        ticket's method `settle`, which frees the slot and must be run when the call ends.
 
         Raises:
             RateLimited: one of the limits refuses the call, which then counts against none of them.
@@ -163,10 +163,10 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Asks whether the event `name`, such as a request for a page, may happen now; 0 means yes.
+        """Returns 0 if the event `name`, such as a request for a page, may happen now; else the seconds to wait.
 
-        Any other result is the number of seconds to wait. A result of 0 counts as the event. The event may happen once
-        in `seconds` seconds; with Redis, in all processes together.
+        The event may happen once in `seconds` seconds; with Redis, in all processes together. The result 0 counts as
+        the event.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared
@@ -226,7 +226,7 @@ class Limiter:
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
         """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled.
 
-        After a failure of Redis, waits `REST_SECONDS`, then tries again, which shows whether Redis is back.
+        After a failure of Redis, waits `REST_SECONDS` and tries again, which also shows whether Redis is back.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)

@@ -57,14 +57,17 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens` or, if lower, the limit that upstream sets for a body that states none."""
+        """Returns the smaller of `tokens` and `default`, the number of tokens of an answer if the body states no limit.
+
+        If `default` is None, returns `tokens`.
+        """
         # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
         """Returns the maximum number of output tokens of one answer: the highest limit in the body, or else `most`.
 
-        `most` is the model's maximum. It counts, too, if one of the limits in the body is no positive integer.
+        `most` is the model's maximum. It is returned if the body states no limit, or one that is no positive integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
@@ -114,7 +117,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Finds the output limits that a call's body states, and the member with which the gateway may add one.
+    """Returns the output limits that a call's body states, and the name of the member for a limit of the gateway's.
 
     Returns None if calls of this route cannot limit their output.
     """

@@ -1,4 +1,4 @@
-"""Estimates the usage of a call that upstream has not stated, from the request and the arrived part of the answer.
+"""Estimates a call's usage when upstream has not stated it, from the request and the arrived part of the answer.
 
 `usage.answers.estimate_rules` has the rule. This module reads the facts for the rule from the request: the cost
 ceiling, the output limit and the reasoning effort.
@@ -81,10 +81,7 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the upper bound of a transcription's usage, lowered to the audio's real length.
-
-    `seconds` is that length.
-    """
+    """Returns a copy of `most`, the upper bound of a transcription's usage, for audio of at most `seconds` seconds."""
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
     output = math.ceil(length * TRANSCRIPT_TOKENS_PER_SECOND) + FRAME_TOKENS
@@ -201,7 +198,7 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call that got no answer, or only a part of one that is no stream of text.
+    """Estimates the usage of a call without an answer, or with a part of an answer that is not a stream of text.
 
     `most` is the upper bound of the call's usage. `seconds` is the time that upstream had, which limits the output.
     Returns usage fields of the call's ledger row.

@@ -1,7 +1,7 @@
 """The actions of the management API (`/api`) on keys and teams; they follow the same rules as the pages of the admin.
 
 Each action is one transaction, which includes the entry in the audit log. At its beginning the API token and the rights
-of the token's user are read again, so that no action is done after they have ended.
+of the token's user are read again, so that an expired token or a right that was taken away permits no action.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIXED_WHEN_REVOKED = ("active", "expires_at")
 
 
 class Resource(NamedTuple):
-    """A table that the management API shows: its model, and the serializer class of its JSON objects."""
+    """A table of the management API (keys or teams): its model, and the serializer class of its JSON objects."""
 
     model: type[AccessKey] | type[Team]
     fields: type[SpenderFields]

@@ -101,7 +101,7 @@ class OwnerOfKey(serializers.SlugRelatedField[User]):
 
 
 class KeyFields(SpenderFields):
-    """The JSON object of a key, `key`. It has no secret; only the answer to making or rotating the key has that."""
+    """The JSON object of a key, without its secret: only the answer to making or rotating the key shows the secret."""
 
     kind = "key"
     hint = serializers.ReadOnlyField(source="masked")
@@ -128,7 +128,7 @@ class MemberFields(serializers.ModelSerializer[TeamMember]):
 
 
 class TeamFields(SpenderFields):
-    """The JSON object of a team, `team`, with its members; members can be changed in the admin only."""
+    """The JSON object of a team and its members; the members can be changed in the admin only."""
 
     kind = "team"
     members = MemberFields(source="memberships", many=True, read_only=True)

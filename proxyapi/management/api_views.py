@@ -69,7 +69,7 @@ ROWS: Schema = {
 
 
 def fields(properties: dict[str, Schema], *required: str) -> dict[str, Schema]:
-    """Builds the OpenAPI description of a request's body that may have the given fields and no others."""
+    """Builds the OpenAPI description of a request's body that may have the fields `properties` and no others."""
     body: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {JSON: {**body, "required": [*required]} if required else body}
 

@@ -69,7 +69,8 @@ class Command(BaseCommand):
     def _make(self, proposals: Iterable[KeyProposal], path: Path | None) -> dict[str, str]:
         """Makes the proposed keys, writes their secrets to `path`, and returns a dict from name to secret.
 
-        If `path` is None, the keys are rolled back (a dry run). A proposal that cannot become a key gets a `refusal`.
+        If `path` is None, this is a dry run: the keys are not stored. A proposal that cannot become a key gets a
+        `refusal`.
         """
         texts: dict[str, str] = {}
         entries = []

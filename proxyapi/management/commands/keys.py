@@ -139,8 +139,8 @@ class Command(SpenderCommand):
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
         """Prints the new secret of an access key alone on standard output, for scripts.
 
-        A hint for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
-        facts.
+        A hint for people goes to standard error. With `--json`, prints a JSON object with the secret and the key's
+        facts instead.
         """
         if options.json:
             self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
