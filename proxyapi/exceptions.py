@@ -285,8 +285,8 @@ class TooManyPages(RateLimited):
 class BudgetExceeded(ProxyError):
     """Error 429: a call may cost more than is left of a budget of its key or of the key's team.
 
-    If `is_final` is true, a retry would fail, too: the header `X-Should-Retry: false` then keeps OpenAI's SDKs from
-    sending the call again, as they do after other answers with status 429.
+    If `is_final` is true, a retry would fail, too. The header `X-Should-Retry: false` then keeps OpenAI's SDKs from the
+    retry that usually follows a status 429.
     """
 
     status_code = 429

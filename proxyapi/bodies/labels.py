@@ -22,7 +22,7 @@ class Labels(NamedTuple):
     """The labels of a call, as its request states them: end user, session and tags. An empty text means "not stated".
 
     `tags` are texts such as `night` or `project=x`. `previous_response_id` is set only if the request states no
-    session: it names the response that the call continues, and the call belongs to the session of that response.
+    session. It names the response that the call continues; the call belongs to the session of that response.
     """
 
     end_user: str = ""
@@ -71,7 +71,7 @@ def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
 
 
 def _header_text(value: object) -> str:
-    """Decodes a header's value from UTF-8, and strips white space; Django's `META` has the value decoded as Latin-1."""
+    """Decodes a header's value as UTF-8, since Django's `META` has decoded it as Latin-1; strips white space."""
     if not isinstance(value, str):
         return ""
     return (value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")).strip()

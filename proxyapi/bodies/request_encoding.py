@@ -87,7 +87,7 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decoder of one request's body, which arrives in pieces, from its Content-Encoding.
+    """Decoder for the Content-Encoding of one request's body, which arrives in pieces.
 
     `size` is the number of bytes decoded until now, and `limit` the maximum allowed. The methods raise `TooLarge` and
     `BadRequest` like the function `decode`.

@@ -163,8 +163,8 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Returns the ledger row of the call that created a background response, with `MAKER_COLUMNS` loaded.
 
-    If that row was deleted because of its age, or its route is not of the Responses API, the result is an unsaved row
-    with nothing but a route of the Responses API.
+    The result is an unsaved row, with only a route of the Responses API, if that row was deleted because of its age, or
+    if it has a route of another API.
 
     Raises:
         django.db.Error: the database is away.

@@ -187,8 +187,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
 
         Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream may have worked on the call, if it got the whole request; by
-        default, it is true unless upstream has stated an error.
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call, provided that it got the whole
+        request. The default: true unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:

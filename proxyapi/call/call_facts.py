@@ -88,7 +88,7 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores the upper bound of the call's usage (tokens, pictures etc.) that dollars are reserved for."""
+        """Stores `most`, the highest possible usage of the call (tokens etc.), after dollars were reserved for it."""
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
@@ -109,7 +109,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores it until over `LOG_BODY_BYTES` bytes are stored."""
+        """Counts the bytes of the answer's next chunk; stores the chunk if at most `LOG_BODY_BYTES` are stored yet."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:
@@ -123,7 +123,7 @@ class CallFacts:
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds from sending the call upstream until its answer ended or, if it has not ended, until now.
+        """The seconds from sending the call upstream until its answer ended or, if that has not ended, until now.
 
         0 if the call was not sent upstream.
         """

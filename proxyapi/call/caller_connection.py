@@ -55,8 +55,8 @@ class CallerConnection(Protocol):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the request's body was not read to its end.
 
-        If `discard` is true, the connection first receives the remaining body for a while, and drops it: a client that
-        is still sending might otherwise find the connection broken, and get no answer.
+        If `discard` is true, the connection first receives the remaining body for a while, and drops it. Without this,
+        a client that is still sending might find the connection broken, and get no answer.
         """
 
     def abort(self) -> None:

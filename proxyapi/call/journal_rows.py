@@ -140,7 +140,7 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Builds the ledger row of a call that has ended; only upstream's ids and the bodies are missing (`text_columns`).
+    """Builds the ledger row of a call that has ended, but for upstream's ids and the bodies (see `text_columns`).
 
     `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
     that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
@@ -309,8 +309,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the call has created a background response that may go on upstream after the call's stream.
 
-    It is assumed to go on if its stream has ended before the last event, and always if dollars are reserved for the
-    call.
+    Such a response is assumed to go on if its stream has ended before the last event, and always if dollars are
+    reserved for the call.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -363,9 +363,9 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns the tokens of a call that count against its key's limits: input plus output; 0 if it is not a POST.
+    """Returns the tokens of a call that count against its key's limits: input plus output; 0 unless it is a POST.
 
-    If upstream has stated a total that is higher than the sum, the total counts.
+    If upstream has stated a higher total, the total counts.
     """
     # A later GET of a stored response repeats the usage of the call that created the response.
     if facts.request.method != "POST":

@@ -238,7 +238,7 @@ class IncomingBody:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """Creates the error for a body over its size limit; the message names the limit and its setting, if any."""
+        """Creates the error for a body over its size limit; the message names the limit and, if any, its setting."""
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 

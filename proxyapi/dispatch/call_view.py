@@ -130,8 +130,8 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks a call, reserves its dollars, writes its begin record to the journal, and sends it upstream.
 
-        Returns upstream's answer as soon as its head has arrived. With a `dialect`, a caller who wants a stream gets
-        keep-alive comments meanwhile. Before anything is sent, raises the errors of `check_models`,
+        Returns upstream's answer as soon as its head has arrived. If `dialect` is given, a caller who wants a stream
+        gets keep-alive comments meanwhile. Before anything is sent, raises the errors of `check_models`,
         `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`. The models, objects and cost of a form
         are checked later, by the form's own `check`.
         """

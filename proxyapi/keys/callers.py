@@ -41,7 +41,7 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The rights and limits of a spender (a key or a team): its models and routes, its limits of calls, its budgets.
+    """The rights and limits of a spender (a key or a team): its models, routes, limits and budgets.
 
     An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit.
     """
@@ -118,7 +118,7 @@ class Caller(Ceilings):
 
     @cached_property
     def ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings that hold for the caller: those of the key, then those of its team, if it has one."""
+        """The ceilings (rights and limits) that hold for the caller: those of its key and, if any, of its team."""
         return (self,) if self.team_ceilings is None else (self, self.team_ceilings)
 
     @cached_property

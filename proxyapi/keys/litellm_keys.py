@@ -80,8 +80,8 @@ class KeyProposal:
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
     """Converts a LiteLLM key to a proposal for an access key, with a remark on each difference.
 
-    The proposal has a `refusal` if the key has expired by `now` or is not for calls. With `upstream_is_openai`, the
-    model `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
+    The proposal has a `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true,
+    the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -141,7 +141,7 @@ def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
     If the key has no team, its user's models count instead. If nothing is allowed by both, the new key is switched off.
-    With `upstream_is_openai`, the prefix `openai/` is removed from names, and other prefixes get a remark.
+    If `upstream_is_openai` is true, the prefix `openai/` is removed, and other prefixes get a remark.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -212,7 +212,7 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the new key's budgets: the LiteLLM key's own budget or, without one, that of its row of LiteLLM's budgets.
+    """Sets the new key's budgets: the LiteLLM key's own budget or, without one, that of LiteLLM's budget row.
 
     Further budgets of the LiteLLM key (`budget_limits`) are set, too. Amounts too high for our columns are left out.
     """

@@ -144,8 +144,9 @@ def write(snapshot: Snapshot) -> None:
 def read() -> Snapshot | None:
     """Reads the access keys from `DATA_DIR/keyring.json`.
 
-    Returns None if the file is missing, cannot be read, or is of another version. Returns None, too, if there are teams
-    and a version that knows no teams has written the file: keys would be accepted without the limits of their teams.
+    Returns None if the file is missing, cannot be read, or is of another version. Also returns None if there are teams,
+    and an earlier release that knows no teams has written the file. Its keys would be accepted without the limits of
+    their teams.
     """
     try:
         stored = orjson.loads(keyring_file().read_bytes())
@@ -169,7 +170,7 @@ def keyring_file() -> Path:
 def teams_file() -> Path:
     """Returns the path of the empty file whose presence says that there are teams: `DATA_DIR/keyring.has_teams`.
 
-    Teams are never deleted, so the file stays. A version of the gateway that knows no teams does not change it.
+    Teams are never deleted, so the file stays. A release of the gateway that knows no teams does not touch it.
     """
     return Path(settings.DATA_DIR) / "keyring.has_teams"
 

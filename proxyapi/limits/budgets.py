@@ -61,8 +61,8 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
     """Reserves the highest possible cost of a call in the budgets of its key and team, before it is sent upstream.
 
     `ceiling` is the upper bound of what the call can use, `dollars` the price of that usage, `day` the call's UTC day.
-    Returns the reservation and the ceiling. If a budget has less than `dollars` left, the output in the ceiling is
-    lowered to the tokens that the remaining dollars pay for, but never below the key's `min_output_tokens`.
+    Returns the reservation and the ceiling that it pays for. If a budget has less than `dollars` left, this ceiling has
+    only the output tokens that the remaining dollars pay for, but at least the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
@@ -93,7 +93,7 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
     """Builds the request to reserve dollars for a call in the budgets of one spender: its key or team.
 
-    The request asks for `dollars`, and accepts less, down to `least`. Without `least`, it accepts only all of
+    The request asks for `dollars`, and accepts less, but at least `least`. If `least` is None, it accepts only
     `dollars`.
     """
     budgets = ceilings.budgets
@@ -121,8 +121,8 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its amount.
 
-    The amount is at most `dollars`, and at least `least`. Raises `BudgetExceeded` and the errors of `take`; after an
-    error, nothing is reserved.
+    The amount is at most `dollars`, and at least `least`. `is_limited` goes to `refusal`, which makes the error. Raises
+    `BudgetExceeded` and the errors of `take`; after an error, nothing is reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -193,8 +193,8 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the price of a call's cost ceiling in dollars, for the dearest of its models and service tiers.
 
-    A call that names no service tier is priced in the default tier and, unless `in_named_tier` is true, also in the
-    tiers that the setting `PROJECT_SERVICE_TIER` allows.
+    If the call names no service tier, the default tier counts. The tiers that the setting `PROJECT_SERVICE_TIER` allows
+    count as well, unless `in_named_tier` is true.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -233,7 +233,7 @@ def refusal(
 ) -> BudgetExceeded:
     """Creates the error for a call that may cost more than its key's or its team's budget has left.
 
-    The message says whose budget it is; the error's `param` is `team` for the team's budget.
+    The message says whether it is the key's or the team's budget; `param` is `team` for the team's.
 
     `dollars` is the highest possible cost of the call. If `is_limited` is true, the gateway may shorten the answer, and
     `dollars` is the cost of the shortest one. `Retry-After` is short if the budget may suffice once the calls in flight

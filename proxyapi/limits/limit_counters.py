@@ -110,8 +110,8 @@ class LimitCounters(ABC):
         """Counts one request for each of the spenders (keys, teams) in `limits`, or for none of them.
 
         `limits` are pairs of a spender's name and its limit of requests per minute. If one of the spenders has reached
-        its limit, the request is counted for none. Returns two values: the index of the first spender at its limit, or
-        None if the request was counted; and how much of each limit is left.
+        its limit, the request is counted for none. Returns the index of the first spender at its limit (None if the
+        request was counted), and how much of each limit is left.
         """
 
     @abstractmethod

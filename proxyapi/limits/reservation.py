@@ -59,8 +59,9 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for a call by the call's real cost, computed from its ledger row.
 
-        If the cost is not known, all reserved dollars count. Returns the fields to add to the row: the dollars used,
-        and the ids of the leases that pay them. Empty if the call has no shares of leases, or has cost nothing.
+        If the cost is not known, all reserved dollars count as used. Returns the fields to add to the row: the dollars
+        used, and the ids of the leases that pay them. The result is empty if the call has no shares of leases, or has
+        cost nothing.
         """
         found: CallRecord = {}
         if not self.shares:

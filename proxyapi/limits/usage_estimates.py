@@ -209,8 +209,8 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
-    Returns usage fields of the call's ledger row. The output is computed from `size`, the bytes of the answer or of its
-    text, and is no higher than in `most`, the upper bound of the call's usage. All other fields are as in `most`.
+    Returns usage fields of the call's ledger row. The output tokens are computed from `size`, the bytes of the answer
+    or of its text, up to those in `most`, the upper bound of the call's usage. All other fields are as in `most`.
     `request` has the values of the request's members by name.
     """
     counts = supposed_usage(most, model)
@@ -225,9 +225,9 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
     """Estimates the tokens of a call whose stream has not stated them, for example because it was cut.
 
-    Returns the input and output tokens, by name. `request_size` is the number of bytes of text in the request, and
-    `size` the number of bytes of text in the part of the answer that has arrived. `shows_reasoning` says that this part
-    includes the model's reasoning. `body` is the request's body.
+    Returns the input and output tokens, by name. `request_size` and `size` are the bytes of text in the request, and in
+    the part of the answer that has arrived. `shows_reasoning` says that this part includes the model's reasoning.
+    `body` is the request's body.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
