@@ -34,7 +34,7 @@ def normalised(name: str) -> str:
 
 
 def comparable(name: str) -> str:
-    """Converts a key's name so that names that look the same become equal: both `My Key` and `my key` to `my key`."""
+    """Converts a key's name so that names that look the same become equal: `My Key` becomes `my key`, for example."""
     folded = unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold())
     # at most three times as long as the name in NFKC
     return " ".join(_UNSEEN.sub("", folded).split())

@@ -265,7 +265,7 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits until the ended call's ledger row is on disk and the limits of its key have counted its usage.
+        """Waits until the ended call's ledger row is on disk, and its tokens are counted against its key's limits.
 
         Only afterwards may the last byte of the answer be sent.
         """

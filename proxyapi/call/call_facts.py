@@ -93,7 +93,7 @@ class CallFacts:
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; its API key is then redacted like other secrets.
+        """Stores which upstream account pays for the call; the account's API key is then redacted like other secrets.
 
         A background response can be polled later only if this API key is the configured one.
         """

@@ -65,7 +65,7 @@ class CallResources:
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Counts the ended call's tokens against the limits of its key and team, and frees its slots of both."""
+        """Counts the ended call's tokens against the limits of its key and team, and frees the call's slots in both."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 

@@ -69,9 +69,9 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of the begin record `begun` that also states the upper bound of the hosted tools' use.
+    """Returns a copy of the begin record `begun` that also states the highest possible use of the call's hosted tools.
 
-    A call with a reservation does not need this copy.
+    Needed only for a call without a reservation. (Web search is a hosted tool, for example.)
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.

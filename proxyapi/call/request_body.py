@@ -65,7 +65,7 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts a new time limit, for the next `speed.size` bytes, if the bytes due by the present limit have come.
+        """Starts a new time limit, for the next `speed.size` bytes, if the bytes demanded until now have arrived.
 
         The limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have arrived.
         """

@@ -99,7 +99,7 @@ class FormUpload:
     def received_fields(self) -> dict[str, str]:
         """Returns the text fields of the form that have arrived whole until now, as a dict from name to text.
 
-        It includes the fields that do not go upstream.
+        The dict includes the fields that do not go upstream.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 

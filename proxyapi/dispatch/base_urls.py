@@ -57,7 +57,7 @@ def _is_known(route: Route) -> bool:
 
 
 def has_endpoint_twice(route: Route) -> bool:
-    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`; False for `/v1/models`."""
+    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`; never for `/v1/models/…`."""
     if not route.object_id and not route.unknown_segments:
         return False  # nearly all paths end here
     # The client's base URL then ends with the endpoint by mistake. `/v1/models/models/…` is left out: on some servers

@@ -123,17 +123,20 @@ class Caller(Ceilings):
 
     @cached_property
     def route_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the key and its team that do not allow all routes; an archived team allows none."""
+        """The ceilings of the caller that restrict the routes: the key's, its team's, both or none.
+
+        The ceilings of an archived team are always among them: they allow no route.
+        """
         return tuple(one for one in self.ceilings if one.allowed_routes or is_archived(one))
 
     @cached_property
     def model_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the key and its team that do not allow all models."""
+        """The ceilings of the caller that restrict the models: the key's, its team's, both or none."""
         return tuple(one for one in self.ceilings if one.allowed_models)
 
     @cached_property
     def limit_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the key and its team that have limits against which calls must be counted."""
+        """The ceilings of the caller that have limits of calls or tokens: the key's, its team's, both or none."""
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
@@ -148,7 +151,7 @@ class Caller(Ceilings):
 
     @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the key and its team that have budgets, in which calls must reserve dollars."""
+        """The ceilings of the caller that have budgets: the key's, its team's, both or none."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
 
 

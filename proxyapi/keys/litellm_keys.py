@@ -64,7 +64,7 @@ SHARED_LIMITS = (
 
 @dataclass
 class KeyProposal:
-    """A proposal for an access key made from a LiteLLM key: the new key's column values by name, without a secret.
+    """A proposal for an access key, made from a LiteLLM key: `fields` has the new key's columns by name, no secret.
 
     `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` state the differences. `refusal` is the
     reason why no key can be made, or empty.
@@ -248,7 +248,7 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
 
 
 def _span(duration: str) -> str:
-    """Returns the shortest span of a budget that is no shorter than LiteLLM's `duration`: `7d` gives `month`.
+    """Returns the shortest span of a budget that covers LiteLLM's `duration`: `7d` gives `month`.
 
     The spans are `day`, `month` and `total`. An empty or unknown duration gives `total`.
     """

@@ -45,7 +45,7 @@ class LiteLLMKey(NamedTuple):
 
 
 def read_litellm_keys(url: str) -> list[LiteLLMKey]:
-    """Reads all access keys of the LiteLLM proxy that has the DATABASE_URL `url`.
+    """Reads all access keys of a LiteLLM proxy from its database, whose URL is `url`.
 
     Leaves out the sessions of LiteLLM's own pages, which are stored among the keys. Each key comes with its team, user
     and budget. Numbers with a fraction are decimals.

@@ -59,9 +59,8 @@ def make_key(
 ) -> tuple[AccessKey, str]:
     """Makes a key in a team for the user `owner`, on behalf of `person`; returns the key and its secret.
 
-    `budget_month` is in dollars; None means no budget.
-
-    `allowed_models` are names and patterns of models; if it is empty, the key may use all models of the team.
+    `budget_month` is in dollars; None means no budget. `allowed_models` are names and patterns of models; if it is
+    empty, the key may use all models of the team.
 
     Raises:
         PermissionDenied: the person may not make such a key.

@@ -31,7 +31,7 @@ class Allowances:
         """Takes dollars for one call from the allowances of its key and team, while the database is away.
 
         `ceilings` are the ceilings of the key and the team, if they have budgets. Returns the dollars taken: `dollars`
-        or, if one of the allowances has less left, what is left of it, but at least `least`.
+        or, if an allowance has less left, what is left of it.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or the key or team has made all its calls of this outage.

@@ -129,7 +129,8 @@ class LimitCounters(ABC):
     async def pace(self, name: str, seconds: int) -> float:
         """Returns 0 if the event `name`, such as a request for a page, may happen now; else the seconds to wait.
 
-        The event may happen once in `seconds` seconds, for all callers together. The result 0 counts as the event.
+        The event may happen once in `seconds` seconds, for all callers together. When 0 is returned, the event is
+        counted.
         """
 
     @abstractmethod

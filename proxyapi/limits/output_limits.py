@@ -117,7 +117,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Returns the output limits that a call's body states, and the name of the member for a limit of the gateway's.
+    """Returns the output limits that a call's body states, and the member in which the gateway may add a limit.
 
     Returns None if calls of this route cannot limit their output.
     """

@@ -76,7 +76,7 @@ class RedisLink:
             self.away_since = None
 
     def _record_failure(self, fault: Exception) -> None:
-        """Records a failure of Redis: postpones the next probe; if no outage has begun yet, begins one, with a warning.
+        """Records a failure of Redis: postpones the next probe, and begins an outage (with a warning) if there is none.
 
         Logs an error, too, if neither Redis nor the network can have caused the failure.
         """

@@ -51,7 +51,7 @@ class Reservation:
             reservations.settle(share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all reserved dollars as spent, for a call that an error has ended before it was settled."""
+        """Counts all reserved dollars as spent, for a call that an error has ended before its cost was known."""
         # Otherwise the worker would take the call for one in flight, and renew its leases as long as it lives.
         for share in self.shares:
             reservations.settle(share, share.dollars)

@@ -81,7 +81,7 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the upper bound of a transcription's usage, for audio of at most `seconds` seconds."""
+    """Returns a copy of `most`, the upper bound of a transcription's usage, lowered to audio of `seconds` seconds."""
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
     output = math.ceil(length * TRANSCRIPT_TOKENS_PER_SECOND) + FRAME_TOKENS

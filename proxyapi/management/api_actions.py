@@ -165,7 +165,7 @@ def change(task: Task) -> Json:
 def rotate(task: Task) -> Json:
     """Gives a key a new secret, and returns its JSON object with the secret, as `key`.
 
-    The old secret stays valid for `grace_seconds`.
+    The old secret stays valid for the seconds in the request's field `grace_seconds`; 0 by default.
 
     Raises:
         ValidationError: the key is revoked, or the field is unknown or wrong.
@@ -193,7 +193,7 @@ def revoke(task: Task) -> Json:
 
 
 def archive(task: Task) -> Json:
-    """Archives a team, so that calls of its keys are refused, and returns its JSON object."""
+    """Archives a team, and returns its JSON object. Calls of the team's keys are then refused."""
     return _set_active(task, False)
 
 

@@ -229,7 +229,7 @@ class TeamView(ManagementView):
 
 
 class ArchiveTeamView(ManagementView):
-    """View of `/api/teams/{name}/archive`: archives a team, so that calls of its keys are refused."""
+    """View of `/api/teams/{name}/archive`: archives a team; calls of its keys are then refused."""
 
     table = "teams"
 

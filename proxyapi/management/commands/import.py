@@ -45,7 +45,7 @@ class Command(BaseCommand):
         target.add_argument("--keys-file", metavar="FILE", help="a new file for the new keys, as JSON, of mode 0600")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Makes access keys like those of a LiteLLM proxy, and prints a report on each.
+        """Makes access keys like those of a LiteLLM proxy, and prints a report on each key.
 
         Without `--keys-file`, only prints the report.
 
