@@ -108,7 +108,7 @@ class Call:
             raise StorageFull from None
 
     def expect_objects(self, objects: CreatedIds | None) -> None:
-        """Sets which kinds of objects the call may create; their ids are then looked for in a successful answer."""
+        """Sets which kinds of objects, such as files, the call may create; a successful answer then has their ids."""
         self._expected_objects = self.answer.created = objects
 
     def read_head(self, answer: UpstreamAnswer) -> None:

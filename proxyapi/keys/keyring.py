@@ -181,7 +181,7 @@ class Keyring:
         self._is_silence_logged = False
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs when the reading of the keys begins to fail, fails for another reason, or works again.
+        """Logs when reading or storing the keys begins to fail, fails for another reason, or works again.
 
         An empty `fault` means that there is no error. `unexpected` is an error in the gateway's own code, to be logged
         with its traceback.

@@ -102,7 +102,7 @@ def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | No
 
 
 def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
-    """Reserves a call's dollars from this worker's leases, without waiting for the database.
+    """Reserves a call's dollars from this worker's leases (parts of budgets set aside in advance), without a query.
 
     Returns None, and reserves nothing, if one of the leases has too little left.
     """

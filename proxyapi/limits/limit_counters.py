@@ -61,8 +61,8 @@ class LimitCounters(ABC):
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
         """Counts a new call against all limits in `ceilings`, or against none if one of them refuses the call.
 
-        Returns the verdict. An admitted call also takes a slot of each limit of parallel calls; the slots are stored
-        under the id `lease`.
+        Returns the verdict. If the call is admitted, it also takes a slot (a right to run) of each limit of parallel
+        calls; the slots are stored under the id `lease`.
         """
         states: dict[LimitKind, LimitState] = {}
         for one in ceilings:
@@ -197,7 +197,7 @@ class ProcessCounters(LimitCounters):
         return refuser, states
 
     def _recent_hits(self, name: str, now: float) -> deque[float]:
-        """Returns the times of a spender's requests in the last 60 seconds, oldest first; deletes older times."""
+        """Returns the times of a key's or team's requests in the last 60 seconds, oldest first; deletes older times."""
         hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()

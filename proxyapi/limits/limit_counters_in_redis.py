@@ -68,7 +68,7 @@ end
 class SharedCounters(LimitCounters):
     """Counters of limits in Redis, which all processes and hosts share; raises the errors of the Redis client.
 
-    `slots` maps the name of a spender to the ids of the slots that this process's running calls have.
+    `slots` maps the name of each spender (key or team) to the ids of the slots of this process's running calls.
     """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
@@ -172,7 +172,7 @@ class SharedCounters(LimitCounters):
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute with one count for each spender, which is kept when the limit changes."""
+    """A limit per minute with one count for each spender (key or team), which is kept when the limit changes."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))

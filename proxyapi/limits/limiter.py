@@ -39,7 +39,7 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one call takes from the limits of its key and team: slots and, at the end of the call, tokens.
+    """What one call takes from the limits of its key and team: slots (rights to run) and, when it ends, tokens.
 
     `lease` is the id of the slots. `limit_states` says how much is left of the limits per minute.
     """
