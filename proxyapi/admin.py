@@ -298,7 +298,7 @@ class AccessKeyAdmin(SpenderAdmin):
 
     @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:
-        """Renders for the admin's list the day of a key's last call, and below it the link to the key's usage."""
+        """Renders the day of a key's last call for the admin's list, and below it the link to the key's usage."""
         # Without a column of its own the link leaves room for the budgets.
         day = self._summary(key).spent.last_day
         words = last_used(day, timezone.now().date())
@@ -318,10 +318,10 @@ class AccessKeyAdmin(SpenderAdmin):
 
 
 def _preset_links(chosen: Preset | None) -> str:
-    """Renders a link for each preset of values, and says which values `chosen`, the preset in the address, filled in.
+    """Renders a link for each preset (set of initial values) of the form for a new key, and says what is filled in.
 
-    A link opens the form for a new access key with these values. The script `presets.js` fills them in at once instead,
-    and keeps what has been typed.
+    `chosen` is the preset that the page's address names, if any. In the browser, the script `presets.js` fills in the
+    values of a link without loading the page again, and keeps what has been typed.
     """
     links = (
         (PARAMETER, preset.name, json.dumps(preset.form_values()), preset.filled_words(), preset.label)

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 
 def make_private_directory(path: Path) -> None:
-    """Creates a directory, unless it is there; it and those above it that are made are for their owner only.
+    """Creates a directory and all missing ones above it, for their owner only; does not change an existing one.
 
     Raises:
-        FileExistsError: the path is no directory, or a link to none.
+        FileExistsError: the path exists, but is neither a directory nor a link to one.
         OSError: a directory cannot be created.
     """
     # `Path.mkdir(mode, parents=True)` gives the mode only to the last one.
