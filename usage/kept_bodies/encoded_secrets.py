@@ -18,7 +18,12 @@ MIN_SECRET_BYTES = 8  # texts may contain the encoded form of a shorter secret b
 _PART_LETTERS = 10  # letters in each of the two parts of a form that are searched for first
 _WRAP = r"(?:\\{1,15}[rn]|[\r\n])*+"  # between the lines of wrapped base64
 _LETTERS = {"+": r"(?:[+-]|\\{1,15}u002[bB])", "/": r"(?:\\{0,15}/|_)"}
-_RUN = re.compile(r"(?:[A-Za-z0-9+_-]++|\\{0,15}/|(?:\\{1,15}[rn]|[\r\n])++(?=[A-Za-z0-9+/_-]{4}))++={0,2}+")
+# Neither a run nor a secret begins inside of an escaped line end, or with one: in a text full of them, a search would
+# read on to the last one from each of them.
+_RUN = re.compile(
+    r"(?:(?!(?<=\\)[rn])[A-Za-z0-9+_-]++|\\{0,15}/)"
+    r"(?:[A-Za-z0-9+_-]++|\\{0,15}/|(?:\\{1,15}[rn]|[\r\n])++(?=[A-Za-z0-9+/_-]{4}))*+={0,2}+"
+)
 _LAST = re.compile(r"[A-Za-z0-9]?={0,2}")
 _HEX_RUN = re.compile(r"[0-9a-f]{24,}+")
 _MIN_RUN = 16
@@ -134,6 +139,8 @@ def _form(letters: str) -> Base64Form:
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
+    if letters.startswith(("r", "n")):  # see `_RUN`
+        pattern = rf"(?<!\\){pattern}"
     return Base64Form(first, parts[-1][-_PART_LETTERS:], re.compile(pattern))
 
 

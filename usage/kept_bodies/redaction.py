@@ -4,10 +4,11 @@ A secret is a configured one (`secrets`), the value of a name such as `security_
 `Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`, `cpt-…`).
 Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
 
-Invariants: it never raises an error; its time is linear in the text, because each repetition in a pattern is possessive
-or bounded; a text without secrets is returned unchanged. All searches look at the same original text, and their finds
-are combined, so that none can spoil another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched
-again with its escapes undone, and secrets found there are removed from the original text.
+Invariants: it never raises an error; a text without secrets is returned unchanged; its time is linear in the text,
+because each repetition in a pattern is possessive or bounded, and a search that fails does not begin again inside of
+what it has read. All searches look at the same original text, and their finds are combined, so that none can spoil
+another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched again with its escapes undone, and
+secrets found there are removed from the original text.
 """
 
 from __future__ import annotations

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)(?:"(\s*:)?|\Z)', re.DOTALL)  # a colon is behind the name of a member
+# A colon is behind the name of a member. A text may end anywhere in a string, also behind a backslash: otherwise the
+# search would begin again at each escaped quote of the string.
+_STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)(?:"(\s*:)?|\\?\Z)', re.DOTALL)
+_JSON = re.compile(
+    r'\s*+(?:\{\s*+["}]|\[\s*+(?:\[\s*+)*+["{])'
+)  # two marks at least: Markdown may begin with `[Docs](…)`
 _BETWEEN = " · "  # no white space alone: a phrase must not be found across two texts
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -32,8 +37,8 @@ def readable_forms(body: str) -> Iterator[str]:
 
 
 def texts_in(body: str) -> str:
-    """Returns the texts in a stored JSON body without escapes, names and brackets; "" if the body is no JSON."""
-    if not body.lstrip().startswith(("{", "[")):
+    """Returns the texts in a stored JSON body, without escapes, names and brackets; "" for a body that is no JSON."""
+    if not _JSON.match(body):
         return ""
     return unescaped(_BETWEEN.join(text for text, colon in _STRING.findall(body) if text and not colon))
 

@@ -140,6 +140,10 @@ def test_the_words_around_a_hit_are_shown_without_escapes() -> None:
         ({"input": ["pay", "me"]}, '"pay me"', None),
         ('{"input": "Pay the inv… <9 bytes cut>', "inv", ["Pay the *inv*… <9 bytes cut>"]),
         ('He said "yes": {"a": 1}', "yes", ['He said "*yes*": {"a": 1}']),
+        ('[Docs](https://x) says: "pay"', "pay", ['[Docs](https://x) says: "*pay*"']),
+        ('{{name}} says: "pay"', "pay", ['{{name}} says: "*pay*"']),
+        ('[[1]] says: "pay"', "pay", ['[[1]] says: "*pay*"']),
+        (' [ {"input": "pay"}]', "pay", ["*pay*"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
@@ -154,7 +158,11 @@ def test_an_excerpt_shows_the_texts_of_json_without_its_syntax(
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("body", ["{" + '"' * 300_000, '{"' + "\\" * 300_000, '{"' + '":"' * 100_000 + "x"])
+@pytest.mark.parametrize(
+    "body",
+    ["{" + '"' * 300_000, '{"' + "\\" * 300_000, '{"' + '":"' * 100_000 + "x", '{"' + '\\"' * 130_000 + "\\"],
+    ids=["quotes", "backslashes", "strings", "escaped quotes"],
+)
 def test_the_texts_of_hostile_json_take_no_longer_than_its_length(body: str) -> None:
     def seconds() -> float:
         began = time.process_time()

@@ -1,0 +1,87 @@
+"""No regular expression that searches texts of callers or of upstream takes longer than the length of the text.
+
+While one searches, its whole process stands still: nobody else can use Python.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import walk_packages
+
+import pytest
+
+import proxyapi
+import usage
+from chatproxy.configuration.setting_reader import BASE_DIR
+from tests.support.inputs.hostile_texts import hostile_texts
+from tests.support.polling import wait_until_quick
+from usage.kept_bodies.redaction import redact
+
+SHORT = {  # searched only in short texts
+    "usage.kept_bodies.error_messages._QUOTED",  # `MAX_CHARACTERS` of a message
+    "usage.kept_bodies.error_messages._WITH_DIGIT",
+}
+SOURCES = "\n".join(path.read_text() for name in ("proxyapi", "usage") for path in (BASE_DIR / name).rglob("*.py"))
+
+
+def patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes]]]:
+    """Yields the names and patterns of all modules, alone and in tuples, except those used only from a given place."""
+    for package in (proxyapi, usage):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if ".migrations" in module.name or ".management.commands" in module.name:
+                continue
+            for name, value in vars(import_module(module.name)).items():
+                for pattern in patterns_in(value):
+                    searches = rf"\b{name}\.(?:search|finditer|findall|sub|subn|split)\b"
+                    if pattern is not value or re.search(searches, SOURCES):
+                        yield f"{module.name}.{name}", pattern
+
+
+def patterns_in(value: object) -> Iterator[re.Pattern[str] | re.Pattern[bytes]]:
+    if isinstance(value, re.Pattern):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from patterns_in(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from patterns_in(one)
+
+
+def seconds_of(pattern: re.Pattern[str] | re.Pattern[bytes]) -> float:
+    """Returns the CPU seconds of the search that takes longest."""
+    longest = 0.0
+    for text in hostile_texts():
+        began = time.process_time()
+        if isinstance(pattern.pattern, bytes):
+            pattern.sub(b"", text.encode())
+        else:
+            pattern.sub("", text)
+        longest = max(longest, time.process_time() - began)
+    return longest
+
+
+@pytest.mark.parametrize(("name", "pattern"), [found for found in patterns() if found[0] not in SHORT])
+def test_a_search_takes_no_longer_than_its_text(name: str, pattern: re.Pattern[str] | re.Pattern[bytes]) -> None:
+    wait_until_quick(lambda: seconds_of(pattern), 0.1)
+
+
+@pytest.mark.parametrize("secret", ["sk-proj-abcdefgh", "cp-" + "a" * 43, "\xa7nr" * 6])
+def test_a_redaction_takes_no_longer_than_its_text(secret: str) -> None:
+    """These texts also have what a search looks for before it tries its regular expressions."""
+    in_base64 = " ".join(b64encode(bytes(before) + secret.encode()).decode() for before in range(3))
+    beginning = f"{in_base64} {secret.encode().hex()} {secret} api_key bearer basic "
+
+    def seconds() -> float:
+        longest = 0.0
+        for text in hostile_texts():
+            began = time.process_time()
+            redact(beginning + text, (secret,))
+            longest = max(longest, time.process_time() - began)
+        return longest
+
+    wait_until_quick(seconds, 0.3)
