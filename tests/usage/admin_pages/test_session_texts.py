@@ -14,12 +14,19 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.support.callers.roles import EVERYBODY, browser_of, make_groups, person
 from tests.support.ledger.pages import HOSTILE, OVERRIDE, REQUESTS, make_call, make_failure, page_of, text_of
+from tests.support.polling import PATIENCE
 from usage.page_data.conversations import new_turns, session_calls
 
 pytestmark = pytest.mark.django_db
 IN_ORDER = f"{REQUESTS}in-order/"
 SEES_BODIES = ("analyst", "admin", "superuser")
 SYSTEM = {"role": "system", "content": "Rules of the house"}
+
+
+@pytest.fixture(autouse=True)
+def _time_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives a page all the time to read: on a busy machine it would otherwise end before the last call."""
+    monkeypatch.setattr(session_calls, "READ_SECONDS", PATIENCE)
 
 
 def make_session(calls: int, session: str = "s") -> list[str]:

@@ -3,8 +3,8 @@
 Most calls of a session repeat in their request what was said before: the instructions, and the messages of earlier
 calls. `NewTurnsReader` takes the conversations of the calls in order, and returns of each only what is new.
 
-Invariants: of a request that was logged whole, at least the last turn is shown, even if an earlier call had the same
-one. The text on one page is bounded, whatever the bodies contain.
+Invariants: of a request that was logged whole, the last turn is new, even if an earlier call had the same one. The text
+on one page is bounded, whatever the bodies contain; a turn for which there is no room is left out, and never empty.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class NewTurnsReader:
         asked, answered = self._new_turns(conversation), conversation.answered
         self._is_start = True
         self._is_shortened = max(len(asked), len(answered)) > MAX_TURNS
-        asked = [self._shortened(turn) for turn in asked[-MAX_TURNS:]]
-        answered = [self._shortened(turn) for turn in answered[:MAX_TURNS]]
+        asked = list(filter(None, map(self._shortened, asked[-MAX_TURNS:])))
+        answered = list(filter(None, map(self._shortened, answered[:MAX_TURNS])))
         was_cut = bool(conversation.request.cut_bytes or conversation.response.cut_bytes)
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
@@ -95,8 +95,8 @@ class NewTurnsReader:
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
 
-    def _shortened(self, turn: Turn) -> Turn:
-        """Returns a turn with as much of its parts as the turn and the page have room for."""
+    def _shortened(self, turn: Turn) -> Turn | None:
+        """Returns a turn with as much of its parts as the turn and the page have room for; None if that is nothing."""
         room = min(MAX_TURN_CHARACTERS, self._room)
         parts = []
         for part in turn.parts:
@@ -107,7 +107,7 @@ class NewTurnsReader:
             room -= used
             self._room -= used
             parts.append(fitted)
-        return replace(turn, parts=parts)
+        return replace(turn, parts=parts) if parts or not turn.parts else None
 
     def _fitted(self, part: Part, room: int) -> tuple[Part, int]:
         """Returns a part of which at most `room` characters are left, and how many characters of room it takes."""

@@ -27,8 +27,9 @@ class Rule(NamedTuple):
 
 
 # Where a failed call is to be mended; the first rule that fits counts, and without one OpenAI is at fault. Upstream
-# refuses the gateway's key with 401 and 403; 408 and 429 are its own limits, not a fault of the request. Whoever is
-# refused by the gateway for another reason than its own state (5xx) has sent something wrong, or has used up a limit.
+# refuses the upstream key, mostly the gateway's, with 401 and 403; 408 and 429 are its own limits, not a fault of the
+# request. Whoever is refused by the gateway for another reason than its own state (5xx) has sent something wrong, or
+# has used up a limit.
 RULES = (
     Rule(Outcome.CLIENT_CANCELLED, None, None, CALLER),
     Rule(Outcome.INTERRUPTED, None, None, GATEWAY),
@@ -93,9 +94,9 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
         case Outcome.UNREACHABLE, _:
             return "OpenAI could not be reached."
         case _, 401 | 403:
-            return "OpenAI refused the gateway's upstream key, or its permissions."
+            return "OpenAI refused the call's upstream key, or its permissions."
         case _, 429:
-            return "OpenAI's rate limit or quota of the gateway's upstream key was reached."
+            return "OpenAI's rate limit or quota of the call's upstream key was reached."
         case _, _ if fault == CALLER:
             return f"OpenAI refused {what}."
     return "OpenAI failed while it answered the call."

@@ -129,12 +129,25 @@ def test_the_text_of_a_page_is_bounded(answer: str) -> None:
     turns = [turn for one in found for turn in [*one.asked, *one.answered]]
     texts = said(turns)
 
+    assert all(turn.parts for turn in turns)  # one without would be shown as empty
     assert max(map(len, texts)) <= MAX_TURN_CHARACTERS + 1
     assert texts[0].endswith("…")
     assert all(one.is_shortened for one in found)
     assert MAX_PAGE_CHARACTERS <= sum(map(len, texts)) <= MAX_PAGE_CHARACTERS + len(texts)
     markdown = [part.text for turn in turns for part in turn.parts if part.is_markdown]
     assert 0 < sum(map(len, markdown)) <= MAX_MARKDOWN_CHARACTERS + len(texts)  # each has a "…"
+
+
+def test_a_turn_without_room_is_left_out_and_one_without_words_is_not() -> None:
+    long = "q" * MAX_TURN_CHARACTERS
+    [silent] = read(chat([user("?")], ""))
+    found = read(*(chat([user(f"{call} {turn} {long}") for turn in range(MAX_TURNS)], long) for call in range(8)))
+    turns = [[*one.asked, *one.answered] for one in found]
+
+    assert [turn.parts for turn in silent.answered] == [[]]
+    assert sum(map(len, turns)) == MAX_PAGE_CHARACTERS / MAX_TURN_CHARACTERS
+    assert all(turn.parts for shown in turns for turn in shown)
+    assert [one.is_shortened for one in found] == [True] * 8
 
 
 def test_turns_parts_results_and_links_are_bounded() -> None:

@@ -35,8 +35,8 @@ WAYS = [
     ("unreachable", 502, "", "OpenAI could not be reached."),
     ("upstream_error", 400, "", "OpenAI refused the caller's request."),
     ("upstream_error", 400, "temperature", "OpenAI refused the caller's parameter temperature."),
-    ("upstream_error", 401, "", "OpenAI refused the gateway's upstream key"),
-    ("upstream_error", 429, "", "OpenAI's rate limit or quota"),
+    ("upstream_error", 401, "", "OpenAI refused the call's upstream key"),  # it may be one that the caller sent
+    ("upstream_error", 429, "", "OpenAI's rate limit or quota of the call's upstream key"),
     ("upstream_error", 500, "", "OpenAI failed while it answered the call."),
     ("upstream_error", 200, "", "OpenAI failed while it answered the call."),
 ]
