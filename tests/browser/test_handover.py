@@ -58,3 +58,26 @@ def test_the_tabs_are_read_with_the_keyboard(site: Gateway, sign_in: SignIn) -> 
     page.keyboard.press("ArrowRight")
     expect(page.get_by_label("Python", exact=True)).to_be_checked()
     expect(page.locator(".cp-pick pre:visible")).to_contain_text("from openai import OpenAI")
+
+
+def choose_person(page: Page) -> None:
+    """Chooses another preset, and checks that nothing of the evaluation's is left, and what was typed is."""
+    page.get_by_role("link", name="Person: $20 a month").click()
+    for name, value in {"budget_month": "20", "budget_total": "", "expires_at_0": "", "expires_at_1": ""}.items():
+        expect(page.locator(f"[name={name}]")).to_have_value(value)
+    expect(page.locator("[name=requests_per_minute]")).to_have_value("9")
+
+
+def test_a_preset_takes_back_what_another_one_has_filled_in(site: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.goto(f"{site.url}{ADD}?preset=evaluation")
+    expect(page.locator("[name=budget_total]")).to_have_value("10")
+    page.fill("[name=requests_per_minute]", "9")
+    choose_person(page)
+
+    page.get_by_role("link", name="Evaluation: $10 in total, for 14 days").click()
+    page.fill("[name=name]", " ")  # no name
+    page.get_by_role("button", name="Save").first.click()
+    expect(page.locator(".errornote")).to_be_visible()
+    expect(page.locator("[name=budget_total]")).to_have_value("10")
+    choose_person(page)
