@@ -312,7 +312,7 @@ def test_from_the_cost_to_a_custom_price(uncertain_site: Gateway, sign_in: SignI
     """What is not exact is said in the tile; what needs a price leads to the list, and the list to the form."""
     page = sign_in(uncertain_site)
     page.goto(f"{uncertain_site.url}/admin/?range=hour")
-    assert re.search(r"of which \$[\d.]+ estimated and \$[\d.]+ provisional", tile(page, "dollars"))
+    assert re.search(r"of which \$[\d.,]+ estimated and \$[\d.,]+ provisional", tile(page, "dollars"))
     page.get_by_role("link", name=re.compile(r"\d+ calls need a price")).click()
     row = page.locator(".cp-needed tbody tr").filter(has_text="gpt-6.1-sol-mega")
     expect(row).to_contain_text("Input of long prompts")

@@ -16,7 +16,7 @@ from tests.support.servers.gateway import launch_gateway
 
 def file_at(name: str) -> Callable[[Path], None]:
     def make(data_dir: Path) -> None:
-        data_dir.mkdir()
+        data_dir.mkdir(mode=0o700)  # `doctor` warns of one that is open
         (data_dir / name).write_text("somebody else's")
 
     return make
@@ -24,7 +24,7 @@ def file_at(name: str) -> Callable[[Path], None]:
 
 def link_at(name: str, target: str) -> Callable[[Path], None]:
     def make(data_dir: Path) -> None:
-        data_dir.mkdir()
+        data_dir.mkdir(mode=0o700)  # `doctor` warns of one that is open
         (data_dir / name).symlink_to(target)
 
     return make
