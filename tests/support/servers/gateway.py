@@ -248,6 +248,8 @@ def launch_gateway(
 ) -> Gateway:
     """Starts a server like `run_gateway` and returns it at once; the caller must stop it. Leaves out empty settings."""
     sdk_answers.give(upstream, data_dir)
+    if data_dir.is_dir():
+        data_dir.chmod(0o700)  # of one that is open, the server would warn
     port = int(settings.get("PORT") or free_port())
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
