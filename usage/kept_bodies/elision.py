@@ -80,7 +80,7 @@ def _has_blocks(body: bytes) -> bool:
     """
     if len(body) < MIN_RUN:
         return False
-    for at in range(0, len(body) - _BLOCK_BYTES + 1, _BLOCK_BYTES):  # noqa: SIM110  (as in `_has_heads`)
+    for at in range(0, len(body) - _BLOCK_BYTES + 1, _BLOCK_BYTES):  # noqa: SIM110  (half the time of `any`, for every call)
         if _BASE64_BLOCK.match(body, at):
             return True
     return False

@@ -33,7 +33,7 @@ HARMLESS = {
     "client_encoding": "LATIN1",
     "array_nulls": "off",
     "plan_cache_mode": "force_generic_plan",
-    "statement_timeout": "2s",  # on a busy machine a migration may take longer than a tenth of a second
+    "statement_timeout": "100ms",
     "idle_in_transaction_session_timeout": "200ms",
     "idle_session_timeout": "2s",
 }
