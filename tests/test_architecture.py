@@ -207,11 +207,12 @@ def test_no_test_replaces_a_clock_or_a_sleep_for_the_whole_process() -> None:
 def test_no_test_fails_because_the_machine_is_busy() -> None:
     """A test waits for what it asserts, and for as long as `polling.PATIENCE`; no moment of its own is the last one.
 
-    What is measured is judged by the quickest of several runs (`polling.wait_until_quick`).
+    What is measured is judged by the quickest of several runs (`polling.wait_until_quick`), and the time of computing
+    by how it grows (`growth.wait_until_linear`).
     """
     found = set()
     for path in (ROOT / "tests").rglob("*.py"):
-        if not {"node_modules", "clients"} & set(path.parts) and path.name != "polling.py":
+        if not {"node_modules", "clients"} & set(path.parts) and path.name not in {"polling.py", "growth.py"}:
             found |= {(path.name, node.lineno, fault) for node, fault in _haste(tree(path))}
     assert found == set()
 
@@ -231,6 +232,8 @@ def _haste(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
                 yield node, "hypothesis judges the time of its examples"
         if isinstance(node, ast.Assert) and re.search(r"(time|perf_counter|monotonic)\(\)[^=]* <", ast.unparse(node)):
             yield node, "a time is judged once"
+        if isinstance(node, ast.BinOp) and re.search(r"(process|thread)_time\(\) -", ast.unparse(node)):
+            yield node, "the speed of a machine; use wait_until_linear"
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and _is_log(node.comparators[0]):
             yield node, "a line of a log that is not waited for; use wait_for_log"
 

@@ -6,9 +6,9 @@ While one searches, its whole process stands still: nobody else can use Python.
 from __future__ import annotations
 
 import re
-import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pkgutil import walk_packages
 
@@ -17,10 +17,11 @@ import pytest
 import proxyapi
 import usage
 from chatproxy.configuration.setting_reader import BASE_DIR
+from tests.support.growth import wait_until_linear
 from tests.support.inputs.hostile_texts import hostile_texts
-from tests.support.polling import wait_until_quick
 from usage.kept_bodies.redaction import redact
 
+LENGTH = 8000  # characters; the square of it takes a third of a second at least
 SHORT = {  # searched only in short texts
     "usage.kept_bodies.error_messages._QUOTED",  # `MAX_CHARACTERS` of a message
     "usage.kept_bodies.error_messages._WITH_DIGIT",
@@ -52,22 +53,26 @@ def patterns_in(value: object) -> Iterator[re.Pattern[str] | re.Pattern[bytes]]:
             yield from patterns_in(one)
 
 
-def seconds_of(pattern: re.Pattern[str] | re.Pattern[bytes]) -> float:
-    """Returns the CPU seconds of the search that takes longest."""
-    longest = 0.0
-    for text in hostile_texts():
-        began = time.process_time()
-        if isinstance(pattern.pattern, bytes):
-            pattern.sub(b"", text.encode())
-        else:
-            pattern.sub("", text)
-        longest = max(longest, time.process_time() - began)
-    return longest
+def search(pattern: re.Pattern[str] | re.Pattern[bytes], text: Callable[[int], str], length: int) -> None:
+    if isinstance(pattern.pattern, bytes):
+        pattern.sub(b"", text(length).encode())
+    else:
+        pattern.sub("", text(length))
+
+
+def redaction(beginning: str, text: Callable[[int], str], secret: str, length: int) -> None:
+    redact(beginning + text(length), (secret,))
 
 
 @pytest.mark.parametrize(("name", "pattern"), [found for found in patterns() if found[0] not in SHORT])
 def test_a_search_takes_no_longer_than_its_text(name: str, pattern: re.Pattern[str] | re.Pattern[bytes]) -> None:
-    wait_until_quick(lambda: seconds_of(pattern), 0.1)
+    for text in hostile_texts():
+        wait_until_linear(partial(search, pattern, text), LENGTH)
+
+
+def test_a_search_that_takes_the_square_of_its_text_is_found() -> None:
+    with pytest.raises(AssertionError, match="s of CPU"):
+        wait_until_linear(lambda length: re.search("a*b", "a" * length), LENGTH, patience=2)
 
 
 @pytest.mark.parametrize("secret", ["sk-proj-abcdefgh", "cp-" + "a" * 43, "\xa7nr" * 6])
@@ -75,13 +80,5 @@ def test_a_redaction_takes_no_longer_than_its_text(secret: str) -> None:
     """These texts also have what a search looks for before it tries its regular expressions."""
     in_base64 = " ".join(b64encode(bytes(before) + secret.encode()).decode() for before in range(3))
     beginning = f"{in_base64} {secret.encode().hex()} {secret} api_key bearer basic "
-
-    def seconds() -> float:
-        longest = 0.0
-        for text in hostile_texts():
-            began = time.process_time()
-            redact(beginning + text, (secret,))
-            longest = max(longest, time.process_time() - began)
-        return longest
-
-    wait_until_quick(seconds, 0.3)
+    for text in hostile_texts():
+        wait_until_linear(partial(redaction, beginning, text, secret), LENGTH)

@@ -5,9 +5,9 @@ Such an expression reads on from one place to the end of the text, fails there, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-LENGTH = 8000  # characters; the square of it takes a third of a second at least
 PIECES = (
     '\\"', '"', "\\", "\n", "\r\n", "\\n", "\\r", "\\\\n", " ", "a", "A0", "=", "a=", "/", "<", "'", "“", "[", '{"',
     ":", '"a":', ";", "#", "1.", "a\n", "data:", "basic ", "api_key: ", "sk-", '"type":', '"b64_json":"',
@@ -16,8 +16,15 @@ PIECES = (
 ENDS = (("", ""), ('{"', "\\"))
 
 
-def hostile_texts() -> Iterator[str]:
-    """Yields texts of about `LENGTH` characters, each with one piece repeated, and some with a beginning and an end."""
+def hostile_texts() -> Iterator[Callable[[int], str]]:
+    """Yields functions from a length in characters to a text that is about as long.
+
+    Each text has one piece repeated, some have a beginning and an end.
+    """
     for piece in PIECES:
         for beginning, end in ENDS:
-            yield beginning + piece * (LENGTH // len(piece)) + end
+            yield partial(_repeated, piece, beginning, end)
+
+
+def _repeated(piece: str, beginning: str, end: str, length: int) -> str:
+    return beginning + piece * (length // len(piece)) + end
