@@ -29,6 +29,7 @@ from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
+from tests.support.shared_setup import share_setup
 
 BORDER_SECONDS = 30.0  # before the end of an hour; longer than most tests take
 
@@ -104,6 +105,12 @@ def _within_one_hour(request: pytest.FixtureRequest) -> None:
 def put_clock(time_machine: Traveller) -> PutClock:
     """Puts the clock of this process ahead of the true time, or behind it."""
     return ProcessClock(time_machine).put
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_setup() -> Iterator[None]:
+    with share_setup():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,10 +27,12 @@ from chatproxy.start.startup import Output, StartError, connect
 P = ParamSpec("P")
 
 DEBUG = "debug pages"  # the names of checks that options of `serve` turn off
+DEMO = "demo directory"
 SECRETS = "secrets of the database"
 
 OF_HOST: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "names of settings": setting_checks.check_names,
+    DEMO: setting_checks.check_demo_directory,
     DEBUG: setting_checks.check_debug,
     "debug pages for others": setting_checks.check_debug_address,
     "length of secrets": setting_checks.check_short_secrets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -18,6 +19,15 @@ from usage.ip_addresses import is_loopback
 def check_names() -> Iterator[Finding]:
     """Yields a warning for each unknown variable of an `.env` file, and each misspelt setting in the environment."""
     yield from map(warning, find_misspelt_names())
+
+
+def check_demo_directory() -> Iterator[Finding]:
+    """Yields a fault if DATA_DIR is the directory of a demo; `serve` skips this check for `make demo`."""
+    if setting_reader.is_demo(os.environ):
+        yield fault(
+            "DATA_DIR was made by `make demo`, so that .env files, DATABASE_URL, REDIS_URL and *_FILE are ignored; "
+            f"name another directory, or delete {setting_reader.DEMO_FILE} in it"
+        )
 
 
 def check_debug() -> Iterator[Finding]:

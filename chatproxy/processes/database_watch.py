@@ -42,5 +42,8 @@ def fullest_budgets(most: int) -> list[BudgetUse]:
         django.db.Error: the database does not answer.
     """
     today = database_now().date()
-    used = [BudgetUse(one.spender.name, one.span, one.part_used, one.spender.kind) for one in read_used_budgets(today)]
+    used = [
+        BudgetUse(one.spender.name, one.span, float(one.part_used), one.spender.kind)
+        for one in read_used_budgets(today)
+    ]
     return sorted(used, key=lambda use: (-use.part, use.kind, use.name, use.span))[:most]

@@ -33,17 +33,17 @@ class UsedBudget(NamedTuple):
     reserved: Decimal
 
     @property
-    def part_used(self) -> float:
-        """The part of the budget that is spent or reserved: 1.0 is all of it."""
+    def part_used(self) -> Decimal:
+        """The part of the budget that is spent or reserved: 1 is all of it."""
         return self._part(self.spent + self.reserved)
 
     @property
-    def part_spent(self) -> float:
-        """The part of the budget that is spent: 1.0 is all of it."""
+    def part_spent(self) -> Decimal:
+        """The part of the budget that is spent: 1 is all of it."""
         return self._part(self.spent)
 
-    def _part(self, dollars: Decimal) -> float:
-        return float(dollars / self.budget) if self.budget else 1.0
+    def _part(self, dollars: Decimal) -> Decimal:
+        return dollars / self.budget if self.budget else Decimal(1)
 
 
 def read_used_budgets(today: date) -> Iterator[UsedBudget]:

@@ -69,6 +69,7 @@ class Keyring:
         self._unwritten = False
         self._started_at = -inf  # `time.monotonic()`
         self._fault = ""
+        self._is_refused = False  # whether the newest question to the database has ended in an error
         self._is_silence_logged = False
         self._stopping = threading.Event()
         self._looked = threading.Event()
@@ -167,6 +168,7 @@ class Keyring:
             if not (is_outage and self._is_silence_logged):  # such an error is how a hang ends that the log has told
                 words = f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}"
                 self._log_fault(words, None if is_outage else error)
+            self._is_refused = True
             return
         fault, unexpected = "", None
         if self._unwritten and self._snapshot is not None:
@@ -178,7 +180,7 @@ class Keyring:
             except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
                 fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
         self._log_fault(fault, unexpected)
-        self._is_silence_logged = False
+        self._is_silence_logged = self._is_refused = False
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
         """Logs when reading or storing the keys begins to fail, fails for another reason, or works again.
@@ -200,7 +202,7 @@ class Keyring:
         # The copy on disk may be days old at the start, when the database has not been asked yet.
         silent_since = max(self._confirmed_at, self._started_at)
         silent = SILENCE_SECONDS < time.monotonic() - silent_since < inf
-        if silent and not self._fault and not self._is_silence_logged:
+        if silent and not self._is_refused and not self._is_silence_logged:
             self._is_silence_logged = True
             logger.warning("the keys cannot be refreshed, and those known stay in force: the database does not answer")
 

@@ -45,10 +45,7 @@ POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, Arithme
 
 
 class GaveUp(Exception):
-    """Error: the database could not be reached before the deadline, so some records were not written to it.
-
-    These records stay in the journal.
-    """
+    """Error: the database could not be reached before the deadline, so some records stay in the journal only."""
 
 
 class Delivery:
@@ -256,17 +253,20 @@ class Delivery:
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of the types in `POISON`, which mean that the data are at fault.
+            Exception: one of the types in `POISON`: the data are at fault.
         """
         backoff = FIRST_BACKOFF
         while True:
             self._asked_at = time.monotonic()
             try:
                 write()
-            except POISON:
+            except POISON as error:
+                if isinstance(error, Error):  # others may have been raised before the database was asked
+                    self._note_answer()
                 raise
             except Error as error:
                 if _is_limit(error):
+                    self._note_answer()
                     raise DataError(str(error)) from error
                 connections.close_all()
                 with self._lock:

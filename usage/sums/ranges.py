@@ -117,8 +117,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
         known = ", ".join(LABELS)
         raise ValueError(f"range is one of {known}, a month (2026-12) or a day (2026-12-31); or from and to are given.")
     end = read_moment(query.get("to", ""), now)
-    start = floor(read_moment(query.get("from", ""), end - NAMED[DEFAULT]), Span.MINUTE)
+    start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
     is_empty = not start < end
+    start = floor(start, Span.MINUTE)
     # Of a time that long ago only whole hours can be read: the range has the hours at its ends, and says so.
     oldest = now - MINUTES_READABLE
     start = start if start >= oldest else floor(start, Span.HOUR)

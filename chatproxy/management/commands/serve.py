@@ -73,7 +73,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: object) -> NoReturn:
         reload = bool(options["reload"])
-        self.skipped_checks = {checkup.DEBUG} if reload or options["demo"] else set()
+        self.skipped_checks = {checkup.DEBUG} if reload else set()
+        self.skipped_checks |= {checkup.DEBUG, checkup.DEMO} if options["demo"] else set()
         self.skipped_checks |= {checkup.SECRETS} if options["new_secrets"] else set()
         signal.pthread_sigmask(signal.SIG_BLOCK, REPLACEMENT_SIGNALS)  # until gunicorn handles them
         exit_on_stop_signals(0)

@@ -71,6 +71,16 @@ def test_each_threshold_has_its_words(host: Host) -> None:
     assert sorted(open_titles()) == [words.format(80), words.format(90)]
 
 
+@pytest.mark.parametrize("dollars", [29, 57, 58, 115])
+def test_a_budget_has_the_percent_of_its_bar(host: Host, dollars: int) -> None:
+    """As a float, 0.57 * 100 is less than 57."""
+    make_rule(AlertKind.BUDGET, dollars)
+    AccessKey.objects.issue("team a", budget_day=Decimal(100))
+    spend("team a", str(dollars))
+    host.look()
+    assert open_titles() == [f"Key team a has spent {dollars} % of its budget for today (threshold {dollars} %)"]
+
+
 def test_a_budget_of_a_team(host: Host) -> None:
     """A key with the same name has an alert of its own."""
     make_rule(AlertKind.BUDGET, 80)

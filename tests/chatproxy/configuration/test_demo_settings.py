@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from chatproxy.configuration import setting_reader
+from chatproxy.doctor.finding import Level
+from chatproxy.doctor.setting_checks import check_demo_directory
 from tests.simulator.demo import demo_directory, demo_environment
 
 REAL = "postgresql://someone@127.0.0.1:1/real"
@@ -31,6 +33,16 @@ def test_commands_of_the_demo_do_not_reach_the_real_database(project: Path, monk
     assert setting_reader.load()["DATABASE_URL"] == REAL
     monkeypatch.setenv("DATA_DIR", "var/demo")
     assert not setting_reader.load()["DATABASE_URL"]
+
+
+def test_a_real_server_does_not_start_in_the_directory_of_a_demo(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would ignore the database that its operator has named."""
+    assert not list(check_demo_directory())
+    monkeypatch.setenv("DATA_DIR", str(demo_directory()))
+    [found] = check_demo_directory()
+    assert (found.level, setting_reader.DEMO_FILE in found.words) == (Level.FAULT, True)
 
 
 @pytest.fixture

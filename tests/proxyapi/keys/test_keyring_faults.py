@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from errno import ENOSPC
 
 import pytest
 from django.db import InterfaceError, OperationalError
@@ -66,6 +67,24 @@ def test_the_log_says_once_that_the_database_hangs(
     assert line.endswith("the database does not answer")
     keyring._refresh()
     assert caplog.messages[1:] == ["the keys are fresh again"]
+
+
+def test_a_hang_is_logged_while_the_keys_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    keyring = Keyring()
+    monkeypatch.setattr(snapshots, "marker", lambda: "same")
+    monkeypatch.setattr(snapshots, "load", lambda marker: snapshots.Snapshot(marker, 0.0, []))
+    monkeypatch.setattr(snapshots, "write", fails)
+    keyring._refresh()
+    monkeypatch.setattr(keyring, "_confirmed_at", keyring._confirmed_at - SILENCE_SECONDS - 1)
+    keyring.log_silence()
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == [
+        "No space left on device", "the database does not answer"
+    ]  # fmt: skip
 
 
 def test_a_hang_that_ends_in_an_error_is_logged_once(

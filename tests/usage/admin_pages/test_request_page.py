@@ -35,7 +35,7 @@ from usage.page_data import call_page, reproduction
 
 pytestmark = pytest.mark.django_db
 BASE = "http://127.0.0.1:3002"
-LENGTH = 1_000_000  # characters of a body
+LENGTH = 200_000  # characters of a body
 
 
 def load(request_id: str) -> Request:

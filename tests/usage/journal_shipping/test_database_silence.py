@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 
 from usage.journal_shipping import delivery as delivery_module
 from usage.journal_shipping.delivery import Delivery
@@ -59,6 +59,21 @@ def test_an_answer_while_the_silence_is_looked_for(
     answer(delivery, monkeypatch, lambda: True)
     delivery._when_database_is_there(time.monotonic)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("fault", [DataError("a bad value"), OperationalError("a key too long for an index")])
+def test_a_hang_that_ends_in_a_refused_row(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    monkeypatch.setattr(delivery_module, "_is_limit", lambda _: True)
+
+    def hangs() -> None:
+        delivery.log_silence()
+        raise fault
+
+    with pytest.raises(DataError):
+        delivery._when_database_is_there(hangs)
+    assert caplog.messages == [SILENT, BACK]
 
 
 def test_prices_say_whether_the_database_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,12 @@ def test_a_month_that_is_none_is_refused(name: str, why: str) -> None:
         read_range({"range": name}, utc(NOON))
 
 
+@pytest.mark.parametrize("end", ["2026-11-28T10:00:30", "2026-11-28T10:00:40"])
+def test_times_within_a_minute_are_not_read_backwards(end: str) -> None:
+    with pytest.raises(ValueError, match="begin before it ends"):
+        read_range({"from": "2026-11-28T10:00:40", "to": end}, utc(NOON))
+
+
 def test_a_page_offers_the_month_that_it_shows() -> None:
     assert range_labels() == range_labels("today") == range_labels("nonsense") == LABELS
     assert range_labels("2026-02") == {**LABELS, "2026-02": "2026-02"}
