@@ -106,7 +106,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
         if not key.sees_calls:
             return found
         time_range, _ = range_or_default(request.GET, now)
-        calls = read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS, key.owner)
+        calls = read_newest_calls_of_key(key.name, time_range.in_hours(now), NEWEST_CALLS, key.owner)
         return {**found, "own_calls": {"calls": calls, "calls_url": key.calls_url}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 

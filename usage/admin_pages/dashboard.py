@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
@@ -119,16 +120,27 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the values that the templates of all parts of a dashboard need."""
+    """Returns the values that the templates of all parts of a dashboard need.
+
+    `query` is for links to the counted calls, and `own_query` shows the dashboard again. They differ for one key: the
+    list of calls does not extend a range such as the last 24 hours to whole hours.
+    """
+    own_query = range_query(dashboard.time_range)
     return {
         "dashboard": dashboard,
         "key_name": key,
         "time_range": dashboard.time_range,
         "now": now,
-        "query": range_query(dashboard.time_range),
+        "own_query": own_query,
+        "query": own_query if key is None else as_link(dashboard.time_range.as_times()),
     }
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Converts a range of time to a query string for links."""
-    return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())
+    """Converts a range of time to a query string with which a page shows it again."""
+    return as_link(time_range.as_query())
+
+
+def as_link(times: Mapping[str, str]) -> str:
+    """Converts the query parameters of a range of time to a query string, in which colons stay readable."""
+    return urlencode(times, safe=":")

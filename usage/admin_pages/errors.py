@@ -18,6 +18,7 @@ from usage.page_data.errors.call_faults import FAULTS
 from usage.page_data.errors.error_groups import MAX_GROUPS, STATES, ErrorGroup, read_groups
 from usage.page_data.errors.error_marks import mark as store_mark
 from usage.page_data.errors.error_marks import read_kind, unmark
+from usage.page_data.formatting import period
 from usage.sums.ranges import TimeRange, range_labels, range_or_default
 
 PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "Statuses"}
@@ -32,6 +33,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
     """
     now = datetime.now(UTC)
     time_range, fault_words = range_or_default(request.GET, now)
+    time_range = time_range.in_hours(now)  # failures are counted by the hour
     fault, state = read_fault(request), request.GET.get("state", "")
     state = state if state in STATES else "all"
     groups = read_groups(time_range, fault, state)
@@ -50,6 +52,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         fault=fault,
         ranges=range_labels(time_range.name),
         time_range=time_range,
+        period=period(time_range.start, time_range.end),
         query=range_query(time_range),
         may_mark=request.user.has_perm("usage.change_knownerror"),
         now=now,
@@ -69,7 +72,7 @@ def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[st
     has a title such as `Keys`, the number of different values, and a list of the first values: each with its number of
     calls and the query string for these calls.
     """
-    times = time_range.as_query()
+    times = time_range.as_times()
     parts = [
         (
             words,

@@ -82,7 +82,8 @@ class UsageRow:
 class Dashboard:
     """The content of one dashboard: tiles, charts, tables, the newest errors, and the state of the server's parts.
 
-    `used` has the tables of keys, models and routes, by the name of the dimension.
+    `time_range` is the range whose calls were counted. `used` has the tables of keys, models and routes, by the name of
+    the dimension.
     """
 
     time_range: TimeRange
@@ -106,7 +107,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
-        tiles=make_tiles(reading, status, time_range),
+        tiles=make_tiles(reading, status),
         charts=_charts(reading, with_overhead=True),
         used=_usage_tables(reading, lambda shown: read_durations(shown, time_range.start, time_range.end, now)),
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
@@ -118,14 +119,15 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 @one_snapshot()
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads the content of one key's dashboard, for a range of time, from the database.
+    """Reads the content of one key's dashboard, for a range of time extended to whole hours, from the database.
 
     The state of the server, and the latency of the gateway itself, are left out.
     """
     reading = read_key(key, time_range, now)
+    time_range = reading.time_range
     return Dashboard(
         time_range=time_range,
-        tiles=make_tiles(reading, None, time_range),
+        tiles=make_tiles(reading, None),
         charts=_charts(reading),
         used=_usage_tables(reading, lambda shown: read_durations_of_key(key, time_range, shown)),
         errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],

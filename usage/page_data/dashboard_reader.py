@@ -4,7 +4,8 @@ The numbers are the sums of calls: in total, by key, model and route, and in the
 
 The numbers for all keys are read from the totals, to the minute. The numbers for one key are read from the sums of that
 key's days, and from those of its hours if the range or a bin does not contain the whole day. So its ranges of time
-begin at whole hours.
+have whole hours. `DashboardNumbers.time_range` is the range that was counted: whatever a dashboard says about its time,
+it says about this one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from usage.sums.totals_reader import (
 )
 
 CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
+# The range of time before is rounded to the hour if only sums of hours are left of it. If that changes its length by
+# more than this share, its sums would show a change where there is none, so it is not compared.
+MAX_ROUNDED_SHARE = 0.02
 GROUPS = ("bin", "model", "route", "outcome")
 USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
@@ -75,11 +79,13 @@ SUMS_OF_KEY = f"""
 class DashboardNumbers:
     """All numbers that a dashboard shows for a range of time, as they are read from the database.
 
-    `totals` are the sums of the range, and `before` those of the previous range. `by_value` maps each dimension, such
-    as `model`, to a map from names to totals, with the most calls first. `series` has the data of the charts, and
-    `step` is the length of a chart's bins. `before_range` is the start and the end of the previous range.
+    `time_range` is the range whose calls were counted. `totals` are the sums of the range, and `before` those of the
+    previous range. `by_value` maps each dimension, such as `model`, to a map from names to totals, with the most calls
+    first. `series` has the data of the charts, and `step` is the length of a chart's bins. `before_range` is the start
+    and the end of the previous range; they are equal if there are no sums of a range of that length.
     """
 
+    time_range: TimeRange
     totals: Totals
     before: Totals
     by_value: dict[str, dict[str, Totals]]
@@ -89,10 +95,10 @@ class DashboardNumbers:
 
 
 def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
-    before = time_range.before
-    before_range = _readable(before.start, before.end, now)
+    before_range = range_before(time_range, now)
     span, step = time_range.bins(now)
     return DashboardNumbers(
+        time_range=time_range,
         totals=read_totals(time_range.start, time_range.end, now),
         before=read_totals(*before_range, now),
         by_value=read_by_value(USED, time_range.start, time_range.end, now),
@@ -105,19 +111,19 @@ def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
 def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers:
     """Reads the numbers of one key's dashboard from the database, in a few queries.
 
-    The range of time is extended to begin at a whole hour.
+    The range of time is extended to whole hours.
     """
     # Sums by key and model exist for whole hours only.
-    start, end = floor(time_range.start, Span.HOUR), time_range.end
+    time_range = time_range.in_hours(now)
+    start, end = time_range.start, time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
     by_dimension: dict[Dimension, dict[str, list[Any]]] = {dimension: {} for dimension in CHARTED}
-    series = Series(bins, [None] * len(bins), by_dimension, start, ceiling(end, Span.HOUR))
-    before = time_range.before
-    before_range = _readable(floor(before.start, Span.HOUR), min(before.end, start), now)
+    series = Series(bins, [None] * len(bins), by_dimension, start, end)
+    before_range = range_before(time_range, now)
     totals_before = read_totals_of_key(key, *before_range, now)
     by_value: dict[str, dict[str, Totals]] = {dimension: {} for dimension in USED_BY_KEY}
-    reading = DashboardNumbers(Totals(), totals_before, by_value, step, series, before_range)
+    reading = DashboardNumbers(time_range, Totals(), totals_before, by_value, step, series, before_range)
     for row in _sums(key, start, end, step):
         _add(reading, row)
     for moment, histogram in _latencies(key, start, end, step):
@@ -152,12 +158,18 @@ def read_durations_of_key(
     return found
 
 
-def _readable(start: datetime, end: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Rounds the start and the end of a range of time down to the hour, if totals of minutes may be deleted there."""
-    oldest = now - MINUTES_READABLE
-    if start >= oldest:
-        return start, end
-    return floor(start, Span.HOUR), end if end >= oldest else floor(end, Span.HOUR)
+def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, datetime]:
+    """Returns the start and the end of the previous range of time, as far as its sums can be read.
+
+    Its start and its length are rounded to the minute, or to the hour if totals of minutes may be deleted there. If the
+    length would then be another one (`MAX_ROUNDED_SHARE`), the range is empty.
+    """
+    before = time_range.before
+    unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
+    start = floor(before.start, unit)
+    end = min(start + round(before.length / LENGTHS[unit]) * LENGTHS[unit], time_range.start)
+    is_comparable = abs(end - start - before.length) <= MAX_ROUNDED_SHARE * before.length
+    return start, end if is_comparable else start
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:

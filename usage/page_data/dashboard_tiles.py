@@ -16,7 +16,6 @@ from usage.live.status import ServerStatus
 from usage.models import Dimension
 from usage.page_data import formatting
 from usage.page_data.dashboard_reader import DashboardNumbers
-from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
 from usage.untrusted_text import escape_invisible
 
@@ -66,13 +65,13 @@ class PartStatus:
     page: str = ""  # the name of the admin's page with details
 
 
-def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
+def make_tiles(reading: DashboardNumbers, status: ServerStatus | None) -> list[Tile]:
     """Returns the tiles at the top of a dashboard, in the order in which they are shown.
 
     `status` is the state of the server. It is None for the dashboard of one key, which has no tiles about the server.
     """
     now, before = reading.totals, reading.before
-    minutes = time_range.length.total_seconds() / 60
+    minutes = reading.time_range.counted.total_seconds() / 60
     return [
         Tile("calls", _figure("Calls", now.calls, before.calls, formatting.count), (_pace(now.calls, minutes),)),
         _error_tile(now, before),
@@ -86,7 +85,7 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_rang
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Makes the `Figure` of the average number of calls per minute, in a range of `minutes` minutes.
+    """Makes the `Figure` of the average number of calls per minute, in `minutes` minutes.
 
     Below `MIN_CALLS_PER_MINUTE`, it is the number of calls per day.
     """

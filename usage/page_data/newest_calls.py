@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.db.models import Max, QuerySet, Sum
 
 from usage.ids import first_id
@@ -11,7 +9,6 @@ from usage.models import FAILED, Dimension, ErrorTotal, Request, Span, UsagePeak
 from usage.sums.ranges import TimeRange
 
 MAX_CALLS = 50
-HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
@@ -70,11 +67,11 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
     """Reads a key's newest failed calls in a range of time, latest first; one call for each hour and kind of error.
 
-    The range is extended to begin at a whole hour. At most `MAX_CALLS` calls are returned.
+    The range has whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
     """
     # The error counts name the last call of each: no search through the successful calls.
     hours = ErrorTotal.objects.filter(
-        span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key
+        span=Span.HOUR, start__gte=time_range.start, start__lt=time_range.end, key_name=key
     )
     samples = hours.filter(calls__gt=0).order_by("-last_at").values_list("sample_id", flat=True)[:MAX_CALLS]
     return list(Request.objects.filter(FAILED, pk__in=list(samples)).order_by("-request_id"))

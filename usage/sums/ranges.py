@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -56,23 +56,49 @@ class TimeRange:
     """A range of time that a page shows, from `start` until just before `end` (UTC).
 
     `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is the time
-    from `start` until now if `end` lies in the future; otherwise None.
+    from `start` until now if `end` lies in the future; otherwise None. `is_open` is true for a `CUSTOM` range without
+    an end of its own: it ends now, each time it is read.
     """
 
     name: str
     start: datetime
     end: datetime
     passed: timedelta | None = field(default=None, compare=False, kw_only=True)
+    is_open: bool = field(default=False, compare=False, kw_only=True)
 
     @property
     def length(self) -> timedelta:
         return self.end - self.start
 
+    @property
+    def counted(self) -> timedelta:
+        """The part of the range that has passed: the length of the time whose calls can have been counted."""
+        return self.length if self.passed is None else self.passed
+
     def as_query(self) -> dict[str, str]:
-        """Returns this range of time as query parameters of a page."""
+        """Returns this range of time as query parameters with which a page shows it again, as of then.
+
+        A range with a name, and one that `is_open`, ends later when it is read later.
+        """
         if self.name != CUSTOM:
             return {"range": self.name}
-        return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
+        times = self.as_times()
+        return {"from": times["from"]} if self.is_open else times
+
+    def as_times(self) -> dict[str, str]:
+        """Returns the start and the end as the query parameters `from` and `to`, which do not depend on the clock.
+
+        The end is rounded up to the minute, since a part of a minute is counted as the whole minute.
+        """
+        return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{ceiling(self.end, Span.MINUTE):%Y-%m-%dT%H:%M}"}
+
+    def in_hours(self, now: datetime) -> TimeRange:
+        """Returns this range extended to whole hours, for pages whose sums are kept by the hour.
+
+        Such a page must state the extended range wherever it states a time, and link to its calls by `as_times`.
+        """
+        start, end = floor(self.start, Span.HOUR), ceiling(self.end, Span.HOUR)
+        return replace(self, start=start, end=end, passed=_passed(start, end, now))
 
     @property
     def before(self) -> TimeRange:
@@ -85,11 +111,13 @@ class TimeRange:
         """
         unit = _unit_of(self.name)
         if unit is None:
-            start = self.start - self.length
-            return TimeRange(CUSTOM, start, self.start if self.passed is None else start + self.passed)
+            # A range such as the last hour begins at a whole minute, so it is a part of a minute longer.
+            length = self.length if self.passed else NAMED.get(self.name, self.length)
+            start = self.start - length
+            return TimeRange(CUSTOM, start, start + (self.passed or length))
         start = _start_of(self.start - timedelta(days=1), unit)
-        is_whole = self.end == _end_of(self.start, unit)
-        return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
+        is_whole = self.passed is None and self.end == _end_of(self.start, unit)
+        return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.counted, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
         """Returns how charts divide this range: the unit of the sums to read, such as an hour, and a bin's length."""
@@ -97,7 +125,8 @@ class TimeRange:
         coarser = [
             (span, step)
             for longest, span, step in BINS
-            if self.length <= longest and (span != Span.MINUTE or self.start >= now - MINUTES_READABLE)
+            # The longest range may have been extended by the hours at its ends.
+            if min(self.length, LONGEST) <= longest and (span != Span.MINUTE or self.start >= now - MINUTES_READABLE)
         ]
         return coarser[0]
 
@@ -110,25 +139,36 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     """
     name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
-        return TimeRange(name, now - NAMED[name], now)
+        return TimeRange(name, _readable_start(now - NAMED[name], now), now)
     if unit := _unit_of(name):
         return _calendar_range(name, unit, now)
     if name != CUSTOM:
         known = ", ".join(LABELS)
         raise ValueError(f"range is one of {known}, a month (2026-12) or a day (2026-12-31); or from and to are given.")
+    is_open = not query.get("to", "").strip()
     end = read_moment(query.get("to", ""), now)
     start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
     is_empty = not start < end
-    start = floor(start, Span.MINUTE)
-    # Of a time that long ago only whole hours can be read: the range has the hours at its ends, and says so.
-    oldest = now - MINUTES_READABLE
-    start = start if start >= oldest else floor(start, Span.HOUR)
-    end = end if end >= oldest else ceiling(end, Span.HOUR)
+    start = _readable_start(start, now)
+    if not is_open:
+        end = ceiling(end, Span.MINUTE if end >= now - MINUTES_READABLE else Span.HOUR)
     if is_empty or end - start > LONGEST:
         raise ValueError("The time must begin before it ends, and be shorter than ten years.")
+    return TimeRange(name, start, end, passed=_passed(start, end, now), is_open=is_open)
+
+
+def _readable_start(start: datetime, now: datetime) -> datetime:
+    """Rounds the start of a range of time down to the minute, or to the hour if it is days ago, and returns it.
+
+    Only these times can be read from the sums. So the range has the whole minute or hour at its start, and says so.
+    """
+    return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
+
+
+def _passed(start: datetime, end: datetime, now: datetime) -> timedelta | None:
+    """Returns how much of a range of time has passed: None if all of it has, else at least a minute."""
     # Of a range that has just begun or has not begun, a minute is compared.
-    passed = max(now - start, timedelta(minutes=1)) if end > now else None
-    return TimeRange(name, start, end, passed=passed)
+    return max(now - start, timedelta(minutes=1)) if end > now else None
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:

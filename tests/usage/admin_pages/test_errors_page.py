@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,13 +23,14 @@ from tests.support.ledger.pages import (
     text_of,
 )
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import Request
+from usage.models import Outcome, Request
 from usage.page_data.errors.call_faults import FAULTS, fault_of
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.errors.error_marks import ErrorKind
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db
+FAILED_OUTCOMES = [outcome.value for outcome in Outcome if outcome != Outcome.SUCCESS]
 
 
 def test_it_works(admin: Client) -> None:
@@ -177,6 +179,16 @@ def test_an_error_is_the_fault_of_most_of_its_calls(admin: Client) -> None:
 
     assert [group.calls for group in error_groups(admin, fault="caller")] == [3]
     assert error_groups(admin, fault="openai") == []
+
+
+@pytest.mark.parametrize("outcome", FAILED_OUTCOMES)
+def test_only_of_a_caller_who_left_it_says_so(admin: Client, outcome: str) -> None:
+    make_failure(outcome=outcome, status=None)
+    said = text_of(admin.get(ERRORS).content.decode())
+
+    assert re.search(r"Statuses 1 (none[\w: ]*?) 1 ", said)[1] == (  # type: ignore[index]  # None fails as well
+        "none: the caller had left" if outcome == "client_cancelled" else "none"
+    )
 
 
 def test_only_the_errors_of_the_time_count(admin: Client) -> None:

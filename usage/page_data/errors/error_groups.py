@@ -188,8 +188,9 @@ class ErrorGroup:
 def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list[ErrorGroup]:
     """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
 
-    The range is extended to whole hours. `fault` is one of `FAULTS`, or empty for all. `state` is one of `STATES`; any
-    other text stands for all. Returns the first `MAX_GROUPS` of these groups, with examples and marks.
+    The range is extended to whole hours (`TimeRange.in_hours`). `fault` is one of `FAULTS`, or empty for all. `state`
+    is one of `STATES`; any other text stands for all. Returns the first `MAX_GROUPS` of these groups, with examples and
+    marks.
     """
     # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
