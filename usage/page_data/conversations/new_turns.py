@@ -41,8 +41,9 @@ class NewTurns:
 class NewTurnsReader:
     """Reader of the conversations of a session's calls, which finds in each call what no earlier call has said.
 
-    If `is_start` is false, the first conversation is not the first of its session: of its request, only the turns of
-    the last exchange are new.
+    If `is_start` is false, the first conversation is not the first of its session. The turns before its last exchange
+    may be in calls that were not read. They are left out, as a remark says, unless the request continues a stored
+    response: then it repeats nothing, so all of its turns are new.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -59,9 +60,10 @@ class NewTurnsReader:
 
     def read(self, conversation: Conversation) -> NewTurns:
         """Returns the new turns of the next call's conversation, shortened to the room on the page."""
+        self._is_shortened = False
         asked, answered = self._new_turns(conversation), conversation.answered
         self._is_start = True
-        self._is_shortened = max(len(asked), len(answered)) > MAX_TURNS
+        self._is_shortened = self._is_shortened or max(len(asked), len(answered)) > MAX_TURNS
         asked = list(filter(None, map(self._shortened, asked[-MAX_TURNS:])))
         answered = list(filter(None, map(self._shortened, answered[:MAX_TURNS])))
         was_cut = bool(conversation.request.cut_bytes or conversation.response.cut_bytes)
@@ -70,7 +72,7 @@ class NewTurnsReader:
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
         """Returns the turns of a request with those parts that no earlier call had; remembers all parts of the call."""
         turns = [*conversation.earlier, *conversation.asked]
-        already_shown = 0 if self._is_start else len(conversation.earlier)
+        already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)
         counts: Counter[int] = Counter()
         found = []
         for number, turn in enumerate(turns):
@@ -79,6 +81,9 @@ class NewTurnsReader:
             parts = [part for part in turn.parts if self._count(counts, turn, part) or is_new]
             if parts and number >= already_shown:
                 found.append(replace(turn, parts=parts))
+            # If not even the oldest turn at hand has been said before, those that are too many to be read were not.
+            left_out = number < already_shown or (number == 0 and conversation.left_out > 0)
+            self._is_shortened = self._is_shortened or (left_out and bool(parts))
         # The same question may be asked again. In a request that was cut, the last turn is mostly an old one.
         is_repeated = all(turn.role in _INSTRUCTIONS for turn in found) and not conversation.request.cut_bytes
         if is_repeated and turns and turns[-1].role not in _INSTRUCTIONS:

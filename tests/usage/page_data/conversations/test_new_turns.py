@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -110,6 +111,41 @@ def test_a_page_in_the_middle_of_a_session_begins_with_the_last_exchange() -> No
     found = read(chat(messages, "1843."), chat(later, "London."), is_start=False)
 
     assert [said(one.asked) for one in found] == [["When?"], ["Where?"]]
+
+
+def test_nothing_new_is_left_out_without_a_remark() -> None:
+    """Sessions of calls that repeat all that was said, or continue a stored response; from their start, or later on."""
+    chance = random.Random(4)
+    for _ in range(60):
+        is_start, calls, spoken = chance.random() < 0.5, list[tuple[str, str]](), list[Message]()
+        sent: list[list[Message]] = []  # by each call, without what is on an earlier page or in an earlier call
+        for number in range(chance.choice((1, 2, 4))):
+            texts = (f"{number}.{turn}" for turn in range(chance.choice((1, 2, 3, 12, 300))))
+            new = [user(text) if chance.random() < 0.7 else assistant(text) for text in texts]
+            more = {"previous_response_id": "resp_1"} if chance.random() < 0.5 else {}
+            spoken += new
+            calls.append((json.dumps({"input": new if more else spoken, **more}), '{"output": []}'))
+            sent.append(new)
+        for found, new in zip(read(*calls, is_start=is_start, route="/v1/responses"), sent, strict=True):
+            assert found.is_shortened or {str(message["content"]) for message in new} <= {*said(found.asked)}
+
+
+@pytest.mark.parametrize("is_start", [True, False])
+@pytest.mark.parametrize("named", [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}], ids=str)
+def test_a_first_call_that_continues_a_response_has_only_new_turns(is_start: bool, named: dict[str, str]) -> None:
+    turns = [user("One?"), assistant("Yes."), user("Two?")]
+    [found] = read((json.dumps({"input": turns, **named}), ""), is_start=is_start, route="/v1/responses")
+
+    assert said(found.asked) == ["One?", "Yes.", "Two?"]
+    assert not found.is_shortened
+
+
+def test_turns_that_were_not_read_beside_one_of_many_parts_are_left_out_with_a_remark() -> None:
+    many: Message = {"role": "user", "content": [{"type": "text", "text": f"{number}"} for number in range(600)]}
+    [found] = read(chat([user("First"), assistant("Second"), many], "Yes."))
+
+    assert "First" not in said(found.asked)
+    assert found.is_shortened
 
 
 def test_what_was_cut_when_it_was_logged_is_no_new_message() -> None:
