@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -14,7 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from proxyapi.models import AccessKey
-from proxyapi.pages import my_usage
+from proxyapi.pages import key_sessions, my_usage
 from proxyapi.pages.key_sessions import COOKIE
 from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.roles import browser_of
@@ -84,12 +85,20 @@ def test_a_new_owner_does_not_see_the_calls_of_the_old_one(people: dict[str, Use
         assert ("words of member" in page, "words of the new owner" in page) == (False, True)
 
 
-@pytest.mark.parametrize("cookie", ["", "left over"])
-def test_a_person_signs_out_whatever_cookie_of_a_key_is_left(people: dict[str, User], cookie: str) -> None:
+@pytest.mark.parametrize("cookie", ["", "left over", "valid"])
+def test_a_person_signs_out_whatever_cookie_of_a_key_is_left(
+    people: dict[str, User], monkeypatch: pytest.MonkeyPatch, cookie: str
+) -> None:
+    """With a valid one, the page of a person's key is still the person's: to leave it is to leave both."""
+    holder = SimpleNamespace(caller=SimpleNamespace(name="another key"))
+    monkeypatch.setattr(
+        key_sessions, "find_signed_in", lambda request: holder if request.COOKIES.get(COOKIE) == "valid" else None
+    )
     client = browser_of(people["member"])
     client.cookies[COOKIE] = cookie
 
     assert client.post(f"{SITE}sign-out").status_code == 302
+    assert not client.cookies[COOKIE].value
     assert "members key" not in client.get(SITE).content.decode()
     assert not client.session.keys()
 
