@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import Request
 from usage.page_data import search
 from usage.page_data.call_search import index_scan
+from usage.page_data.call_search.searched_words import split_words
 from usage.page_data.filters import read_filters
 
 pytestmark = pytest.mark.django_db
@@ -278,3 +280,13 @@ def test_the_list_costs_as_many_queries_for_50_calls_as_for_one(admin: Client) -
 
     assert counts[0] == counts[1]
     assert counts[1] <= 8
+
+
+@pytest.mark.parametrize("text", ["x" * 198, "x" * 199, "x" * 250, "one two " * 40, '"a" ' * 60, "x" * 197 + " y"])
+def test_a_long_find_leads_to_one_phrase(admin: Client, text: str) -> None:
+    query = dict(parse_qsl(admin.get(REQUESTS, {"q": text}).context["words_query"]))
+    filters = read_filters(query, datetime.now(UTC), with_messages=True)
+
+    assert filters.faults == ()
+    assert split_words(filters.text) == [filters.text.strip('"')]
+    assert filters.text == f'"{filters.text[1:-1]}"'

@@ -113,7 +113,7 @@ def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
     now = "descending" if choice.sort.startswith("-") else "ascending"
     names = {f"by_{number}": group_label(name) for number, name in enumerate(choice.groups)}
     names |= NUMBERS
-    if not choice.has_ended and "day" not in choice.groups:  # the change of a day is either whole, or "so far"
+    if choice.is_said_so_far:
         names["change"] = "Change so far"
     for name, label in names.items():
         order = now if choice.sort.removeprefix("-") == name else ""

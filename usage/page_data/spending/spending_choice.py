@@ -67,6 +67,14 @@ class SpendingChoice:
         return self.last < self.today
 
     @property
+    def is_said_so_far(self) -> bool:
+        """True if the head of the changes says of all rows that the last day is not over.
+
+        In a table by day, each row says it for itself: days that are over have whole changes.
+        """
+        return not self.has_ended and "day" not in self.groups
+
+    @property
     def month(self) -> str:
         """The month that is shown, such as `2026-11`; empty if the days are not exactly one month."""
         is_month = self.days.name in ("this_month", "last_month") or len(self.days.name) == len("2026-11")

@@ -43,7 +43,7 @@ MAX_ROWS = 100
 MAX_CHART_SERIES = 5  # all other values are one further series
 MAX_CHART_DAYS = 92
 NEW = "new"  # instead of a change, if the period before has no dollars
-SO_FAR = "so far"  # instead of a change, for a day that is not over
+SO_FAR = "so far"  # instead of a change, for a day that is not over; and behind the change of several days
 ChartData = dict[str, object]
 
 
@@ -145,7 +145,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
         return Spending((), None, None, {}, str(fault))
 
     def make_row(cells: Sequence[SpendingCell], row: ComparedSums, calls_query: str = "") -> SpendingRow:
-        return _row(cells, row, report.total.sums.cost, calls_query, is_day_so_far=_is_day_so_far(choice, row))
+        return _row(cells, row, report.total.sums.cost, calls_query, so_far=_so_far(choice, row))
 
     return Spending(
         rows=[make_row(_cells(choice, row), row, _calls_query(choice, row)) for row in report.rows],
@@ -173,24 +173,29 @@ def _lacking(choice: SpendingChoice) -> str:
     )
 
 
-def _is_day_so_far(choice: SpendingChoice, row: ComparedSums) -> bool:
-    """Returns whether a row has only calls of a day that is not over, so it cannot be compared with a whole day."""
+def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
+    """Returns a format for the change of a row; its only field is the text of the change.
+
+    A row that has only calls of a day that is not over cannot be compared with a whole day. In a table by day, whose
+    head does not say it of all rows, the rows of several days say that one of the days is not over.
+    """
     days = [value for value in row.sums.group if isinstance(value, date)]
-    return max([choice.first, *days]) >= choice.today
+    if max([choice.first, *days]) >= choice.today:
+        return SO_FAR
+    return "{}" if days or choice.is_said_so_far or choice.has_ended else f"{{}} {SO_FAR}"
 
 
 def _row(
-    cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, is_day_so_far: bool
+    cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, so_far: str
 ) -> SpendingRow:
-    """Makes a row of the page from the sums of its calls; `whole` is the cost of all rows."""
+    """Makes a row of the page from the sums of its calls; `whole` is the cost of all rows, `so_far` a format."""
     sums, before = row.sums, row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
     if sums.unpriced_calls:
         uncertain.append(f"{formatting.count(sums.unpriced_calls)} need{'s' * (sums.unpriced_calls == 1)} a price")
     change = "" if before is None else formatting.change(float(sums.cost), float(before))
-    if is_day_so_far and change:
-        change = SO_FAR
+    change = so_far.format(change) if change else ""
     return SpendingRow(
         cells=cells,
         calls=sums.calls,

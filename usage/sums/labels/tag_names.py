@@ -6,7 +6,6 @@ from datetime import date
 
 from django.db import connection
 
-from usage.models import TeamDay
 from usage.sums.labels.label_tables import CLOSED, TABLE, TAG
 
 # Finds each label after the one before along the primary key, since few labels have very many rows.
@@ -21,12 +20,24 @@ TAG_NAMES = f"""
         SELECT FROM {TABLE} AS known
         WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
 """
+# Finds each team after the one before along the primary key (team, day), since few teams have very many days, and looks
+# for the days of each along it, too. The sums by label would all be read where there are no teams.
+HAS_TEAMS = """
+    WITH RECURSIVE teams AS (
+        SELECT min(team) AS team FROM usage_teamday
+        UNION ALL
+        SELECT (SELECT min(team) FROM usage_teamday WHERE team > teams.team) FROM teams WHERE teams.team IS NOT NULL
+    )
+    SELECT EXISTS (SELECT FROM teams WHERE EXISTS (
+        SELECT FROM usage_teamday AS days WHERE days.team = teams.team AND days.day >= %(since)s))
+"""
 
 
 def has_teams(since: date) -> bool:
     """Returns whether a team has made calls in the month of the day `since` or later."""
-    # The sums by label would all be read where there are no teams. The teams' own sums are then empty, and else small.
-    return TeamDay.objects.filter(day__gte=since.replace(day=1)).exists()
+    with connection.cursor() as cursor:
+        cursor.execute(HAS_TEAMS, {"since": since.replace(day=1)})
+        return any(found for (found,) in cursor.fetchall())
 
 
 def read_tag_names(since: date) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from tests.support.ledger.ledgers import call, random_call
 from usage.journal_shipping.rows import write_rows
@@ -16,7 +19,7 @@ from usage.money.row_pricing import Pricer
 from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
-from usage.sums.labels.tag_names import has_teams, read_tag_names
+from usage.sums.labels.tag_names import HAS_TEAMS, has_teams, read_tag_names
 
 pytestmark = pytest.mark.django_db
 
@@ -134,6 +137,37 @@ def test_teams_are_known_by_their_calls_since_a_month() -> None:
     assert has_teams(date(2026, 9, 30))
     write_rows(Pricer().priced([call(NOON - timedelta(days=4), team="red")]))
     assert has_teams(NOON.date())
+
+
+def test_days_and_calls_do_not_make_it_read_more() -> None:
+    def rows_read() -> float:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("ANALYZE usage_teamday")
+            cursor.execute("SET LOCAL enable_seqscan = off")  # few rows are read quickly without an index, too
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {HAS_TEAMS}", {"since": NOON.date()})
+            [(plans,)] = cursor.fetchall()
+        tree = nodes_of((json.loads(plans) if isinstance(plans, str) else plans)[0]["Plan"])
+        of_table = [node for node in tree if node.get("Relation Name") == "usage_teamday"]
+        return sum(
+            float(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)))
+            for node in of_table
+        )
+
+    def write(days: Iterable[int]) -> None:
+        write_rows([call(NOON - timedelta(days=number), team=team) for number in days for team in ("blue", "red")])
+
+    write(range(40, 43))
+    of_few = rows_read()
+    write(range(43, 400))
+    assert rows_read() == of_few > 0
+    assert not has_teams(NOON.date())
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the nodes of a plan of PostgreSQL's, those of its subplans, too."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes_of(part)
 
 
 def test_without_tags_there_are_no_names() -> None:
