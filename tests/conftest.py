@@ -5,6 +5,7 @@ this anew: its DATA_DIR, PostgreSQL, simulator and servers are its own.
 """
 
 import asyncio
+import gc
 import os
 import re
 import shutil
@@ -74,6 +75,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not distributes:
         os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
         django.setup()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collects no garbage meanwhile, nor looks again at what was collected: that takes a quarter of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

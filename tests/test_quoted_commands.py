@@ -36,13 +36,15 @@ DOCSTRING_OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunction
 
 def messages(path: Path) -> Iterator[str]:
     """Yields the texts in a module's code, without its docstrings; an inserted value becomes `DAY`."""
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    may_quote = re.search(rf"manage\.py|`(?:{ACTIONS})", text)
+    nodes = list(ast.walk(ast.parse(text))) if may_quote else []
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, DOCSTRING_OWNERS) and node.body and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "DAY" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:

@@ -17,11 +17,11 @@ from tests.chaos.damage import Damage
 from tests.chaos.lab import Lab
 from tests.chaos.load import Entry
 from tests.chaos.processes import wait_for
+from tests.simulator.wire.recording import KEPT_REQUESTS
 from usage.journal import segments
 
 MARKER = re.compile(r"chaos-[0-9a-f-]{36}")
 SHIPPED_WITHIN = 90.0
-MOST_SENT = 20_000  # what the simulator remembers
 # What a killed worker's call may look like on either side of its death, in seconds; a caller who left looks no longer.
 AROUND_A_DEATH = 0.25
 AFTER_LEAVING = 2.0
@@ -156,7 +156,7 @@ def read_books(lab: Lab, callers: Sequence[Entry], unnoticed: set[str]) -> Books
         rows = connection.execute(query).fetchall()
     sent: dict[str, list[dict[str, Any]]] = defaultdict(list)
     requests = lab.simulator("requests")
-    assert len(requests) < MOST_SENT, "upstream's book is full: its first pages are gone"
+    assert len(requests) < KEPT_REQUESTS, "upstream's book is full: its first pages are gone"
     for request in requests:
         body = request.get("body") or base64.b64decode(request.get("body_base64", "")).decode("latin-1")
         for marker in MARKER.findall(body)[:1]:

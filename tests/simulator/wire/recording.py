@@ -17,7 +17,7 @@ import orjson
 from tests.simulator.wire.multipart import Form, UploadedFile, parse_form
 
 Outcome = Literal["pending", "completed", "disconnected", "cut"]
-_KEPT_REQUESTS = 20_000
+KEPT_REQUESTS = 100_000
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
+        self._requests: deque[ReceivedRequest] = deque(maxlen=KEPT_REQUESTS)
         self._in_flight: dict[int, ReceivedRequest] = {}  # by their `id`, which no other has while they are here
 
     @property
