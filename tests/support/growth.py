@@ -13,7 +13,7 @@ from tests.support.polling import PATIENCE, wait_until
 
 TIMES_LONGER = 4  # the long input
 MOST_GROWTH = 8.0  # between the 4 of time in proportion to the length, and the 16 of its square
-LEAST_TURNS = 3
+LEAST_TURNS = 3  # before each look at the quickest
 
 
 def wait_until_linear(run: Callable[[int], object], length: int, patience: float = PATIENCE) -> None:
@@ -25,9 +25,10 @@ def wait_until_linear(run: Callable[[int], object], length: int, patience: float
     long: list[float] = []
 
     def is_linear() -> bool:
-        short.append(_seconds(run, length // TIMES_LONGER))
-        long.append(_seconds(run, length))
-        return len(long) >= LEAST_TURNS and min(long) <= MOST_GROWTH * min(short)
+        for _ in range(LEAST_TURNS):
+            short.append(_seconds(run, length // TIMES_LONGER))
+            long.append(_seconds(run, length))
+        return min(long) <= MOST_GROWTH * min(short)
 
     wait_until(
         is_linear, patience, lambda: f"{min(long):.4f} s of CPU for {length}, {min(short):.4f} s for a quarter of it"
