@@ -13,6 +13,7 @@ from tests.support.polling import PATIENCE, wait_until
 
 TIMES_LONGER = 4  # the long input
 MOST_GROWTH = 8.0  # between the 4 of time in proportion to the length, and the 16 of its square
+NO_SECONDS = 0.005  # a call that takes less is quick, and too short to be compared
 LEAST_TURNS = 3  # before each look at the quickest
 
 
@@ -28,7 +29,7 @@ def wait_until_linear(run: Callable[[int], object], length: int, patience: float
         for _ in range(LEAST_TURNS):
             short.append(_seconds(run, length // TIMES_LONGER))
             long.append(_seconds(run, length))
-        return min(long) <= MOST_GROWTH * min(short)
+        return min(long) <= max(MOST_GROWTH * min(short), NO_SECONDS)
 
     wait_until(
         is_linear, patience, lambda: f"{min(long):.4f} s of CPU for {length}, {min(short):.4f} s for a quarter of it"
