@@ -89,7 +89,7 @@ def test_a_new_owner_does_not_see_the_calls_of_the_old_one(people: dict[str, Use
 def test_a_person_signs_out_whatever_cookie_of_a_key_is_left(
     people: dict[str, User], monkeypatch: pytest.MonkeyPatch, cookie: str
 ) -> None:
-    """With a valid one, the page of a person's key is still the person's: to leave it is to leave both."""
+    """The page of a person's own key belongs to the account, also beside a key's cookie; signing out ends both."""
     holder = SimpleNamespace(caller=SimpleNamespace(name="another key"))
     monkeypatch.setattr(
         key_sessions, "find_signed_in", lambda request: holder if request.COOKIES.get(COOKIE) == "valid" else None

@@ -78,7 +78,7 @@ def moments(time_machine: Traveller) -> Sequence[datetime]:
 
 @pytest.fixture
 def dashboards(admin: Client) -> list[str]:
-    """The addresses of the dashboard of all calls, of a key's in the admin, and of the same key's in My usage."""
+    """The addresses of three dashboards: of all calls, of one key in the admin, and of the same key in My usage."""
     key, _ = AccessKey.objects.issue(KEY)
     key.owner_user = User.objects.get(username="root")
     key.save(update_fields=["owner_user"])
@@ -122,7 +122,7 @@ def count(moments: Sequence[datetime], start: datetime, end: datetime) -> int:
 
 
 def compared(page: str) -> tuple[datetime, datetime] | None:
-    """Returns the range of time from which a dashboard says that it shows changes; None if it shows none."""
+    """Returns the earlier range with which a dashboard says that it compares; None if it shows no changes."""
     found = re.search(rf"Changes are from ({MOMENT})(?: to ({MOMENT}|\d\d:\d\d))? UTC", text_of(page))
     if found is None:
         return None

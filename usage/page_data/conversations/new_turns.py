@@ -81,7 +81,7 @@ class NewTurnsReader:
             parts = [part for part in turn.parts if self._count(counts, turn, part) or is_new]
             if parts and number >= already_shown:
                 found.append(replace(turn, parts=parts))
-            # If not even the oldest turn at hand has been said before, those that are too many to be read were not.
+            # If the oldest turn that was read is new, those before it, which were too many to read, are new as well.
             left_out = number < already_shown or (number == 0 and conversation.left_out > 0)
             self._is_shortened = self._is_shortened or (left_out and bool(parts))
         # The same question may be asked again. In a request that was cut, the last turn is mostly an old one.

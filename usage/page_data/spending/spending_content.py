@@ -188,7 +188,10 @@ def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
 def _row(
     cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, so_far: str
 ) -> SpendingRow:
-    """Makes a row of the page from the sums of its calls; `whole` is the cost of all rows, `so_far` a format."""
+    """Makes a row of the page from the sums of its calls.
+
+    `whole` is the cost of all rows. `so_far` is the format in which the row's change is shown (see `_so_far`).
+    """
     sums, before = row.sums, row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)

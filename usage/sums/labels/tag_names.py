@@ -20,8 +20,8 @@ TAG_NAMES = f"""
         SELECT FROM {TABLE} AS known
         WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
 """
-# Finds each team after the one before along the primary key (team, day), since few teams have very many days, and looks
-# for the days of each along it, too. The sums by label would all be read where there are no teams.
+# Finds the teams one after the other, and looks for days of each, in the index of the primary key (team, day): few
+# teams have very many days each. In the sums by label, all rows would be read where there are no teams.
 HAS_TEAMS = """
     WITH RECURSIVE teams AS (
         SELECT min(team) AS team FROM usage_teamday
