@@ -66,6 +66,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         tags=tags,
         charts=spending.charts,
         chart_list=CHARTS if spending.charts else (),
+        zoom="days",  # a time that is dragged over in the chart is the page's `first` and `last`
         max_chart_days=MAX_CHART_DAYS,
         same_key=urlencode(choice.filter_fields),
         has_list=len(tags) <= 1,  # the list of requests takes one tag

@@ -1,5 +1,5 @@
 // Draws the dashboard's charts as SVG: stacked bars or lines, read by pattern and dash as well as by colour, by arrow
-// keys as well as by pointer, and as a table.
+// keys as well as by pointer, and as a table. A time that is dragged over is shown alone, by the page itself.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -137,6 +137,7 @@ function drawChart(figure, charts) {
     });
   }
   const cursor = element("rect", { y: TOP, height: tall, width: Math.max(1, bin), class: "cp-cursor", visibility: "hidden" }, svg);
+  const selection = element("rect", { y: TOP, height: tall, class: "cp-selection", visibility: "hidden" }, svg);
   plot.replaceChildren(svg);
   if (!(most > 0)) html("p", plot, "Nothing in this time.", { class: "cp-nothing" });
 
@@ -157,35 +158,51 @@ function drawChart(figure, charts) {
     const whole = stacked && parts.length > 1 ? [`all ${shown(sums[number], unit)}`] : [];
     return `${fullTime(moments[number], step)} · ${[...parts, ...whole].join(" · ") || "nothing"}`;
   };
-  reserveRoom(readout, moments.map((_, number) => told(number)));
-  const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
-  plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
-  // What is under the pointer, or chosen by the arrow keys, leads to its calls; the cost of whole days to their usage.
+  const select = (first, last) => {
+    plot.toggleAttribute("data-selecting", first !== undefined);
+    selection.setAttribute("visibility", first === undefined ? "hidden" : "visible");
+    if (first === undefined) return read(-1);
+    read(last);
+    cursor.setAttribute("visibility", "hidden");
+    selection.setAttribute("x", x(first));
+    selection.setAttribute("width", Math.max(1, bin * (last - first + 1)));
+    readout.textContent = toldOfBins(first, last);
+  };
   // The first and the last bin may count only a part of their time.
-  const show = (number) => {
-    const { calls, usage } = figure.dataset;
-    if (number < 0 || number >= moments.length) return;
-    const from = new Date(Math.max(moments[number], new Date(start)));
-    const to = new Date(Math.min(moments[number].getTime() + step * 1000, new Date(end)));
-    if (usage && step % 86400 === 0) {
-      const day = (moment) => moment.toISOString().slice(0, 10);
-      return location.assign(`${usage}&first=${day(from)}&last=${day(new Date(to - 1))}`);
-    }
-    if (!calls) return;
-    const minute = (moment) => moment.toISOString().slice(0, 16);
-    location.assign(`${calls}&from=${minute(from)}&to=${minute(to)}`);
+  const period = (first, last) => [
+    new Date(Math.max(moments[first], new Date(start))), new Date(Math.min(moments[last].getTime() + step * 1000, new Date(end))),
+  ];
+  const toldOfBins = (first, last) => {
+    const [from, to] = period(first, last);
+    return `${fullTime(from, step)} to ${fullTime(step >= 86400 ? new Date(to - 1) : to, step)}. Zooms in; Escape cancels.`;
   };
-  plot.onclick = (event) => show(at(event));
-  plot.onpointerleave = plot.onblur = () => read(-1);
-  plot.onkeydown = (event) => {
-    if (event.key === "Enter") return show(Number(figure.dataset.at ?? -1));
-    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-    if (!move) return;
-    event.preventDefault();
-    const here = Number(figure.dataset.at ?? -1);
-    const from = here < 0 && move < 0 ? moments.length : here;
-    read(Math.min(moments.length - 1, Math.max(0, from + move)));
-  };
+  reserveRoom(readout, [...moments.map((_, number) => told(number)), ...(moments.length ? [toldOfBins(0, 0)] : [])]);
+  const day = (moment) => moment.toISOString().slice(0, 10);
+  const minute = (moment) => moment.toISOString().slice(0, 16);
+  listenToChart(plot, moments.length, {
+    at: (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin),
+    here: () => Number(figure.dataset.at ?? -1),
+    read,
+    select,
+    // What is under the pointer, or chosen by the arrow keys, leads to its calls; the cost of whole days to their usage.
+    open: (number) => {
+      const { calls, usage } = figure.dataset;
+      const [from, to] = period(number, number);
+      if (usage && step % 86400 === 0) location.assign(`${usage}&first=${day(from)}&last=${day(new Date(to - 1))}`);
+      else if (calls) location.assign(`${calls}&from=${minute(from)}&to=${minute(to)}`);
+    },
+    zoom: (first, last) => {
+      const [from, to] = period(first, last);
+      const url = new URL(location.href);
+      for (const name of ["range", "from", "to", "first", "last"]) url.searchParams.delete(name);
+      const times = figure.dataset.zoom === "days"
+        ? { first: day(from), last: day(new Date(to - 1)) }
+        : { from: minute(from), to: minute(new Date(Math.ceil(to / 60000) * 60000)) };
+      for (const [name, value] of Object.entries(times)) url.searchParams.set(name, value);
+      url.hash = "";
+      location.assign(url.href.replaceAll("%3A", ":"));
+    },
+  });
 
   const legend = figure.querySelector(".cp-legend");
   legend.replaceChildren();

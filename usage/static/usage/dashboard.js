@@ -29,7 +29,8 @@
         const part = document.getElementById(`part-${name}`);
         if (!part.contains(document.activeElement) || document.activeElement === document.body) part.innerHTML = html;
       }
-      if (JSON.stringify(fresh.charts) !== JSON.stringify(charts)) {
+      const isSelecting = document.querySelector("[data-selecting]"); // bars do not move under a drag
+      if (!isSelecting && JSON.stringify(fresh.charts) !== JSON.stringify(charts)) {
         charts = fresh.charts;
         draw();
       }
