@@ -2,11 +2,15 @@
 
 A copy has other times and other ids; everything else is the same. So the sums can be copied, too: the sums of an hour
 become those of the same hour in another week. Only the digests of rows are computed again.
+
+The sums by label are folded as the product does it: the copied week's days once, before they are copied, and the months
+at the end. The months are added up from the days as they were before.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,7 +33,8 @@ from usage.models import (
     UsagePeak,
     UsageTotal,
 )
-from usage.sums.labels.label_tables import GROUP_COLUMNS, NAMES, SUMS, TABLE
+from usage.sums.labels.label_tables import CONFLICT, GROUP_COLUMNS, NAMES, SUMS, TABLE
+from usage.upkeep.label_sums.folding import LATE, fold_labels
 from usage.upkeep.rebuild_totals import rebuild_months
 
 WEEK = timedelta(days=7)
@@ -60,12 +65,19 @@ FIND_INDEXES = """
     SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ')
     FROM pg_index WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique ORDER BY 1
 """
-# The sums by label of all months, from those of days: those by day name everything that those by month do.
+LABELS = LabelTotal._meta.db_table
+# Adds the copies' sums by label to the months: each of the copied week's days is in a month as often as it was copied.
 LABELS_OF_MONTHS = f"""
     INSERT INTO {TABLE} ({NAMES})
-    SELECT 'month', label, date_trunc('month', start)::date AS month, value, {", ".join(GROUP_COLUMNS)},
-           {", ".join(f"sum({name})" for name in SUMS)}
-    FROM {TABLE} WHERE span = 'day' GROUP BY label, month, value, {", ".join(GROUP_COLUMNS)}
+    SELECT 'month', label, copies.month, value, {", ".join(GROUP_COLUMNS)},
+           {", ".join(f"sum({name} * copies.number)" for name in SUMS)}
+    FROM week_of_{LABELS} JOIN (
+        SELECT day, date_trunc('month', day - 7 * week)::date AS month, count(*) AS number
+        FROM (SELECT %(start)s::date + nth AS day FROM generate_series(0, 6) AS nth) AS days,
+             generate_series(1, %(weeks)s) AS week GROUP BY 1, 2
+    ) AS copies ON copies.day = start
+    GROUP BY label, copies.month, value, {", ".join(GROUP_COLUMNS)}
+    {CONFLICT}
 """
 
 
@@ -92,9 +104,13 @@ def copy_back(start: datetime, weeks: int) -> None:
         indexes = cursor.fetchall()
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX {name}")
-        for model, condition in TABLES.items():
-            table = model._meta.db_table
-            cursor.execute(f"CREATE TEMPORARY TABLE week_of_{table} AS SELECT * FROM {table} WHERE {condition}", ends)
+        for model in TABLES:
+            _take_week(cursor, model, ends)
+        cursor.execute(LABELS_OF_MONTHS, {"start": start, "weeks": weeks})
+        fold_labels(start + WEEK + LATE)
+        cursor.execute(f"DROP TABLE week_of_{LABELS}")
+        _take_week(cursor, LabelTotal, ends)
+        print(f"sums by label of months, {time.perf_counter() - began:,.0f} s", flush=True)
         for week in range(weeks, 0, -1):
             copied = sum(_copy(cursor, model, week) for model in TABLES)
             print(f"week -{week}: {copied:,} rows and sums, {time.perf_counter() - began:,.0f} s", flush=True)
@@ -104,11 +120,16 @@ def copy_back(start: datetime, weeks: int) -> None:
             cursor.execute(definition)
             print(f"{name}, {time.perf_counter() - began:,.0f} s", flush=True)
         rebuild_months()
-        cursor.execute("DELETE FROM usage_labeltotal WHERE span = 'month'")
-        cursor.execute(LABELS_OF_MONTHS)
+        fold_labels(start + WEEK, (start - weeks * WEEK).date().replace(day=1))
         print(f"sums of months, {time.perf_counter() - began:,.0f} s", flush=True)
         cursor.execute("RESET synchronous_commit")
         cursor.execute("RESET maintenance_work_mem")
+
+
+def _take_week(cursor: CursorWrapper, model: type[models.Model], ends: Mapping[str, datetime | UUID]) -> None:
+    """Makes a temporary table of the rows of one table that are of the copied week."""
+    table = model._meta.db_table
+    cursor.execute(f"CREATE TEMPORARY TABLE week_of_{table} AS SELECT * FROM {table} WHERE {TABLES[model]}", ends)
 
 
 def _copy(cursor: CursorWrapper, model: type[models.Model], week: int) -> int:

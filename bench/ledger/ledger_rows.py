@@ -5,7 +5,8 @@ The calls of the last seven days (UTC), and of today, are made up here, and writ
 (`bench.ledger.copied_weeks`). So millions of rows take only minutes, and `ledger verify` finds no fault in them.
 
 As in real ledgers, a few keys make most of the calls, each key prefers one model and one route, most calls are made in
-working hours, and two in a hundred fail.
+working hours, and two in a hundred fail. Each key has a team, an owner, and two tags; nine of ten calls have an end
+user of their key, and one of ten has one more tag.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ RESPONSE_ROUTES = ("/openai2", "/v1/responses")  # upstream stores what they mak
 BATCH_SIZE = 2000
 RARE_KEY, RARE_MODEL, RARE_ID = "team-rare", "gpt-4.5-preview-2025-02-27", "needle-in-the-hay"
 RARE_AGES = (0.5, 0.8)  # of the two rare calls, where the ledger's age is 1
+TEAMS, OWNERS, PROJECTS, BATCHES = 50, 100, 100, 97  # with the three environments, there are 200 tags
+ENVIRONMENTS = ("production", "staging", "test")
+END_USERS = 16_000  # so some 10,000 have calls on a working day if there are five million calls in a year
+HAVE_END_USER, HAVE_BATCH = 0.9, 0.1  # of the calls
 
 
 def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000) -> None:
@@ -69,6 +74,7 @@ class _CallMaker:
         self._chance = chance
         self._keys = range(keys)
         self._shares = list(accumulate((key + 1) ** -ZIPF for key in self._keys))
+        self._end_users = [max(1, round(END_USERS * (key + 1) ** -ZIPF / self._shares[-1])) for key in self._keys]
         self._pool = list(_pool(chance))
 
     def call(self, moment: datetime, *, has_bodies: bool) -> Any:
@@ -82,6 +88,7 @@ class _CallMaker:
             "request_id": _id(moment, chance),
             "started_at": moment,
             "key_name": f"team-{key}",
+            **self._labels(key),
             "route": route,
             "upstream_request_id": f"req_{chance.getrandbits(128):032x}",
         }
@@ -94,6 +101,20 @@ class _CallMaker:
         if not has_bodies:
             made |= {"request_body": "", "response_body": ""}
         return made
+
+    def _labels(self, key: int) -> Any:
+        """Returns what a call of the key is for: its team, owner, end user and tags."""
+        chance = self._chance
+        tags = [f"project=p{key % PROJECTS}", f"env={ENVIRONMENTS[key % len(ENVIRONMENTS)]}"]
+        if chance.random() < HAVE_BATCH:
+            tags.append(f"batch-{chance.randrange(BATCHES)}")
+        has_end_user = chance.random() < HAVE_END_USER
+        return {
+            "team": f"group-{key % TEAMS}",
+            "owner": f"owner-{key % OWNERS}",
+            "end_user": f"user-{key}-{chance.randrange(self._end_users[key])}" if has_end_user else "",
+            "tags": tags,
+        }
 
     def rare_call(self, moment: datetime) -> Any:
         names = {"key_name": RARE_KEY, "request_model": RARE_MODEL, "response_model": RARE_MODEL}

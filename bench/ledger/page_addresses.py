@@ -13,8 +13,10 @@ from bench.ledger.ledger_rows import RARE_ID, RARE_KEY, RARE_MODEL
 from tests.support.servers.gateway import ACCESS_TOKEN
 
 REQUESTS = "/admin/usage/request/"
+USAGE = "/admin/usage/report/"
 KEYS = "/admin/proxyapi/accesskey/"
 RANGES = ("hour", "day", "week", "month")
+END_USER = "user-3-0"  # one of many of the key `team-3`
 TOKEN = f"access_token={ACCESS_TOKEN}"
 
 
@@ -57,6 +59,13 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
         "text: nobody": {"q": "nobody-has-said-this"},
         "text: a key": {"q": "team-rar"},
         "text: all keys": {"q": "team"},
+        "a team": {"team": "group-3"},
+        "an owner": {"owner": "owner-3"},
+        "an end user": {"end_user": END_USER},
+        "an end user's failures": {"end_user": END_USER, "outcome": "failed"},
+        "a tag": {"tag": "project=p3"},
+        "a tag of few calls": {"tag": "batch-3"},
+        "a tag that no call has": {"tag": "nothing"},
         "an incoming id": {"q": RARE_ID},
         "a request id": {"q": one[1]},
     }
@@ -68,6 +77,7 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
         "one request": f"{REQUESTS}{one[1]}/change/",
         **{f"errors, {name}": f"/admin/usage/errors/?{query}" for name, query in ranges.items()},
         **{f"needs a price, {name}": f"/admin/usage/needed-prices/?{query}" for name, query in ranges.items()},
+        **{f"Usage, {name}": f"{USAGE}?{urlencode(query)}" for name, query in _usage_pages().items()},
         "keys": KEYS,
         "keys, the last page": f"{KEYS}?p=80",
         "keys, searched": f"{KEYS}?q=team-19",
@@ -81,10 +91,41 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
         "/usage, month": f"/usage?range=month&{TOKEN}",
         "/usage, month by day and model": f"/usage?range=month&group_by=day,model&{TOKEN}",
         "/usage, month of a key by day": f"/usage?range=month&group_by=day&key=team-3&{TOKEN}",
+        "/usage, month by team": f"/usage?range=month&group_by=team&{TOKEN}",
+        "/usage, month by end user": f"/usage?range=month&group_by=end_user&{TOKEN}",
+        "/usage, month of a key by end user": f"/usage?range=month&group_by=end_user&key=team-3&{TOKEN}",
+        "/usage, month by tag and model": f"/usage?range=month&group_by=tag:project,model&{TOKEN}",
         "/log": f"/log?{TOKEN}",
         "/log_errors": f"/log_errors?{TOKEN}",
         "/metrics": f"/metrics?{TOKEN}",
         "/": "/",
+    }
+
+
+def _usage_pages() -> dict[str, dict[str, str]]:
+    """Returns the queries of the pages *Usage* to measure, by the description of each."""
+    now = datetime.now(UTC)
+    month = {"range": "this_month"}
+    year = {"first": f"{now - timedelta(days=364):%Y-%m-%d}", "last": f"{now:%Y-%m-%d}"}
+    return {
+        "month by team and model": month | {"by": "team", "then": "model"},
+        "month by owner": month | {"by": "owner"},
+        "month by key and model": month | {"by": "key", "then": "model"},
+        "month by day": month | {"by": "day"},
+        "month by end user": month | {"by": "end_user"},
+        "month by end user and model": month | {"by": "end_user", "then": "model"},
+        "month by end user and day": month | {"by": "end_user", "then": "day"},
+        "month by project and team": month | {"by": "tag:project", "then": "team"},
+        "month by batch": month | {"by": "tag:batch-3"},
+        "month by end user and project": month | {"by": "end_user", "then": "tag:project"},
+        "month of a key by end user": month | {"by": "end_user", "key": "team-3"},
+        "month of a project by key": month | {"by": "key", "tag": "project=p3"},
+        "month of an end user by model": month | {"by": "model", "end_user": END_USER},
+        "last month by end user": {"range": "last_month", "by": "end_user"},
+        "week by end user": {"range": "this_week", "by": "end_user"},
+        "year by team": year | {"by": "team"},
+        "year by end user": year | {"by": "end_user"},
+        "year by project": year | {"by": "tag:project"},
     }
 
 
@@ -93,6 +134,7 @@ def exports() -> dict[str, str]:
     return {
         "export, all calls": f"{REQUESTS}export.json",
         "export, a key's failures": f"{REQUESTS}export.json?key=team-3&outcome=failed",
+        "export, usage by end user": f"{USAGE}export.csv?range=this_month&by=end_user",
         "export, errors of a month": "/admin/usage/errors/export.json?range=month",
     }
 
