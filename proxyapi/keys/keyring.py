@@ -68,7 +68,8 @@ class Keyring:
         self._confirmed_at = -inf  # `time.monotonic()`, so that a clock that is put back makes no stale keys look fresh
         self._unwritten = False
         self._started_at = -inf  # `time.monotonic()`
-        self._fault = ""
+        self._fault = ""  # the newest logged error of reading the keys; empty if they were read since
+        self._copy_fault = ""  # the same of writing the copy of the keys
         self._is_refused = False  # whether the newest question to the database has ended in an error
         self._is_silence_logged = False
         self._stopping = threading.Event()
@@ -170,22 +171,33 @@ class Keyring:
                 self._log_fault(words, None if is_outage else error)
             self._is_refused = True
             return
-        fault, unexpected = "", None
-        if self._unwritten and self._snapshot is not None:
-            try:
-                key_snapshots.write(self._snapshot)
-                self._unwritten = False
-            except OSError as error:
-                fault = f"the keys cannot be written to DATA_DIR: {error.strerror}"
-            except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
-                fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
-        self._log_fault(fault, unexpected)
+        # First, so that a copy that cannot be written does not hide that the keys are fresh again.
+        self._log_fault("", None)
         self._is_silence_logged = self._is_refused = False
+        self._write_copy()
 
-    def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs when reading or storing the keys begins to fail, fails for another reason, or works again.
+    def _write_copy(self) -> None:
+        """Writes a copy of new keys to the disk; logs when that begins to fail, fails otherwise, or works again."""
+        if not self._unwritten or self._snapshot is None:
+            return
+        fault, unexpected = "", None
+        try:
+            key_snapshots.write(self._snapshot)
+            self._unwritten = False
+        except OSError as error:
+            fault = f"the keys cannot be written to DATA_DIR: {error.strerror}"
+        except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
+            fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
+        if fault and fault != self._copy_fault:
+            logger.warning("%s", fault, exc_info=unexpected)
+        elif not fault and self._copy_fault:
+            logger.info("the keys are written to DATA_DIR again")
+        self._copy_fault = fault
 
-        An empty `fault` means that there is no error. `unexpected` is an error in the gateway's own code, to be logged
+    def _log_fault(self, fault: str, unexpected: Exception | None) -> None:
+        """Logs when reading the keys begins to fail, fails for another reason, or works again.
+
+        An empty `fault` means that they were read. `unexpected` is an error in the gateway's own code, to be logged
         with its traceback.
         """
         if fault and fault != self._fault:

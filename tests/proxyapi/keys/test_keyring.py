@@ -225,16 +225,16 @@ def test_a_copy_that_cannot_be_written_is_said_and_stops_nothing(
     caplog.set_level("INFO", keyring_module.logger.name)
     (data_dir / "keyring.json").mkdir()
     keyring = start_keyring()
-    wait_until(lambda: "DATA_DIR" in keyring._fault)
+    wait_until(lambda: "DATA_DIR" in keyring._copy_fault)
     for name in ("one", "two"):
         _, text = AccessKey.objects.issue(name)
         wait_until(partial(keyring.find, text))
     (data_dir / "keyring.json").rmdir()
-    wait_until(lambda: not keyring._fault)
+    wait_until(lambda: not keyring._copy_fault)
     lines = [record.getMessage() for record in caplog.records if record.name == keyring_module.logger.name]
     assert [line.partition(":")[0] for line in lines] == [
         "the keys cannot be written to DATA_DIR",
-        "the keys are fresh again",
+        "the keys are written to DATA_DIR again",
     ]
 
 

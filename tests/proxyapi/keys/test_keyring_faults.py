@@ -43,7 +43,8 @@ def test_only_an_error_of_the_gateways_own_is_logged_with_its_traceback(
     monkeypatch.setattr(snapshots, "load", lambda marker: snapshots.Snapshot(marker, 0.0, []))
     monkeypatch.setattr(snapshots, "write", fails)
     keyring._refresh()
-    [record] = caplog.records
+    [fresh, record] = caplog.records
+    assert fresh.getMessage() == "the keys are fresh again"
     assert "cannot be written to DATA_DIR" in record.getMessage()
     assert bool(record.exc_info) is (not isinstance(fault, OSError))
 
@@ -112,6 +113,47 @@ def test_a_hang_that_ends_in_an_error_is_logged_once(
     monkeypatch.setattr(snapshots, "write", lambda _: None)
     keyring._refresh()
     assert caplog.messages[2:] == ["the keys are fresh again"]
+
+
+@pytest.mark.parametrize("ends_in_error", [False, True])
+def test_each_fault_has_its_end_when_an_outage_ends_on_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ends_in_error: bool
+) -> None:
+    caplog.set_level("INFO")
+    keyring = Keyring()
+    is_full, is_away = True, False
+
+    def marker() -> str:
+        if is_away:
+            raise OperationalError("the connection is lost")
+        return "same"
+
+    def write(_: object) -> None:
+        if is_full:
+            raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshots, "marker", marker)
+    monkeypatch.setattr(snapshots, "load", lambda marker: snapshots.Snapshot(marker, 0.0, []))
+    monkeypatch.setattr(snapshots, "write", write)
+    keyring._refresh()
+    if ends_in_error:
+        is_away = True
+        keyring._refresh()
+    else:
+        monkeypatch.setattr(keyring, "_confirmed_at", keyring._confirmed_at - SILENCE_SECONDS - 1)
+        keyring.log_silence()
+    is_away = False
+    keyring._refresh()
+    keyring._refresh()
+    is_full = False
+    keyring._refresh()
+    keyring._refresh()
+    assert [line.partition(":")[0] for line in caplog.messages] == [
+        "the keys cannot be written to DATA_DIR",
+        "the keys cannot be refreshed, and those known stay in force",
+        "the keys are fresh again",
+        "the keys are written to DATA_DIR again",
+    ]
 
 
 def test_an_old_copy_of_the_keys_is_no_silence(
