@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from proxyapi.team_models import LogBodies
+from usage.untrusted_text import escape_invisible
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # The columns of a new key or team for which the command line has an option each.
@@ -40,6 +43,17 @@ class SpenderCommand(BaseCommand):
             raise CommandError(" ".join(faults_of(error))) from None
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
+
+    def print_facts(self, facts: Mapping[str, object], options: Namespace) -> None:
+        """Prints the facts about one key or team: a line of text for each or, with `--json`, a JSON object."""
+        if options.json:
+            self.stdout.write(json.dumps(facts, indent=2))
+            return
+        for name, value in facts.items():
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            # One line, so that no text can look like another fact.
+            line = "" if text is None else escape_invisible(str(text)).replace("\n", "\\n")
+            self.stdout.write(f"{name}: {line}".rstrip())
 
     def print_table(self, rows: list[tuple[str, ...]]) -> None:
         """Prints rows of texts as a table with aligned columns; the first row has the titles of the columns."""

@@ -1,4 +1,4 @@
-"""`python manage.py keys …`: makes, lists, moves, rotates and revokes keys, for scripts.
+"""`python manage.py keys …`: makes, lists, shows, moves, rotates and revokes keys, for scripts.
 
 Each change gets an entry in the admin's audit log, like a change on the pages of the admin.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from datetime import timedelta
+from decimal import Decimal
 
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.utils import timezone
 
+from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.audit_log import log_change
 from proxyapi.management.spender_command import (
     SHARED_FIELDS,
@@ -25,6 +28,7 @@ from proxyapi.management.spender_command import (
 )
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team
+from usage.page_data.key_summary import read_summaries
 
 # The columns of a new key for which the command line has an option each.
 FIELDS = (*SHARED_FIELDS, "owner", "expires_at", "shared_objects", "max_output_tokens", "min_output_tokens")
@@ -33,7 +37,7 @@ SHOWN_ONCE = "It is shown once, and is kept nowhere. It works in about two secon
 
 
 class Command(SpenderCommand):
-    help = "Makes, lists, moves, rotates and revokes the keys of callers."
+    help = "Makes, lists, shows, moves, rotates and revokes the keys of callers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -62,7 +66,9 @@ class Command(SpenderCommand):
             "--grace", type=duration, default=timedelta(0), help="how long the old one goes on: 30m, 24h, 7d"
         )
         listing = actions.add_parser("list", help="all keys, without their texts")
-        for action in (create, rotate, listing):
+        show = actions.add_parser("show", help="what a key may do and has spent, without its text")
+        show.add_argument("name")
+        for action in (create, rotate, listing, show):
             action.add_argument("--json", action="store_true", help="print JSON")
         move = actions.add_parser("move", help="move a key to a team, or out of its team; its calls so far stay there")
         move.add_argument("name")
@@ -125,15 +131,21 @@ class Command(SpenderCommand):
             rows.append(tuple(map(str, facts)))
         self.print_table(rows)
 
-    def _get(self, name: str) -> AccessKey:
-        """Returns the access key with this name, and locks its row until the transaction ends.
+    def show(self, options: Namespace) -> None:
+        """Prints what an administrator sees of one access key, as lines of text or, with `--json`, as JSON."""
+        self.print_facts(_shown_facts(self._get(options.name, lock=False)), options)
+
+    def _get(self, name: str, *, lock: bool = True) -> AccessKey:
+        """Returns the access key with this name; with `lock`, locks its row until the transaction ends.
 
         Raises:
             CommandError: there is no such key.
         """
-        key = AccessKey.objects.find(name)
+        key = AccessKey.objects.find(name, lock=lock)
         if key is None:
-            raise CommandError(f"there is no key {name!r}")
+            is_built_in = name == SECURITY_KEY_NAME
+            why = "; it is the built-in key, which stands in SECURITY_KEY and has no limits" if is_built_in else ""
+            raise CommandError(f"there is no key {name!r}{why}")
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
@@ -163,6 +175,27 @@ def _facts(key: AccessKey) -> dict[str, object]:
         "team": None if key.team is None else key.team.name,
         **{name: as_json(getattr(key, name)) for name in (*FIELDS, "created_at", "changed_at", "previous_valid_until")},
         "own_upstream_key": bool(key.sealed_upstream_key),
+    }
+
+
+def _shown_facts(key: AccessKey) -> dict[str, object]:
+    """Returns the facts about an access key for `show`: those of `_facts`, its account, and what it has spent.
+
+    `spent_day`, `spent_month` (both UTC) and `spent_total` are dollars without those in `reserved`, as texts.
+    """
+    now = timezone.now()
+    summary = read_summaries([key.name], now)[key.name]
+    held = summary.spent.held
+    spent = {f"spent_{span}": getattr(summary.spent, span) for span in ("day", "month", "total")}
+    return {
+        **_facts(key),
+        "owner_user": None if key.owner_user is None else key.owner_user.get_username(),
+        "revoked_at": as_json(key.revoked_at),
+        **{name: as_json(max(dollars - held, Decimal(0))) for name, dollars in spent.items()},
+        "reserved": as_json(held),
+        "last_used_on": None if summary.spent.last_day is None else summary.spent.last_day.isoformat(),
+        "calls_in_7_days": summary.calls,
+        "failed_calls_in_7_days": summary.errors,
     }
 
 

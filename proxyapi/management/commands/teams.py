@@ -67,13 +67,7 @@ class Command(SpenderCommand):
         team = Team.objects.filter(name=options.name).first()
         if team is None:
             raise CommandError(f"there is no team {options.name!r}")
-        facts = _facts(team)
-        if options.json:
-            self.stdout.write(json.dumps(facts, indent=2))
-            return
-        for name, value in facts.items():
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            self.stdout.write(f"{name}: {'' if text is None else text}".rstrip())
+        self.print_facts(_facts(team), options)
 
     def list(self, options: Namespace) -> None:
         """Prints all teams, as a table or, with `--json`, as JSON."""
