@@ -252,7 +252,7 @@ class AlertMessage(models.Model):
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, related_name="messages")
     channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="messages")
     event = models.CharField(max_length=10, choices=AlertEvent)
-    notice = models.JSONField(help_text="What it says (chatproxy.alerts.notice).")
+    notice = models.JSONField(help_text="The content of the message (chatproxy.alerts.notice).")
     made_at = models.DateTimeField("written (UTC)")
     due_at = models.DateTimeField("next try (UTC)", null=True)
     attempts = models.PositiveIntegerField("tries", default=0)

@@ -143,7 +143,7 @@ class SpenderColumns(models.Model):
     log_bodies = models.CharField(
         "store prompts and answers", max_length=10, choices=LogBodies, default=LogBodies.INHERIT
     )
-    sealed_upstream_key = models.TextField(blank=True, editable=False, help_text="Fernet; see proxyapi.sealing.")
+    sealed_upstream_key = models.TextField(blank=True, editable=False, help_text="Encrypted (proxyapi.sealing).")
 
     created_at = models.DateTimeField("created", default=timezone.now, editable=False)
     changed_at = models.DateTimeField("changed", auto_now=True)

@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('event', models.CharField(choices=[('opened', 'opened'), ('repeated', 'still open'), ('resolved', 'resolved'), ('test', 'test')], max_length=10)),
-                ('notice', models.JSONField(help_text='What it says (chatproxy.alerts.notice).')),
+                ('notice', models.JSONField(help_text='The content of the message (chatproxy.alerts.notice).')),
                 ('made_at', models.DateTimeField(verbose_name='written (UTC)')),
                 ('due_at', models.DateTimeField(null=True, verbose_name='next try (UTC)')),
                 ('attempts', models.PositiveIntegerField(default=0, verbose_name='tries')),

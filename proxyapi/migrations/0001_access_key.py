@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                 ('budget_month', models.DecimalField(blank=True, decimal_places=4, help_text='Dollars, by months in UTC.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='budget per month')),
                 ('budget_total', models.DecimalField(blank=True, decimal_places=4, help_text='Dollars.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='budget in all')),
                 ('log_bodies', models.CharField(choices=[('inherit', 'as LOG_BODIES says'), ('all', 'all'), ('errors', 'of failed calls'), ('none', 'none')], default='inherit', max_length=10, verbose_name='keep bodies')),
-                ('sealed_upstream_key', models.TextField(blank=True, editable=False, help_text='Fernet; see proxyapi.sealing.')),
+                ('sealed_upstream_key', models.TextField(blank=True, editable=False, help_text='Encrypted (proxyapi.sealing).')),
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
                 ('prefix', models.CharField(editable=False, max_length=10)),
                 ('last_four', models.CharField(editable=False, max_length=4)),

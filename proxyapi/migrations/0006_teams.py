@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('budget_month', models.DecimalField(blank=True, decimal_places=4, help_text='In dollars, for a month in UTC.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='budget per month')),
                 ('budget_total', models.DecimalField(blank=True, decimal_places=4, help_text='In dollars, for all calls.', max_digits=12, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))], verbose_name='lifetime budget')),
                 ('log_bodies', models.CharField(choices=[('inherit', 'server default'), ('all', 'all'), ('errors', 'failed calls only'), ('none', 'none')], default='inherit', max_length=10, verbose_name='store prompts and answers')),
-                ('sealed_upstream_key', models.TextField(blank=True, editable=False, help_text='Fernet; see proxyapi.sealing.')),
+                ('sealed_upstream_key', models.TextField(blank=True, editable=False, help_text='Encrypted (proxyapi.sealing).')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
                 ('changed_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
                 ('self_service', models.BooleanField(default=False, help_text='Off: only leads and key managers make keys.', verbose_name='members make their own keys')),

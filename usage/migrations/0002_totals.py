@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('span', models.CharField(choices=[('minute', 'Minute'), ('hour', 'Hour'), ('day', 'Day')], max_length=6)),
                 ('start', models.DateTimeField()),
                 ('outcome', models.CharField(choices=[('success', 'success'), ('upstream_error', 'upstream error'), ('timeout', 'timeout'), ('unreachable', 'unreachable'), ('client_cancelled', 'client cancelled'), ('rejected', 'rejected'), ('interrupted', 'interrupted')], max_length=20)),
-                ('status', models.PositiveSmallIntegerField(help_text='0: the caller had left.')),
+                ('status', models.PositiveSmallIntegerField(help_text='0 means that the caller had left.')),
                 ('error_code', models.CharField(max_length=200)),
                 ('model', models.CharField(max_length=200)),
                 ('route', models.CharField(max_length=100)),
@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ('calls', models.BigIntegerField()),
                 ('first_at', models.DateTimeField()),
                 ('last_at', models.DateTimeField()),
-                ('sample_id', models.UUIDField(help_text='The newest of the calls.')),
+                ('sample_id', models.UUIDField(help_text='The newest of these calls.')),
             ],
         ),
         migrations.CreateModel(

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='StoredObject',
             fields=[
-                ('object_id', models.CharField(help_text="Upstream's id of it.", max_length=512, primary_key=True, serialize=False)),
+                ('object_id', models.CharField(help_text="The id that upstream gave to the object.", max_length=512, primary_key=True, serialize=False)),
                 ('key_name', models.CharField(max_length=200)),
                 ('request_id', models.UUIDField(help_text='The call that made it.')),
                 ('lasts', models.BooleanField(default=True, help_text='Upstream keeps it until it is deleted.')),

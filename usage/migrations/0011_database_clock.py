@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerstate',
             name='bodies_pruned_before',
-            field=models.DateTimeField(help_text='Before it, bodies are gone.', null=True),
+            field=models.DateTimeField(help_text='Bodies of calls before this time are deleted.', null=True),
         ),
         migrations.AlterField(
             model_name='pendingresponse',

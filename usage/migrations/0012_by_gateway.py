@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='request',
             name='by_gateway',
-            field=models.BooleanField(db_default=False, default=False, help_text="A look at a background response: no call of the key, but its usage and cost are the key's.", verbose_name='made by the gateway'),
+            field=models.BooleanField(db_default=False, default=False, help_text="A poll for a background response. It counts as no call of the key, but with its usage and cost.", verbose_name='made by the gateway'),
         ),
     ]

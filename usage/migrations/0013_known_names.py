@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('pk', models.CompositePrimaryKey('kind', 'name', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=5)),
                 ('name', models.CharField(max_length=200)),
-                ('learnt_on', models.DateField(db_index=True, help_text="In UTC, by the database's clock.")),
+                ('learnt_on', models.DateField(db_index=True, help_text="The day (UTC) on which the name became known, by the database's clock.")),
             ],
         ),
         migrations.RunSQL(LEARN_MODELS, ""),
@@ -36,11 +36,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='request',
             name='unknown_model',
-            field=models.BooleanField(db_default=False, default=False, help_text='Summed up as (unknown model).'),
+            field=models.BooleanField(db_default=False, default=False, help_text='The sums have the call under (unknown model).'),
         ),
         migrations.AddField(
             model_name='request',
             name='other_code',
-            field=models.BooleanField(db_default=False, default=False, help_text='Summed up as (other code).'),
+            field=models.BooleanField(db_default=False, default=False, help_text='The sums have the call under (other code).'),
         ),
     ]

@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='pendingresponse',
             name='supposed',
-            field=models.JSONField(help_text='Counts that stand for its usage if upstream never states it.', null=True),
+            field=models.JSONField(help_text='The token counts to use if upstream never states the usage.', null=True),
         ),
     ]

@@ -18,6 +18,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='modelprice',
             name='per_picture',
-            field=models.DecimalField(blank=True, decimal_places=6, help_text='Of a model that takes a price for each picture, whatever its size.', max_digits=14, null=True, verbose_name='picture, each'),
+            field=models.DecimalField(blank=True, decimal_places=6, help_text='For models with one price for each picture, whatever its size.', max_digits=14, null=True, verbose_name='picture, each'),
         ),
     ]

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='modelprice',
             name='service_tier',
-            field=models.CharField(blank=True, help_text='The tier that upstream answers, such as flex. Leave empty for the default tier.', max_length=50),
+            field=models.CharField(blank=True, help_text="The service tier in upstream's answer, such as flex. Leave empty for the default tier.", max_length=50),
         ),
         migrations.AlterField(
             model_name='modelprice',

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='modelprice',
             name='valid_from',
-            field=models.DateTimeField(help_text='In UTC. Calls that begin from then on have this price.'),
+            field=models.DateTimeField(help_text='In UTC. The price is for calls that begin at this time or later.'),
         ),
     ]

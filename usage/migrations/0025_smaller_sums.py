@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerstate',
             name='histograms_emptied_before',
-            field=models.DateTimeField(help_text='Before it, hours have no histograms.', null=True),
+            field=models.DateTimeField(help_text='The sums of hours before this time have no histograms.', null=True),
         ),
         migrations.AddField(
             model_name='usagetotal',

@@ -14,21 +14,21 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='request',
             name='end_user',
-            field=models.CharField(blank=True, db_default='', default='', help_text='On whose behalf the caller has sent it, as it says.', max_length=200, verbose_name='end user'),
+            field=models.CharField(blank=True, db_default='', default='', help_text='The person for whom the call was made, as the caller states it.', max_length=200, verbose_name='end user'),
         ),
         migrations.AddField(
             model_name='request',
             name='owner',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of the key: a person or a team.', max_length=200, verbose_name='key owner'),
+            field=models.CharField(blank=True, db_default='', default='', help_text='The person or team that uses the key.', max_length=200, verbose_name='key owner'),
         ),
         migrations.AddField(
             model_name='request',
             name='session',
-            field=models.CharField(blank=True, db_default='', default='', help_text='The calls of one conversation have the same.', max_length=200),
+            field=models.CharField(blank=True, db_default='', default='', help_text='Stated by the caller; the same for all calls of one conversation.', max_length=200),
         ),
         migrations.AddField(
             model_name='request',
             name='team',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of the key.', max_length=200),
+            field=models.CharField(blank=True, db_default='', default='', help_text="The key's team.", max_length=200),
         ),
     ]

@@ -15,17 +15,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='usagehour',
             name='durations',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='Packed, in milliseconds.', size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='Histogram of durations in milliseconds, packed.', size=None),
         ),
         migrations.AddField(
             model_name='usagehour',
             name='overheads',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='The same of our own share.', size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='Histogram of the gateway overheads.', size=None),
         ),
         migrations.AddField(
             model_name='usagehour',
             name='upstream_times',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='The same of upstream.', size=None),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='Histogram of the times that upstream took.', size=None),
         ),
         migrations.AlterField(
             model_name='usagehour',

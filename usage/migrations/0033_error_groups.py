@@ -26,13 +26,13 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='request',
             name='error_group',
-            field=models.CharField(blank=True, db_default='', default='', help_text="Of the error's message, without its numbers.", max_length=12),
+            field=models.CharField(blank=True, db_default='', default='', help_text="The same for errors whose messages differ only in numbers, ids and names.", max_length=12),
         ),
         # A longer text needs no other storage, so no row and no index is written again.
         migrations.AlterField(
             model_name='errortotal',
             name='error_code',
-            field=models.CharField(help_text='With # and the group of the message, if it has one.', max_length=213),
+            field=models.CharField(help_text='Followed by # and the group of the message, if it has one.', max_length=213),
         ),
         migrations.RemoveConstraint(
             model_name='knownerror',

@@ -15,9 +15,9 @@ class Migration(migrations.Migration):
             name='SavedView',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('page', models.CharField(help_text='One of the pages of `usage.admin_pages.saved_views`.', max_length=8)),
+                ('page', models.CharField(help_text='The page, as usage.admin_pages.saved_views names it.', max_length=8)),
                 ('name', models.CharField(max_length=100)),
-                ('query', models.TextField(blank=True, help_text="The filters, as the page's address has them.")),
+                ('query', models.TextField(blank=True, help_text="The filters, as they stand in the page's address.")),
                 ('is_shared', models.BooleanField(default=False)),
                 ('user', models.ForeignKey(on_delete=models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],

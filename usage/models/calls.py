@@ -75,9 +75,11 @@ class Request(models.Model):
     """
 
     request_id = models.UUIDField("request id", primary_key=True, help_text="X-Proxy-Request-Id, a UUIDv7.")
-    incoming_request_id = models.CharField(max_length=128, blank=True, help_text="The caller's own id.")
+    incoming_request_id = models.CharField(max_length=128, blank=True, help_text="The id that the caller has sent.")
     upstream_request_id = models.CharField(max_length=200, blank=True, help_text="Upstream's x-request-id.")
-    response_id = models.CharField(max_length=200, blank=True, help_text="Upstream's id of what it made.")
+    response_id = models.CharField(
+        max_length=200, blank=True, help_text="The id that upstream gave to what the call made."
+    )
 
     key_name = models.CharField("key", max_length=200)
     method = models.CharField(max_length=10)
@@ -88,9 +90,11 @@ class Request(models.Model):
         null=True, help_text="Output tokens of each answer, where the gateway has added a limit to the body."
     )
     stream = models.BooleanField(default=False)
-    service_tier = models.CharField(max_length=50, blank=True, help_text="As answered.")
+    service_tier = models.CharField(max_length=50, blank=True, help_text="As upstream states it in its answer.")
 
-    status = models.PositiveSmallIntegerField(null=True, help_text="What the caller saw; empty if it left before.")
+    status = models.PositiveSmallIntegerField(
+        null=True, help_text="The one that the caller got. Empty if the caller left before."
+    )
     outcome = models.CharField(max_length=20, choices=Outcome)
     error_type = models.CharField(max_length=200, blank=True)
     error_code = models.CharField(max_length=200, blank=True)
@@ -99,9 +103,9 @@ class Request(models.Model):
     started_at = models.DateTimeField()
     duration_ms = models.FloatField("total ms")
     time_to_first_chunk_ms = models.FloatField("first chunk ms", null=True)
-    upstream_ms = models.FloatField(null=True, help_text="From asking upstream to its end.")
+    upstream_ms = models.FloatField(null=True, help_text="From the request to upstream to the end of its answer.")
     overhead_ms = models.FloatField(
-        null=True, help_text="Our own share: before upstream was asked, and after it had ended."
+        null=True, help_text="Gateway overhead: before the request to upstream, and after the end of its answer."
     )
 
     request_bytes = models.PositiveBigIntegerField(default=0)
@@ -127,27 +131,39 @@ class Request(models.Model):
 
     cost = models.DecimalField("dollars", max_digits=16, decimal_places=8, null=True)
     cost_kind = models.CharField(max_length=11, choices=CostKind, blank=True, default="", db_default="")
-    price = models.JSONField(null=True, help_text="The price the cost was computed from.")
+    price = models.JSONField(null=True, help_text="The price from which the cost was computed.")
     # What the call was for, as it was when the call was made: a key that moves takes none of its calls with it.
-    team = models.CharField(help_text="Of the key.", **_LABEL)
-    owner = models.CharField("key owner", help_text="Of the key: a person or a team.", **_LABEL)
-    end_user = models.CharField("end user", help_text="On whose behalf the caller has sent it, as it says.", **_LABEL)
-    session = models.CharField(help_text="The calls of one conversation have the same.", **_LABEL)
+    team = models.CharField(help_text="The key's team.", **_LABEL)
+    owner = models.CharField("key owner", help_text="The person or team that uses the key.", **_LABEL)
+    end_user = models.CharField(
+        "end user", help_text="The person for whom the call was made, as the caller states it.", **_LABEL
+    )
+    session = models.CharField(help_text="Stated by the caller; the same for all calls of one conversation.", **_LABEL)
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     by_gateway = models.BooleanField(
         "made by the gateway",
         default=False,
         db_default=False,
-        help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
+        help_text="A poll for a background response. It counts as no call of the key, but with its usage and cost.",
     )
     # Whether the sums count the row under a common name for unknown ones (usage.sums.summed_names).
-    unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
-    other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
+    unknown_model = models.BooleanField(
+        default=False, db_default=False, help_text="The sums have the call under (unknown model)."
+    )
+    other_code = models.BooleanField(
+        default=False, db_default=False, help_text="The sums have the call under (other code)."
+    )
     error_group = models.CharField(
-        max_length=12, blank=True, default="", db_default="", help_text="Of the error's message, without its numbers."
+        max_length=12,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The same for errors whose messages differ only in numbers, ids and names.",
     )
     digest = models.CharField(
-        max_length=32, editable=False, help_text="Of the row as it was written (usage.journal_shipping.rows)."
+        max_length=32,
+        editable=False,
+        help_text="The digest of the row as it was written (usage.journal_shipping.rows).",
     )
 
     class Meta:
@@ -198,7 +214,7 @@ class RequestBody(models.Model):
         Request, on_delete=models.CASCADE, primary_key=True, related_name="body", db_constraint=False
     )
     request_body = models.TextField(blank=True)
-    response_body = models.TextField(blank=True, help_text="A streamed answer is its text, put together.")
+    response_body = models.TextField(blank=True, help_text="Of a streamed answer, the text that its events make up.")
 
     class Meta:
         verbose_name_plural = "request bodies"

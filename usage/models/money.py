@@ -76,21 +76,32 @@ class Hold(models.Model):
     background response, or was made by an earlier release. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
-    request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")
+    request_id = models.UUIDField(primary_key=True, help_text="The call's id; of a lease, an id made for it.")
     # A lease is of a key or of a team, and the other of these two is empty. A reservation may be of both.
     key_name = models.CharField(max_length=200)
     team = models.CharField(max_length=200, default="", db_default="")
-    day = models.DateField(help_text="Of the calls' start (UTC): the day whose budget it is held of.")
-    dollars = models.DecimalField(max_digits=20, decimal_places=8)
-    made_at = models.DateTimeField(db_default=Now(), help_text="When it was made or, of a lease, renewed.")
-    # The rest is of leases only.
-    writer = models.CharField(max_length=40, db_default="", help_text="The worker, by the id of its journal.")
-    granted = models.DecimalField(
-        max_digits=20, decimal_places=8, db_default=0, help_text="All that it has got, less what it has given back."
+    day = models.DateField(
+        help_text="The UTC day on which the calls began. The dollars count in the budget of this day."
     )
-    version = models.BigIntegerField(db_default=0, help_text="Of the worker's newest statement about it.")
-    has_spare = models.BooleanField(db_default=False, help_text="Dollars may be in it that no call uses.")
-    recalled_at = models.DateTimeField(null=True, help_text="When another worker last needed what no call uses.")
+    dollars = models.DecimalField(max_digits=20, decimal_places=8)
+    made_at = models.DateTimeField(
+        db_default=Now(), help_text="When the reservation was made, or the lease last renewed."
+    )
+    # The rest is of leases only.
+    writer = models.CharField(max_length=40, db_default="", help_text="The id of the worker's journal.")
+    granted = models.DecimalField(
+        max_digits=20,
+        decimal_places=8,
+        db_default=0,
+        help_text="All dollars that the lease was granted, less those given back.",
+    )
+    version = models.BigIntegerField(
+        db_default=0, help_text="The number of the worker's newest statement about the lease."
+    )
+    has_spare = models.BooleanField(db_default=False, help_text="The lease may have dollars that no call uses.")
+    recalled_at = models.DateTimeField(
+        null=True, help_text="When another worker last asked for the dollars that no call uses."
+    )
 
     class Meta:
         indexes = (
@@ -111,13 +122,13 @@ class ModelPrice(models.Model):
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
     service_tier = models.CharField(
         max_length=50, blank=True,
-        help_text="The tier that upstream answers, such as flex. Leave empty for the default tier.",
+        help_text="The service tier in upstream's answer, such as flex. Leave empty for the default tier.",
     )  # fmt: skip
     # Prices that were made before there was this column are for every tier, if they name none.
     every_tier = models.BooleanField(
         default=False, db_default=True, help_text="Applies the price to every tier; then leave the service tier empty."
     )
-    valid_from = models.DateTimeField(help_text="In UTC. Calls that begin from then on have this price.")
+    valid_from = models.DateTimeField(help_text="In UTC. The price is for calls that begin at this time or later.")
     valid_until = models.DateTimeField(null=True, blank=True, help_text="Leave empty if the price has no end.")
     multiplier = models.DecimalField(
         "multiple of the list price",
@@ -143,7 +154,7 @@ class ModelPrice(models.Model):
     characters = models.DecimalField("characters to speak, per million", **_PRICE)
     per_minute = models.DecimalField("audio, per minute", **_PRICE)
     per_picture = models.DecimalField(
-        "picture, each", help_text="Of a model that takes a price for each picture, whatever its size.", **_PRICE
+        "picture, each", help_text="For models with one price for each picture, whatever its size.", **_PRICE
     )
     per_web_search = models.DecimalField("web search, each", **_PRICE)
     per_file_search = models.DecimalField("file search, each", **_PRICE)

@@ -19,7 +19,9 @@ class KnownName(models.Model):
     pk = models.CompositePrimaryKey("kind", "name")
     kind = models.CharField(max_length=5)
     name = models.CharField(max_length=200)
-    learnt_on = models.DateField(db_index=True, help_text="In UTC, by the database's clock.")
+    learnt_on = models.DateField(
+        db_index=True, help_text="The day (UTC) on which the name became known, by the database's clock."
+    )
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -66,9 +68,9 @@ class KnownError(models.Model):
 class SavedView(models.Model):
     """A name that a person has given to the filters of a page, for themselves or, if it is shared, for everybody."""
 
-    page = models.CharField(max_length=8, help_text="One of the pages of `usage.admin_pages.saved_views`.")
+    page = models.CharField(max_length=8, help_text="The page, as usage.admin_pages.saved_views names it.")
     name = models.CharField(max_length=100)
-    query = models.TextField(blank=True, help_text="The filters, as the page's address has them.")
+    query = models.TextField(blank=True, help_text="The filters, as they stand in the page's address.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     is_shared = models.BooleanField(default=False)
 
@@ -84,9 +86,13 @@ class LedgerState(models.Model):
     """The progress of deleting old data, in a single row: when it ran last, and before which times data are gone."""
 
     pruned_at = models.DateTimeField(null=True)
-    pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
-    bodies_pruned_before = models.DateTimeField(null=True, help_text="Before it, bodies are gone.")
-    histograms_emptied_before = models.DateTimeField(null=True, help_text="Before it, hours have no histograms.")
+    pruned_before = models.DateTimeField(
+        null=True, help_text="Rows of calls before this time are deleted; only their sums are left."
+    )
+    bodies_pruned_before = models.DateTimeField(null=True, help_text="Bodies of calls before this time are deleted.")
+    histograms_emptied_before = models.DateTimeField(
+        null=True, help_text="The sums of hours before this time have no histograms."
+    )
 
     def __str__(self) -> str:
         return f"pruned at {self.pruned_at}"
@@ -118,7 +124,7 @@ class StoredObject(models.Model):
     `usage.journal_shipping.stored_object_rows` inserts rows.
     """
 
-    object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
+    object_id = models.CharField(max_length=512, primary_key=True, help_text="The id that upstream gave to the object.")
     key_name = models.CharField(max_length=200)
     request_id = models.UUIDField(help_text="The call that made it.")
     lasts = models.BooleanField(default=True, help_text="Upstream keeps it until it is deleted.")
@@ -140,7 +146,7 @@ class PendingResponse(models.Model):
     key_name = models.CharField(max_length=200)
     # Both times are the database's, because several hosts read and write these rows, and their clocks differ.
     created_at = models.DateTimeField(db_default=Now())
-    supposed = models.JSONField(null=True, help_text="Counts that stand for its usage if upstream never states it.")
+    supposed = models.JSONField(null=True, help_text="The token counts to use if upstream never states the usage.")
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:

@@ -64,9 +64,15 @@ class UsageHour(models.Model):
     max_input_tokens = models.BigIntegerField()
     max_cached_tokens = models.BigIntegerField()
     max_output_tokens = models.BigIntegerField()
-    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="Packed, in milliseconds.")
-    upstream_times = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of upstream.")
-    overheads = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of our own share.")
+    durations = ArrayField(
+        models.IntegerField(), default=list, db_default=[], help_text="Histogram of durations in milliseconds, packed."
+    )
+    upstream_times = ArrayField(
+        models.IntegerField(), default=list, db_default=[], help_text="Histogram of the times that upstream took."
+    )
+    overheads = ArrayField(
+        models.IntegerField(), default=list, db_default=[], help_text="Histogram of the gateway overheads."
+    )
     duration_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
     upstream_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
     overhead_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
@@ -245,15 +251,17 @@ class ErrorTotal(models.Model):
     span = models.CharField(max_length=6, choices=Span)
     start = models.DateTimeField()
     outcome = models.CharField(max_length=20, choices=Outcome)
-    status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
-    error_code = models.CharField(max_length=213, help_text="With # and the group of the message, if it has one.")
+    status = models.PositiveSmallIntegerField(help_text="0 means that the caller had left.")
+    error_code = models.CharField(
+        max_length=213, help_text="Followed by # and the group of the message, if it has one."
+    )
     model = models.CharField(max_length=200)
     route = models.CharField(max_length=100)
     key_name = models.CharField(max_length=200)
     calls = models.BigIntegerField()
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
-    sample_id = models.UUIDField(help_text="The newest of the calls.")
+    sample_id = models.UUIDField(help_text="The newest of these calls.")
 
     class Meta:
         indexes = (

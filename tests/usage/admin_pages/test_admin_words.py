@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from django.apps import apps
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
@@ -59,3 +62,17 @@ def test_a_call_that_nobody_billed_is_marked_so_in_the_list(admin: Client) -> No
               input_tokens=None, cached_tokens=None, output_tokens=None)  # fmt: skip
     assert "not billed" in seen(admin, REQUESTS)
     assert "price" not in seen(admin, REQUESTS).lower().replace("custom prices", "")
+
+
+def test_help_texts_are_sentences_without_private_words() -> None:
+    """They say what a value is, to somebody who has not read the code: no "our", no text that begins with "Of the"."""
+    texts = {
+        f"{model.__name__}.{field.name}": str(field.help_text)
+        for label in ("chatproxy", "proxyapi", "usage")
+        for model in apps.get_app_config(label).get_models()
+        for field in (*model._meta.fields, *model._meta.many_to_many)
+        if field.help_text
+    }
+    private = re.compile(r"\b[Oo]urs?\b|^(Of|The same of|As) (the|our|it|answered)\b|[^.…]$")
+    assert len(texts) > 60
+    assert {name: text for name, text in texts.items() if private.search(text)} == {}
