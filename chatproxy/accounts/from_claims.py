@@ -66,10 +66,10 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
 
 
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
-    """Adds a user to the groups in `wanted`, and removes the user from the other groups of `OIDC_ROLES`.
+    """Puts a user into the groups `wanted`, and takes the user out of all other groups that `OIDC_ROLES` names.
 
-    Then sets the user's staff status, which lets people open the admin: true for a superuser, and for anybody with a
-    group or permission. Returns the changes in words.
+    Also corrects the user's staff status, which lets people open the admin: true for a superuser, and for anybody with
+    a group or permission. Returns a list of texts that describe the changes.
     """
     controlled = set((settings.OIDC_ROLES or {}).values())
     before = set(user.groups.filter(name__in=controlled).values_list("name", flat=True))
@@ -88,9 +88,9 @@ def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
 
 
 def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
-    """Makes a user a member or lead of the teams in `wanted`, and of no other team; returns the changes in words.
+    """Makes a user a member or lead of the teams in `wanted`, and of no other team.
 
-    `wanted` maps names of teams to whether the user is a lead.
+    `wanted` maps names of teams to whether the user is a lead. Returns a list of texts that describe the changes.
     """
     teams = {team.name: team for team in Team.objects.filter(name__in=wanted)}
     for name in set(wanted) - set(teams):
@@ -105,7 +105,10 @@ def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
 
 
 def _differences(what: str, before: set[str], after: set[str]) -> list[str]:
-    """Describes how a set of names has changed: `groups: added “viewer”`; an empty list if there is no change."""
+    """Returns the description of how a set of names has changed, such as `groups: added “viewer”`.
+
+    The result is a list with this one text; it is empty if nothing has changed. `what` is the word for the names.
+    """
     told = [
         f"{verb} {', '.join(f'“{escape_invisible(name, 200)}”' for name in sorted(names))}"
         for verb, names in (("added", after - before), ("removed", before - after))

@@ -147,9 +147,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of a fault with `since` set to the time when this process first found it.
+        """Returns a copy of `fault` in which `since` is the time when this process first found the fault.
 
-        A fault that was gone in between counts as a new one. The time is remembered for the next look.
+        The time is remembered for the next search. A fault that was not found in an earlier search counts as new.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first

@@ -31,8 +31,8 @@ def host_name() -> str:
 class HostFacts:
     """The facts about this host that are searched for faults: its processes, its disk in bytes, and refused logins.
 
-    `away_since` is None unless this host had not looked for faults for long when the present process began. Then it is
-    the time when the host last looked for faults.
+    `away_since` is set if the host had not been watched for a long time when this process began: it is the time when
+    the host was last searched for faults. Usually it is None.
     """
 
     host: str

@@ -144,7 +144,7 @@ def page_of(rule: AlertRule, fault: FoundFault) -> str:
 
 
 def least_duration(rule: AlertRule) -> timedelta:
-    """Returns how long a fault must have lasted before the rule opens an alert about it; 0 for most kinds of fault."""
+    """Returns how long a fault must have lasted before the rule opens an alert; zero for most kinds of fault."""
     is_wanted = KINDS[AlertKind(rule.kind)].must_last
     return timedelta(minutes=rule.window_minutes or 0) if is_wanted else timedelta(0)
 

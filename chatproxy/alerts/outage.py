@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseOutage:
-    """Record of an outage of the database, in memory: when it began, which channels get messages, and those sent."""
+    """An outage of the database, recorded in memory: its beginning, the channels to alert, the messages sent so far."""
 
     def __init__(self) -> None:
         self._rule: AlertRule | None = None

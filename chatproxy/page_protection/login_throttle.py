@@ -119,11 +119,10 @@ class LoginThrottle:
 
 
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
-    """Returns whether an attempt to sign in succeeded. Call this only if the answer to the attempt is a redirect.
+    """Returns whether an attempt to sign in succeeded; call this only if the answer to the attempt is a redirect.
 
-    A login form redirects only after a success. The forms in `PROOFS`, which ask for a further proof such as a code,
-    also redirect people who may not use the form. For these forms, an attempt succeeded only if the session has a new
-    proof.
+    Usually a redirect means success. The forms in `PROOFS`, which ask for a further proof such as a code, also redirect
+    people who may not use them. There, the attempt succeeded only if the session has a new proof.
     """
     if view_name not in PROOFS:
         return True

@@ -118,9 +118,10 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database; otherwise a start would create an empty one in its place.
+        """Checks that `DATA_DIR` has not lost its database; if it has, a start would make an empty one instead.
 
-        `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster.
+        `DATA_DIR/postgres` is good if it is missing, the cluster, an empty directory, or a symbolic link to the
+        cluster.
 
         Raises:
             BundledPostgresError: `DATA_DIR/postgres` is something else.
@@ -176,7 +177,7 @@ class BundledPostgres:
 
     @property
     def _lock_file(self) -> Path:
-        """The file beside the cluster that is locked while a process uses the cluster."""
+        """The path of the lock file, which is beside the cluster; a process that uses the cluster locks it."""
         return self.cluster.with_name(self.cluster.name + ".lock")
 
     def _make_link(self) -> None:

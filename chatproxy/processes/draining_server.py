@@ -100,7 +100,7 @@ class DrainingServer(Server):
             self._report_start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does a worker's regular work: drains if the master has died, and closes the port when it is time.
+        """Does a worker's regular work: drains if the master has died, and closes the port at the planned time.
 
         Once a second it also checks that the times in new request ids are right. uvicorn calls this ten times a second.
         Returns whether the server should exit.
@@ -176,7 +176,7 @@ class DrainingServer(Server):
         self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:
-        """Tells the application if the whole server is stopping, and closes the port when it is time."""
+        """Tells the application if the whole server is stopping, and closes the port once the planned time has come."""
         stop_moment = unix_signals.stop_moment.at
         if stop_moment < math.inf:
             self._learn_of_stop()

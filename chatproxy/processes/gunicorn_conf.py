@@ -38,9 +38,9 @@ FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy
 
 
 class StartPauses:
-    """The pauses between tries to start a worker, made while each new worker ends before it has served.
+    """Delays for gunicorn's master between starts of workers, used while every new worker dies before it can serve.
 
-    gunicorn itself tries again at once, and each try takes CPU from the workers that serve.
+    gunicorn itself starts the next worker at once, and each start takes CPU from the workers that serve.
     """
 
     def __init__(self) -> None:
@@ -60,9 +60,10 @@ class StartPauses:
         server.spawn_workers = start_unless_paused
 
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
-        """Begins a pause if `worker` has ended before it served: a second, or twice as long as the last pause.
+        """Begins a pause before the next start of a worker, if `worker` has ended before it served; call this for each.
 
-        Workers that were started together, and fail together, cause one pause. Before `install` there are no pauses.
+        The first pause is a short one; each further pause is twice as long as the one before. Workers that fail during
+        a pause cause no further one. Before `install` there are no pauses.
         """
         if worker.has_started or not self._is_installed or self._is_pause():
             return

@@ -195,9 +195,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns a time (of `time.monotonic()`): earlier shippers have copied all older records to the database.
+    """Returns the time (`time.monotonic()`) up to which earlier shippers have copied all records to the database.
 
-    It is the modification time of the lock file, whose descriptor is `lock`; shippers store it there. For a new lock
-    file, it is the time when the file was created.
+    Shippers store this time as the modification time of their lock file; `lock` is the file's descriptor. For a new
+    lock file, it is the time when the file was created.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -39,8 +39,8 @@ class ClaimedPerson:
     """A person as the issuer describes them. `subject` identifies them at the issuer, and never changes.
 
     `groups` are the names of the groups for the person's roles. `teams` maps the name of each of the person's teams to
-    whether the person leads the team. Each of them is None if its claim is not read; the account's groups or teams then
-    stay as they are.
+    whether the person leads the team. `groups` or `teams` is None if the settings name no claim for it; the account's
+    groups or teams then stay as they are.
     """
 
     subject: str

@@ -29,7 +29,7 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads from a request the parameters that decide its price besides tokens; None if it has none of these:
+    """Returns what a request says about the price of its call besides tokens; None if it says nothing about it.
 
     * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
       values are left out.

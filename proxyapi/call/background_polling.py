@@ -93,7 +93,9 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 
 
 async def ask(response: PendingResponse) -> None:
-    """Asks upstream whether a background response has ended, and writes the usage of an ended one to the ledger.
+    """Asks upstream whether a background response has ended; if so, writes its usage to the ledger and stops asking.
+
+    In the other cases:
 
     * The response is unfinished: it will be polled again later.
     * Upstream does not know the response, or the response ended without usage: it is not polled any more, and its usage
@@ -161,10 +163,10 @@ def _lease(limit: int) -> list[PendingResponse]:
 
 
 def _maker_of(response: PendingResponse) -> Request:
-    """Returns the ledger row of the call that created a background response, with `MAKER_COLUMNS` loaded.
+    """Reads the ledger row of the call that created a background response, with the columns `MAKER_COLUMNS`.
 
-    The result is an unsaved row, with only a route of the Responses API, if that row was deleted because of its age, or
-    if it has a route of another API.
+    If this row was deleted because of its age, or is of a call to another API, returns a new, unsaved row, which has
+    only a route of the Responses API.
 
     Raises:
         django.db.Error: the database is away.

@@ -224,10 +224,10 @@ class Call:
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and HTTP status for the ledger row, corrected if the call went on without its caller.
+        """Returns the outcome and HTTP status for the ledger row: usually the given ones, unchanged.
 
-        The caller of such a call hung up (`client_cancelled`) or got status 504; the row's error is then set to say so.
-        For all other calls, the arguments are returned unchanged.
+        If the call has gone on without its caller, the outcome says why: the caller hung up (`client_cancelled`) or got
+        status 504. Then the error in the row is also set to say so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:

@@ -69,9 +69,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of the begin record `begun` that also states the highest possible use of the call's hosted tools.
+    """Returns a copy of the begin record `begun` with the highest possible use of the call's hosted tools added.
 
-    Needed only for a call without a reservation. (Web search is a hosted tool, for example.)
+    The begin record of a call with a reservation has this already; use this function for all other calls. A hosted tool
+    is, for example, web search.
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.
@@ -140,7 +141,7 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Builds the ledger row of a call that has ended, but for upstream's ids and the bodies (see `text_columns`).
+    """Builds the ledger row of a call that has ended, without the columns that `text_columns` adds (bodies and ids).
 
     `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
     that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
@@ -307,10 +308,10 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call has created a background response that may go on upstream after the call's stream.
+    """Returns whether the call has created a background response that upstream may still work on after the call's end.
 
-    Such a response is assumed to go on if its stream has ended before the last event, and always if dollars are
-    reserved for the call.
+    This is assumed if the stream was cut before its last event. If dollars are reserved for the call, it is assumed of
+    every background response.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.

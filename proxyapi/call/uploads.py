@@ -135,7 +135,7 @@ class FormUpload:
         self.is_whole = True
 
     async def check(self) -> None:
-        """Calls the function that the constructor got as `check` with the whole form; does so only once.
+        """Checks the whole form with the function `check` that the constructor got; does nothing when called again.
 
         Call this after the whole form has been read. Raises the errors of that function.
         """

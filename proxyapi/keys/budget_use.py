@@ -20,10 +20,10 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 
 
 class UsedBudget(NamedTuple):
-    """How much of one budget is used: dollars `spent` and, besides, `reserved`. `span` is `day`, `month` or `total`.
+    """The use of one budget: the dollars already `spent`, and those `reserved`. `span` is `day`, `month` or `total`.
 
-    Dollars reserved for background responses of earlier days count in `reserved` of each span. Until these responses
-    have ended, `spent` may be too low by that amount.
+    `reserved` always includes the dollars for background responses of earlier days. Until these responses have ended,
+    `spent` may be too low by that amount.
     """
 
     spender: Spender

@@ -123,7 +123,7 @@ class Caller(Ceilings):
 
     @cached_property
     def route_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the caller that restrict the routes: the key's, its team's, both or none.
+        """The ceilings (rights and limits) of the caller that restrict the routes: of its key, its team, both or none.
 
         The ceilings of an archived team are always among them: they allow no route.
         """
@@ -136,7 +136,7 @@ class Caller(Ceilings):
 
     @cached_property
     def limit_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the caller that have limits of calls or tokens: the key's, its team's, both or none."""
+        """The ceilings of the caller that limit the number of calls or tokens: of its key, its team, both or none."""
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
@@ -151,7 +151,7 @@ class Caller(Ceilings):
 
     @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the caller that have budgets: the key's, its team's, both or none."""
+        """The ceilings (rights and limits) of the caller that have budgets: of its key, its team, both or none."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
 
 

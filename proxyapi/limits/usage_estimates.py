@@ -55,8 +55,8 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
     """Computes the upper bound of the usage of a call without a reservation, from its request.
 
-    None if the call is free or its usage is not counted. Of a large JSON body, only plain members and short `tools` are
-    read; the text of that body is assumed to have `text_size` bytes.
+    Returns None if the call is free or its usage is not counted. A large JSON body is not searched whole: only members
+    with a plain value, and a short `tools`, are read. Its text is assumed to have `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _estimate_speech(body)

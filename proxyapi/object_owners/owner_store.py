@@ -74,9 +74,9 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out. The owners of `needed` are looked up in any case. An
-    object in `others` whose owner this host does not know is also left out while the database is unavailable, and for a
-    minute after the database did not know the owner either.
+    Objects that no key of this gateway has created are left out. If this host does not know the owner, the database is
+    asked. For an object in `others` it is not asked again for a minute after it knew no owner, and if it is
+    unavailable, the object is left out.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.

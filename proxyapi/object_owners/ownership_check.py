@@ -95,7 +95,10 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Returns the result of `check` for the built-in key; refuses nothing, since this key may use all objects."""
+    """Returns the stored objects that a call of the built-in key names or will create; refuses nothing.
+
+    The built-in key may use all objects.
+    """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -164,7 +167,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Checks that the caller may use all objects that a request names in its path or in `named`.
 
-    Looks up the owners of these objects, returns the result of `check`, and raises the errors of `check`.
+    Looks up the owners of these objects. Returns the same result, and raises the same errors, as the function `check`.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -210,11 +213,11 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path outside of OpenAI's reference, by its first two unknown segments.
+    """Returns whether the caller may use a path outside of OpenAI's reference; its first two unknown segments decide.
 
-    Neither may be the id of another key's object, and one must be the id of an object of the caller's key. With GET, an
-    object shared with the key counts as its own. A POST with only one unknown segment needs no object of the key, since
-    the segment is the name of an action.
+    One of the two must be the id of an object of the caller's key, and none the id of another key's object. With GET,
+    an object shared with the key counts as its own. In a POST, a single unknown segment is the name of an action, and
+    is allowed.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):

@@ -221,9 +221,9 @@ class TeamAdmin(SpenderAdmin):
 
 
 def _bars(spent: Spent, team: Team, *, is_short: bool = False) -> str:
-    """Renders a team's spending as bars: today, this month and in total.
+    """Renders a team's spending as three bars: today, this month and in total.
 
-    If `is_short` is true, renders one bar per budget, or one for this month if the team has no budget.
+    If `is_short` is true, renders one bar per budget instead, or one for this month if the team has no budget.
     """
     found = budget_bars(spent, team.budgets, timezone.now())
     if is_short:

@@ -92,12 +92,12 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Converts upstream's header `Location` to the one that the caller gets; returns None if the caller gets none.
+    """Converts upstream's header `Location` to the one for the caller; returns None if the caller must not get one.
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
     `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged. The
-    result is None for a malformed location, and if a redirect (see `status`) would lead a call with a body (see
-    `method`) to another server.
+    result is None if the location is malformed, or if it would make a client send its request's body to another server:
+    for a redirect (`status`) of a `method` other than GET and the like.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

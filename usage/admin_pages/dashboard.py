@@ -83,7 +83,7 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the newest data of the dashboard of all calls as JSON, with which a script refreshes the page."""
+    """Answers with the newest data of the dashboard of all calls as JSON; a script on the open page fetches it."""
     return refresh_response(request, dict.fromkeys(FRAGMENTS, _rights(request)))
 
 
@@ -122,8 +122,9 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
     """Returns the values that the templates of all parts of a dashboard need.
 
-    `query` is for links to the counted calls, and `own_query` shows the dashboard again. They differ for one key: the
-    list of calls does not extend a range such as the last 24 hours to whole hours.
+    `own_query` is the query string that shows the dashboard again, and `query` the one for links to the counted calls.
+    They differ for one key: there the dashboard extends a range such as the last 24 hours to whole hours, and the list
+    of calls must be told these hours.
     """
     own_query = range_query(dashboard.time_range)
     return {
@@ -137,7 +138,7 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Converts a range of time to a query string with which a page shows it again."""
+    """Returns the query string with which a link to a page selects this range of time."""
     return as_link(time_range.as_query())
 
 

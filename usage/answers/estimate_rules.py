@@ -98,10 +98,9 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns a copy of a call's estimated usage, in which no count is lower than the answer has shown.
+    """Returns a copy of a call's estimated usage with each count raised to the count in the answer, if that is higher.
 
-    `supposed` is the estimate. `seen` has the token counts that the answer has shown, and `seen_use` the use of hosted
-    tools that it has shown.
+    `supposed` is the estimate. `seen` has the token counts in the answer, and `seen_use` the use of hosted tools in it.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}

@@ -72,8 +72,8 @@ TAKE_OVER = """
 class Settled(NamedTuple):
     """The result of choosing which rows are billed for responses: the rows to write, and older estimates to remove.
 
-    `replaced` maps the request id of each older row whose estimate must be removed from the table to the request id of
-    the row that states the same usage exactly.
+    `replaced` has the older rows in the table that must lose their estimate. It maps the request id of each to the
+    request id of the new row that states the same usage exactly.
     """
 
     rows: list[CallRecord]
@@ -128,8 +128,8 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 def _claim(stated: dict[str, str]) -> dict[str, str]:
     """Stores in the table `CountedResponse` which row is billed for each response; earlier entries stay.
 
-    `stated` maps the ids of responses to the request ids of rows. Returns the entries that the table then has for these
-    responses, as such a map.
+    `stated` maps the ids of responses to the request ids of rows. Returns a map of the same form: the entries that the
+    table now has for these responses.
     """
     if not stated:
         return {}
@@ -155,12 +155,12 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 def _replace_estimates(
     exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
 ) -> dict[str, str]:
-    """Bills new rows with exact usage instead of older rows that estimate the usage of the same response.
+    """Makes new rows with exact usage the billed rows of their responses, in place of older rows with an estimate.
 
-    Changes the table `CountedResponse` and `owners`, but leaves the estimates in the older rows to the caller. `exact`
-    maps the ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the rows that
-    are billed. If the call of an older row has created the response, the labels of this row are added to `makers`, by
-    the response's id. Returns a map from the request ids of older rows to the request ids of new rows.
+    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates from the older rows. `exact`
+    maps the ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the billed
+    rows. If an older row is of the call that created the response, its labels are added to `makers`, by the response's
+    id. Returns a map from the request ids of older rows to those of the new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}

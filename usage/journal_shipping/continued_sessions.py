@@ -33,9 +33,9 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """The result of `name_sessions`: rows to write, with their sessions, and sessions for calls in the table.
+    """The result of `name_sessions`: rows to write, with their sessions, and sessions for calls already in the table.
 
-    `begun` maps the request ids of these calls, whose rows have no session yet, to their sessions.
+    `begun` has the sessions for the calls in the table, whose rows do not have one yet, by request id.
     """
 
     rows: list[CallRecord]

@@ -203,12 +203,12 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads up to which request id all rows were deleted for their age; stores this id for `without_pruned`."""
+        """Reads the request id below which all rows were deleted for their age; stores it for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Stores those of the given hours whose calls were deleted for their age, for use by `without_pruned`."""
+        """Finds out in which of the given hours calls were deleted for their age; stores these for `without_pruned`."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:

@@ -117,9 +117,9 @@ def suppose_usage(response: PendingResponse) -> None:
 def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
-    A response of unknown usage gets an estimate if it has a reservation, or is older than `UNASKED_AFTER`. At most
-    `limit` responses get one in a run; returns how many did. Responses older than 30 days are given up, at most `limit`
-    of them (`forget_pending`). If upstream states the exact usage later, it replaces the estimate.
+    A response gets one if it has a reservation, or is older than `UNASKED_AFTER`; at most `limit` in one run. Returns
+    how many did. Responses older than 30 days are given up (`forget_pending`), also at most `limit`. If upstream states
+    the exact usage later, it replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()

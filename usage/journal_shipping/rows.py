@@ -195,7 +195,8 @@ def _columns(row: CallRecord) -> dict[str, object]:
 def interrupted(begin: CallRecord) -> CallRecord:
     """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of the call's usage.
 
-    `begin` is the call's begin record in the journal, or has just the request id; then nothing can be estimated.
+    `begin` is the call's begin record in the journal. If that is lost, too, `begin` has only the request id, and
+    nothing is estimated.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

@@ -76,7 +76,7 @@ def partition(apps, schema_editor):
 
 
 def _guard(cursor, end):
-    """Makes both tables accept only rows of calls before `end`; writers of other rows have to try again."""
+    """Makes the tables of calls and bodies accept only rows of calls before `end`; other writers have to try again."""
     cursor.execute(BEGIN)
     cursor.execute(CONSTRAINTS, [list(TABLES)])
     found = set(cursor.fetchall())
@@ -98,7 +98,10 @@ def _guard(cursor, end):
 
 
 def _validate(alias, cursor, end):
-    """Validates the constraint on both tables (all rows are of calls before `end`); does nothing if some are not."""
+    """Validates the constraint that both tables (calls and bodies) have only rows of calls before `end`.
+
+    Does nothing to a table that has later rows.
+    """
     for table in TABLES:
         with transaction.atomic(using=alias):
             cursor.execute(BEGIN)
@@ -108,7 +111,7 @@ def _validate(alias, cursor, end):
 
 
 def _swap(cursor, now, end):
-    """Creates partitioned tables that replace both tables, which become their first partitions."""
+    """Replaces the tables of calls and of bodies by partitioned tables; each old table becomes the first partition."""
     cursor.execute(BEGIN)
     for table in reversed(TABLES):  # a body refers to its call
         cursor.execute(f"CREATE TABLE {table}_default (LIKE {table} INCLUDING ALL)")
@@ -141,9 +144,10 @@ def _swap(cursor, now, end):
 
 
 def _become_partition(cursor, table, name, start, end, constraint):
-    """Renames a table to `name`, and makes it the partition from `start` to `end` of a new table of its old name.
+    """Renames a table to `name`, and makes it a partition, from `start` to `end`, of a new table with the old name.
 
-    `constraint` is the one from which PostgreSQL knows that all rows are of calls before `end`; it is removed.
+    `constraint` is a constraint that all rows are of calls before `end`, so that PostgreSQL need not check the rows. It
+    is removed at the end.
     """
     cursor.execute(GRANTS, [table])
     grants = [grant for (grant,) in cursor.fetchall()]
@@ -179,7 +183,7 @@ def _month(table, start):
 
 
 def _until(table, end):
-    """Returns the name of the first partition; its constraint before it becomes a partition has the same name."""
+    """Returns the name of a table's first partition; before, the constraint on the table's rows has this name."""
     return f"{table}_until_{end:%Y_%m}"
 
 

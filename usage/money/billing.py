@@ -218,9 +218,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the service tier of the call; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. There is one exception: without an answer, and
-    for a compaction, whose answer never states a tier, it is the tier that the request names, if that has a price. The
-    price is then marked as provisional.
+    The tier is the one that the answer states, or else the default tier. A compaction's answer never states it, and a
+    cut call has no answer: for these, it is the tier that the request names, if that has a price. The price is then
+    marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")

@@ -35,9 +35,9 @@ class Wanted:
     """A call's request for a reservation: the dollars that it wants from the budgets of its key or team.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, the call gets all that is left, on two conditions: this is at least `least`, and other
-    reservations hold at most half of the unspent dollars. If they hold more, a later try may get more, since they may
-    end soon; so the second condition does not count if `is_last_try` is true.
+    less than `dollars` left, the call gets all that is left, on two conditions. This must be at least `least`, and
+    other reservations may hold at most half of the unspent dollars. The second condition does not count on the last try
+    (`is_last_try`): before, it is better to wait until other reservations end.
     """
 
     spender: Spender
@@ -139,10 +139,10 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        A call that wants more than the free dollars gets all of them on two conditions: they are at least
-        `wanted.least`, and they are at least half of `unheld` or this is the call's last try. `unheld` are the dollars
-        that the spender's budgets would have left if nothing were reserved. If `unheld` is None (unknown), such a call
-        gets nothing.
+        A call that wants more than the free dollars gets all of them on two conditions. They must be at least
+        `wanted.least`, and at least half of `unheld`; on the call's last try, the second condition does not count.
+        `unheld` are the dollars that the spender's budgets would have left if nothing were reserved; if it is None
+        (unknown), such a call gets nothing.
         """
         free = self.free
         dollars = wanted.dollars
@@ -175,8 +175,8 @@ class Lease:
         * `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None if
           the request brought nothing.
         * `spare` is the part of the new dollars that is meant for later calls.
-        * `has_waited` says whether calls waited for the answer. Only then, `has_spare` is updated, which decides
-          whether the lease keeps free dollars.
+        * `has_waited` says whether calls waited for the answer. If so, `has_spare` is updated, too: whether the lease
+          keeps free dollars for later calls.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

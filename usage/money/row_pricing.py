@@ -89,10 +89,9 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models, as pairs of name and service tier, whose missing price leaves a call without a cost.
+    """Returns the models without a price that leave a call without a cost, as pairs of name and service tier.
 
-    If the call's own model has a price, these are the models without one that the call's hosted tools have run.
-    Otherwise it is the call's own model.
+    Usually it is the call's own model. If that has a price, these are the models that the call's hosted tools have run.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)

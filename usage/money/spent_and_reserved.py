@@ -163,9 +163,9 @@ def end_leases(writer: str) -> None:
 def settle_reservations(cursor: CursorWrapper, ids: str, estimated: Collection[str] = ()) -> None:
     """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
-    `ids` are the request ids of the calls, as the text of a PostgreSQL array. Leases do not change. For the calls in
-    `estimated`, the sums now include an estimated cost; a kept reservation of such a call is reduced by this cost, so
-    that budgets do not count it twice. Call this function in the transaction that writes the rows.
+    `ids` are the request ids of the calls, as the text of a PostgreSQL array. Leases do not change. If a kept
+    reservation is of a call in `estimated`, it is reduced by the estimated cost, which the sums now include: budgets
+    would else count it twice. Call this function in the transaction that writes the rows.
     """
     cursor.execute(SETTLE, {"ids": ids, "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would

@@ -159,10 +159,10 @@ def read_durations_of_key(
 
 
 def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the previous range of time, as far as its sums can be read.
+    """Returns the start and the end of the previous range of time, with which a dashboard compares its range.
 
-    Its start and its length are rounded to the minute, or to the hour if totals of minutes may be deleted there. If the
-    length would then be another one (`MAX_ROUNDED_SHARE`), the range is empty.
+    Both are whole minutes, or whole hours if the totals of minutes may have been deleted. If this makes the range too
+    much longer or shorter (`MAX_ROUNDED_SHARE`), it is empty: its end is its start.
     """
     before = time_range.before
     unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR

@@ -41,11 +41,10 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 class Filters:
     """The criteria by which the list of requests selects calls. An empty text or None stands for no criterion.
 
-    `faults` has a sentence for the reader of the page about each filter that is not applied because it could not be
-    read. If `with_messages` is true, the person may see prompts: then `q` is also searched for in error messages, and
-    `text` may have words to search for in prompts and answers. If `is_own` is true, the list is for the holder of
-    `key`: it leaves out polls (the gateway's own requests for background responses), and the search follows the index
-    of the key.
+    `faults` has a sentence for the reader of the page about each filter that could not be read, and so is not applied.
+    If `with_messages` is true, the person may see prompts: then `q` is also searched for in error messages, and `text`
+    may have words to search for in prompts and answers. If `is_own` is true, the list is for the holder of `key`, and
+    leaves out polls (the gateway's own requests for background responses).
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message

@@ -52,7 +52,7 @@ class PriceList:
 
     @property
     def newest_price(self) -> date:
-        """The latest date from which a price of OpenAI's in this list is valid; `date.min` if no price has a date."""
+        """The latest date on which one of OpenAI's prices in this list begins; `date.min` if no price has a date."""
         from genai_prices.types import StartDateConstraint  # loaded already, since its list is
 
         days = [date.min]

@@ -92,7 +92,7 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums, highest figures and new names of this batch of rows to all tables of sums.
+        """Adds this batch of rows to all tables of sums: their sums, highest figures of one call, and new names.
 
         Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
         Call this in the transaction that inserts the rows.
@@ -197,7 +197,7 @@ def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
     """Adds up sums of short periods, such as minutes, to sums of longer periods: hours, days or months (`span`).
 
-    The second item of a group's key is the time at which the group's period begins.
+    The key of a group is a tuple; its second item is the time at which the period begins.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():

@@ -124,7 +124,10 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Selects the days and months whose breakdowns contain all calls; returns the beginnings of these pieces."""
+    """Returns the beginnings of those of the given days and months that have breakdowns of all their calls.
+
+    A breakdown is a row of the table `UsageBreakdown`. Pieces of hours are ignored.
+    """
     asked = [piece for piece in pieces if piece[0] != Span.HOUR]
     if not asked:
         return set()

@@ -87,7 +87,7 @@ def _stored_state() -> LedgerState:
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the stored time up to which old data were deleted; None if it is missing or in the future.
+    """Returns `mark`, the stored time up to which old data were deleted; None if it is missing or in the future.
 
     A time in the future was left by a wrong clock.
     """

@@ -56,8 +56,8 @@ class TimeRange:
     """A range of time that a page shows, from `start` until just before `end` (UTC).
 
     `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is the time
-    from `start` until now if `end` lies in the future; otherwise None. `is_open` is true for a `CUSTOM` range without
-    an end of its own: it ends now, each time it is read.
+    from `start` until now if `end` lies in the future; otherwise None. `is_open` is true for a `CUSTOM` range that was
+    given without an end: its end is always the present time.
     """
 
     name: str
@@ -76,9 +76,10 @@ class TimeRange:
         return self.length if self.passed is None else self.passed
 
     def as_query(self) -> dict[str, str]:
-        """Returns this range of time as query parameters with which a page shows it again, as of then.
+        """Returns this range of time as query parameters for links.
 
-        A range with a name, and one that `is_open`, ends later when it is read later.
+        A range with a name, and one that `is_open`, is computed again when the link is opened, so its end may then be
+        later.
         """
         if self.name != CUSTOM:
             return {"range": self.name}
@@ -106,8 +107,8 @@ class TimeRange:
 
         * For a whole month, week or day: the whole month, week or day before.
         * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
-        * For any other range: the time just before the range, of the same length. If only half of the range has passed,
-          for example, this is only the first half of that time.
+        * For any other range: the time just before the range, of the same length. If, for example, only the first half
+          of the range has passed, only the first half of that time.
         """
         unit = _unit_of(self.name)
         if unit is None:

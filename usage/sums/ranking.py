@@ -54,9 +54,10 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Adds up the sums of `groups`, which are the groups that a table does not show, and returns the result.
+    """Adds up the sums of the groups that a table does not show (`groups`), and returns the result.
 
-    The histogram of durations is computed otherwise: the histogram of all groups (`total`) less those of `shown`.
+    Only the histogram of durations is not added up: it is that of all groups (`total`) less those of the `shown`
+    groups.
     """
     totals = Totals()
     for group in groups:

@@ -111,10 +111,10 @@ def _assignments(
 
 
 def histograms_sql(name: HistogramName) -> str:
-    """Returns an SQL expression for the two histograms of one latency in a row of sums, as a table of two rows.
+    """Returns an SQL expression for the histogram of one latency in a row of sums: a table of two rows, to be added up.
 
-    One is stored plain, the other packed; callers add them up. The columns are `first`, the number of the first bucket,
-    and `histogram`, the numbers of calls from this bucket on.
+    One row has the histogram that the table stores plain, the other the one that it stores packed. The columns are
+    `first`, the number of the first bucket, and `histogram`, the numbers of calls from this bucket on.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"

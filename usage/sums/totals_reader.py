@@ -215,11 +215,11 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of the months in a range of time for which the stored monthly sums include all calls.
+    """Returns the beginnings of those months in a range of time that have monthly sums of all their calls.
 
-    With `partly`, these may also be months that are only partly in the range. Earlier releases of the gateway wrote
-    sums of days, but no sums of months. So a month is complete if its sums equal those of its days; `ledger sum`
-    completes the other months.
+    If `partly` is true, months that are only partly in the range are examined, too. A month is complete if its sums
+    equal those of its days. Others have calls that an earlier release of the gateway has counted by day only; `ledger
+    sum` completes them.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:

@@ -61,11 +61,10 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager for a block whose queries see one moment of the database; no month of rows is dropped meanwhile.
+    """Context manager for a block in which all queries see the same moment, and no month of rows can be dropped.
 
-    Otherwise the time since which all rows are kept (`usage.sums.pruned_calls.comparable_since`) could be wrong in the
-    block. A dropped table is gone for earlier snapshots, too, and these would still show the stored time from before.
-    If `ledger prune` wants to drop or make a month before the block ends, it fails, and is tried again later.
+    Otherwise a query could miss the rows of a dropped month, and still see the stored time `comparable_since` from
+    before the drop. If `ledger prune` wants to drop or make a month meanwhile, it fails, and is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:

@@ -25,10 +25,10 @@ def month_of(moment: datetime) -> datetime:
 
 
 def make_months(now: datetime | None = None) -> list[str]:
-    """Creates the partitions of this month and the next one that are missing in both tables; returns their names.
+    """Creates the missing partitions of this month and the next one, for the tables of calls and of bodies.
 
-    Bodies that are stored from now on are compressed by lz4, if the database supports it. `now` is the database's time
-    by default.
+    Returns the names of the new partitions. Bodies that are stored from now on are compressed by lz4, if the database
+    supports it. `now` is the database's time by default.
 
     Raises:
         django.db.OperationalError: another transaction, such as a dump, uses a table; or the database is away.

@@ -91,7 +91,7 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Groups calls by model and tier; yields each with its number of calls and a proposed price, most calls first."""
+    """Groups calls by model and service tier, most calls first; yields each group with a proposed price."""
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)

@@ -177,9 +177,10 @@ def _has_histograms(day: datetime) -> bool:
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
-    """Finds calls of the given hours with a wrong time in their request id; returns these request ids.
+    """Returns the request ids of those calls of the given hours that have a wrong time in their request id.
 
-    Wrong means more than `ID_LEEWAY` from the call's start. A search for a day's calls by a range of ids misses them.
+    The time is wrong if it is more than `ID_LEEWAY` from the call's start. A search for the calls of a day, which is by
+    a range of ids, misses these calls.
     """
     query = f"""
         SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(

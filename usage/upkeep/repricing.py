@@ -26,9 +26,9 @@ BATCH_SIZE = 500
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
     """Recomputes the costs of calls from the time `since` on; corrects rows, sums, and this process's metrics.
 
-    Three kinds of calls are left out: calls whose usage is counted in another row, unfinished calls, and calls that
-    were not billed (unless their route was the reason). With `unpriced_only`, only calls without a cost are computed.
-    Returns the number of calls whose cost, or kind of cost, has changed.
+    Left out are unfinished calls, calls whose usage is counted in another row, and calls that upstream does not bill,
+    unless that was judged by the route alone. With `unpriced_only`, only calls without a cost are computed. Returns the
+    number of calls whose cost, or kind of cost, has changed.
     """
     pricer = Pricer()
     last = first_id(since)

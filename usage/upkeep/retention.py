@@ -86,10 +86,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A plan to delete the rows of old calls from one table: of calls that began from `since` until before `until`.
+    """A plan to delete rows of old calls from one table: of the calls that began from `since` until before `until`.
 
-    If `since` is None, the deletion begins with the oldest call. All calls before `wanted` are old enough to be
-    deleted; `until` is earlier than `wanted` if these calls are too many for one deletion.
+    If `since` is None, the deletion begins with the oldest call. `wanted` is the time before which all calls are old
+    enough to be deleted; `until` is earlier if these calls are too many for one deletion.
     """
 
     table: str
@@ -191,9 +191,9 @@ def _plan_deletion(
 ) -> Deletion:
     """Plans which rows of `table` to delete now; deletes nothing yet.
 
-    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise it
-    begins at `mark`, the end of the last deletion (None: at the oldest call). It ends with the month of this beginning
-    if `months` has the month, or else after `PRUNED_AT_ONCE`; but never after `wanted`.
+    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise it is
+    to delete one more month, or `PRUNED_AT_ONCE` where `months` has no month: from `mark` on, at which the last
+    deletion ended, or from the oldest call if `mark` is None.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)

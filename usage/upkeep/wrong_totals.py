@@ -106,15 +106,11 @@ def _wrong_totals(
 
 
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each wrong latency histogram in the dashboard's totals, for at most 100.
+    """Yields a line of text for each wrong latency histogram in the dashboard's totals, at most 100.
 
-    A total's histogram must be the sum of the histograms of its hours. `name` is the latency that the histograms count,
-    such as `duration_ms`. The totals of all calls have a histogram of each latency. The totals of keys, models and
-    routes have only one of durations, in two columns that are added up.
-
-    Totals of minutes, and totals from before `since`, are not compared. Totals of a key, model or route whose histogram
-    counts too few calls are not compared either: a server with an earlier release has added calls without histograms.
-    Pages show a dash for the percentiles of such totals, and `ledger sum` completes them.
+    A total's histogram must be the sum of those of its hours. `name` is the latency, such as `duration_ms`. Only totals
+    from `since` on are compared, and none of minutes. Totals of a key, model or route that count too few calls are not
+    reported: an earlier release added calls to them without histograms, and `ledger sum` completes them.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -184,7 +180,7 @@ def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
 
 
 def missing_names() -> Iterator[str]:
-    """Yields a line of text for each key, model and route that has totals, but is not in the table of names."""
+    """Yields a line of text for each key, model and route that has totals, but is missing in the table of names."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT dimension, value FROM usage_usagetotal WHERE span = 'day' AND dimension = ANY(%s)"

@@ -102,9 +102,9 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string for the chart's links to this page for fewer days: the present choice without its days.
+    """Returns the query string with the present groups, filters and order of the page *Usage*, but without its days.
 
-    A link adds its days. The query string is empty if the page shows a single day.
+    The chart uses it for links to fewer days, and adds the days itself. It is empty if the page shows a single day.
     """
     one = choice.of_days(choice.last, choice.last + DAY)
     return "" if choice.first == choice.last else urlencode(one.further_fields)

@@ -70,10 +70,10 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Moves each word's first hit to `texts`, the form with only the body's texts, and puts this form first.
+    """Shows hits in `texts`, the form of a body without JSON's syntax, instead of hits in the body's other forms.
 
-    A word that is not in `texts`, such as a member's name, gets a hit in another form. This is done after the search,
-    because it takes longer than the search of a body, and most bodies have no hits.
+    Puts `texts` first in the list `forms`, and searches it for the first hit of each word. A word that it lacks, such
+    as the name of a member, keeps a hit in another form. Without any hit in `texts`, nothing changes.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:

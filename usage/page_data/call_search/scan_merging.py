@@ -15,8 +15,8 @@ class Walk:
     """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
     Calls come newest first, or oldest first if the scans read upward. Each matching call is found by at least one scan.
-    The id of a call counts as found only when all scans have reached it: until then, a slower scan may still find a
-    call that comes before it.
+    A call counts as found only when all scans have read that far: until then, a slower scan may still find one that
+    comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -47,7 +47,7 @@ class Walk:
             self._last(behind).scan_slice(wanted)
 
     def found(self, most: int | None = None) -> list[UUID]:
-        """Returns the ids of the first `most` (or all) matching calls that are found, in the order of the search.
+        """Returns the ids of the matching calls that are found, in the order of the search; at most the first `most`.
 
         Calls that some scan has not reached yet are not among them.
         """

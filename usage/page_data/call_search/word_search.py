@@ -88,8 +88,8 @@ class WordSearch:
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
         """Returns the ids of those calls of a batch whose bodies may have all words, in the order of the batch.
 
-        The database reads the bodies, and rules out those that lack every text of at least one list of `needles_of`. If
-        this was quick, the next batch is larger, otherwise smaller.
+        The database rules out the other bodies by the lists of `needles_of`: a body that contains no text of a list
+        lacks a word. The next batch is twice as large if this query was quick, else half as large.
         """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.

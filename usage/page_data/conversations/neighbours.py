@@ -17,8 +17,8 @@ from usage.page_data.search import PAGE_SECONDS, WORDS_SECONDS, find, plan_scans
 class Neighbours:
     """The ids of the calls just before and just after one call in a filtered list; None where none was found.
 
-    `is_newest` is true if the list has no newer call. If `older_below` is set, the search for an older call ran out of
-    time before it had searched the calls below this request id.
+    `is_newest` is true if the list has no newer call. `older_below` is usually None. It is set if the time ran out
+    before an older call was found: calls below this request id have not been searched.
     """
 
     newer: UUID | None
@@ -42,9 +42,9 @@ def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
 
 
 def _find_newer(filters: Filters, call_id: UUID, seconds: float) -> tuple[UUID | None, bool]:
-    """Returns the id of the next newer call that matches the filters, or None; and whether there certainly is none.
+    """Returns the id of the next newer call that matches the filters, or None, and whether this call is the newest one.
 
-    The second value is false if a call was found, or if the search ran out of `seconds`.
+    The second value is false if a newer call was found, and also if the search ran out of `seconds`.
     """
     until = first_id(filters.until) if filters.until else None
     scans = [replace(scan, at=call_id, floor=until, is_upward=True, found=[]) for scan in plan_scans(filters, None)]

@@ -39,11 +39,11 @@ class NewTurns:
 
 
 class NewTurnsReader:
-    """Reader of the conversations of a session's calls, which finds in each call what no earlier call has said.
+    """Reader of the conversations of a session's calls, in order; finds in each call the turns that are new in it.
 
-    If `is_start` is false, the first conversation is not the first of its session. The turns before its last exchange
-    may be in calls that were not read. They are left out, as a remark says, unless the request continues a stored
-    response: then it repeats nothing, so all of its turns are new.
+    If `is_start` is false, the session has calls before the first one that is read. Of the first call, then, only the
+    last exchange counts as new, as a remark says. But if its request continues a stored response, it repeats nothing,
+    and all of its turns are new.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -70,7 +70,10 @@ class NewTurnsReader:
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
-        """Returns the turns of a request with those parts that no earlier call had; remembers all parts of the call."""
+        """Returns the turns of a request, each with only its new parts: those that no earlier call had.
+
+        Remembers all parts of the call, to recognise them in later calls.
+        """
         turns = [*conversation.earlier, *conversation.asked]
         already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)
         counts: Counter[int] = Counter()
@@ -95,13 +98,16 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts a part of a call in `counts`; returns whether no earlier call had it that many times."""
+        """Counts one more occurrence of a part in this call; returns whether this is more than any earlier call had.
+
+        `counts` has the numbers of occurrences of this call's parts.
+        """
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
 
     def _shortened(self, turn: Turn) -> Turn | None:
-        """Returns a turn with as much of its parts as the turn and the page have room for; None if that is nothing."""
+        """Returns a turn cut to the room that the turn and the page have; None if there is no room for any part."""
         room = min(MAX_TURN_CHARACTERS, self._room)
         parts = []
         for part in turn.parts:
@@ -115,7 +121,7 @@ class NewTurnsReader:
         return replace(turn, parts=parts) if parts or not turn.parts else None
 
     def _fitted(self, part: Part, room: int) -> tuple[Part, int]:
-        """Returns a part of which at most `room` characters are left, and how many characters of room it takes."""
+        """Returns a part cut to `room` characters, and the number of characters of room that it takes."""
         text, results, links = part.text[:room], [], part.links[:MAX_LINKS]
         used = max(PART_CHARACTERS, len(text) + sum(len(link.text) + len(link.url) for link in links))
         for result in part.results:
@@ -134,9 +140,10 @@ class NewTurnsReader:
 
 
 def _marks(part: Part) -> Iterator[str]:
-    """Yields texts that are equal for a part of an answer and for the same part, sent again in a later request.
+    """Yields texts by which a part of an answer is recognised when a later request sends it back.
 
-    Ids are not among them, since the logged text of a stream has none; nor are white space and the remark about a cut.
+    Ids are not among the texts, since the logged text of a stream has none. White space, and the remark about a cut,
+    are ignored, too.
     """
     yield part.kind
     if part.kind is PartKind.TOOL_CALL:

@@ -18,7 +18,10 @@ PARAMETER = re.compile(r"[\w.\[\]-]{1,100}")  # names such as `tools[0].type`, a
 
 
 class Rule(NamedTuple):
-    """The fault of calls with an outcome, and with an HTTP status from `first` to `last` unless `first` is None."""
+    """A rule that says by whose fault calls failed: those with this outcome, and with an HTTP status in a range.
+
+    The range is from `first` to `last`; if `first` is None, the status does not matter. `fault` is one of `FAULTS`.
+    """
 
     outcome: Outcome
     first: int | None

@@ -212,10 +212,10 @@ def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list
 
 
 def _bins(start: datetime, end: datetime) -> list[datetime]:
-    """Returns the start of each bin in which a group's trend counts calls, at most `TREND_BINS` of them.
+    """Returns the start of each bin in which a group's trend counts calls; there are at most `TREND_BINS` bins.
 
-    The bins are equal parts of the range. If the range is longer than `LONGEST_IN_DAYS`, each bin is a month, or
-    several months if there are more than `TREND_BINS`.
+    The bins are equal parts of the range. If the range is longer than `LONGEST_IN_DAYS`, each bin is one month, or
+    several whole months.
     """
     if end - start <= LONGEST_IN_DAYS:
         return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]

@@ -68,9 +68,9 @@ class SpendingChoice:
 
     @property
     def is_said_so_far(self) -> bool:
-        """True if the head of the changes says of all rows that the last day is not over.
+        """True if the head of the column of changes has the remark “so far”, because the last day is not over.
 
-        In a table by day, each row says it for itself: days that are over have whole changes.
+        In a table by day, the head never has it: only the rows of the last day do.
         """
         return not self.has_ended and "day" not in self.groups
 
@@ -108,9 +108,9 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns a copy of this choice with one more filter: only calls with `value` as their `group`.
+        """Returns a copy of this choice with one more filter: only calls with the value `value` in the group `group`.
 
-        The copy is not grouped by `group`. If this was the only group, the first of `FOLLOWING` that is not a filter
+        The copy is no longer grouped by `group`. If this was the only group, the first of `FOLLOWING` that is no filter
         takes its place.
         """
         only = {**self.only, group: value}
@@ -122,8 +122,7 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice with only the days from `first` until before `end`, not grouped by day.
 
-        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` (model, key, route) that are
-        not filters.
+        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` that are no filters.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS

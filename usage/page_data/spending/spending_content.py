@@ -49,9 +49,9 @@ ChartData = dict[str, object]
 
 @dataclass(frozen=True)
 class SpendingCell:
-    """A cell with the value of a group, and the query string for this page with only the calls that have the value.
+    """A cell of the page *Usage* with the value of a group; `query` is for a link to the page with only these calls.
 
-    The query string is empty if the page cannot select these calls.
+    `query` is empty if the page cannot select the calls.
     """
 
     text: str
@@ -105,10 +105,9 @@ def value_text(group: str, value: GroupValue) -> str:
 
 
 def read_choice_or_default(query: QueryDict, now: datetime) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage*; if they have no groups, chooses default groups.
+    """Parses the query parameters of the page *Usage*; if they name no groups, uses the default groups.
 
-    The default is to group by team and model, or only by model if no team has made calls in this month or the one
-    before.
+    These are team and model, or only model if no team has made calls in this month or the one before.
     """
     has_groups = bool(query.get("by") or query.get("then"))
     return read_choice(query, now, DEFAULT_GROUPS if has_groups or has_present_teams(now) else GROUPS_WITHOUT_TEAMS)
@@ -159,7 +158,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
 
 
 def _lacking(choice: SpendingChoice) -> str:
-    """Returns a sentence that says from which day on the sums on the page lack calls; "" if none are missing.
+    """Returns a sentence that says from which day on the sums of the page *Usage* lack calls; "" if none are missing.
 
     The chosen days and the period before are examined.
     """
@@ -174,10 +173,11 @@ def _lacking(choice: SpendingChoice) -> str:
 
 
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns a format for the change of a row; its only field is the text of the change.
+    """Returns the format for a row's change since the period before; its only field `{}` is for the change as text.
 
-    A row that has only calls of a day that is not over cannot be compared with a whole day. In a table by day, whose
-    head does not say it of all rows, the rows of several days say that one of the days is not over.
+    Usually the format adds nothing. If one of the row's days is not over, the format adds “so far”, unless the head of
+    the table says this already. If none of them is over, it leaves the change out: part of a day cannot be compared
+    with a whole one.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]
     if max([choice.first, *days]) >= choice.today:
@@ -188,7 +188,7 @@ def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
 def _row(
     cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, so_far: str
 ) -> SpendingRow:
-    """Makes a row of the page from the sums of its calls.
+    """Makes a row of the page *Usage* from the sums of the row's calls.
 
     `whole` is the cost of all rows. `so_far` is the format in which the row's change is shown (see `_so_far`).
     """
@@ -215,7 +215,7 @@ def _row(
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Makes the first cells of a row: each group's value, with a link to this page with only the calls of the value."""
+    """Makes a row's first cells on the page *Usage*: each group's value, with a link to only the calls with it."""
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
@@ -230,8 +230,7 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
 
-    It is empty if that list has no such filter: for calls without a tag, for calls of several end users or values
-    together, and for calls with two tags.
+    It is empty if the list cannot filter by this: for calls without a tag, with two tags, or with a value of `OTHERS`.
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()
@@ -253,9 +252,10 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 
 
 def _read_charts(choice: SpendingChoice) -> ChartData:
-    """Reads the data of the chart: the dollars by day of the costliest values of the first group, and of all others.
+    """Reads the data of the chart of the page *Usage*: dollars by day, one line for each of the costliest values.
 
-    Returns an empty map for a range of more than `MAX_CHART_DAYS`, and for two labels, whose sums take long to read.
+    The values are those of the first group; one more line has all other values. Returns an empty map if the sums would
+    take long to read: for more than `MAX_CHART_DAYS` days, and for two labels.
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

@@ -135,10 +135,10 @@ def _columns(groups: Sequence[str]) -> list[str]:
 
 
 def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: int) -> Query:
-    """Returns the WITH clause of an SQL query that defines the table `compared`, for two periods of the same groups.
+    """Returns the WITH clause of an SQL query that defines the table `compared`: groups with the sums of two periods.
 
-    The table has a row for each group: its columns `SUMS` for the present period, and `cost_before` with the dollars of
-    the period before. `shift` is the number of days between the beginnings of the two periods.
+    The table has a row for each group: its columns `SUMS` are of the present period, and `cost_before` has the dollars
+    of the period before. `shift` is the number of days between the beginnings of the two periods.
     """
     columns = _columns(groups)
     keys = ", ".join(columns)
@@ -157,6 +157,6 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> tuple[int, ComparedSums]:
-    """Converts a row that the database has returned; returns how many groups it adds up, and their sums."""
+    """Converts a row from the database; returns the number of groups that the row adds up, and the groups' sums."""
     group, (number, *figures, before) = row[:width], row[width:]
     return number, ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

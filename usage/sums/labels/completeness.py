@@ -41,10 +41,11 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether, in one of the given periods, some calls with the label value `value` may be counted elsewhere.
+    """Returns whether calls with the label value `value` may be hidden among others in one of the given periods.
 
-    They are then counted under the value `OTHERS`, or the label has no sums in the period (`CLOSED`). If `value` is
-    None, all values of the label together are meant, which include `OTHERS`.
+    That is so if the period counts some values of the label together, as `OTHERS`, or if it has no sums of the label
+    (`CLOSED`). If `value` is None, all calls with the label are meant, whatever their value; then `OTHERS` hides
+    nothing.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:
@@ -57,7 +58,7 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the earliest day or month in which some calls are missing in the sums by label; None if none are missing.
+    """Returns the earliest day or month whose sums by label do not include all calls; None if there is none.
 
     A month is returned as its first day.
     """

@@ -78,9 +78,9 @@ class LabelReport:
     """The sums of the calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
 
     `others` has the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
-    `total`. `is_part` is true if the requested label or value may have more calls, since some days or months count them
-    under another value. `lacks_since` is the earliest day, or first day of a month, whose sums lack calls, which an
-    earlier release of the gateway has logged; None if no calls are missing.
+    `total`. `is_part` is true if some days or months may count calls with the requested label or value elsewhere.
+    `lacks_since` is the first day or month with sums that do not include all calls, because an earlier release of the
+    gateway wrote them; usually None.
     """
 
     first: date
@@ -126,10 +126,10 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns the first of the given days from which on sums by label lack calls; None if no calls are missing.
+    """Returns the first of the given days whose sums by label do not include all calls; None if there is none.
 
-    An earlier release of the gateway has logged these calls. `groups` and `only` are those of `read_label_report`.
-    Whole months are examined at once; the result for a month is its first day.
+    The missing calls were logged by an earlier release of the gateway, which wrote no such sums. `groups` and `only`
+    are those of `read_label_report`. Whole months are examined at once; the result for a month is its first day.
     """
     if len(labels_among(groups, only)) > 1:
         return None

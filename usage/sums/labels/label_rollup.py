@@ -44,10 +44,10 @@ class LabelRollup:
 
 
 def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
-    """Yields the labels under which a call is counted, as pairs of label and value.
+    """Yields the pairs of label and value under which the tables of sums count a call.
 
-    The first pair has two empty texts: under it, all calls are counted. If several tags have the same name, the first
-    one counts.
+    The first pair is two empty texts, which stand for all calls. Then come the end user and the tags; of several tags
+    with the same name, only the first.
     """
     yield "", ""
     if row["end_user"]:

@@ -36,10 +36,11 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def counted_groups(source: str) -> str:
-    """Returns an SQL query that adds up sums by label for the rows of the table that must count them.
+    """Returns an SQL query that turns the sums of calls by label into the rows that must be added to the table of sums.
 
-    `source` is the SQL query for these sums, with the columns `KEYS` and `SUMS`. Values that have lost their own sums
-    become `OTHERS`, and tags that have no sums in their period are left out. The result is in the order of the keys.
+    `source` is the SQL query for the sums of the calls, with the columns `KEYS` and `SUMS`. Values without sums of
+    their own in the table are added up as `OTHERS`, and tags that have no sums in a period are left out. The result is
+    in the order of the keys.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

@@ -63,9 +63,9 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 def mend_months(end: date) -> None:
     """Corrects the sums by label of the months that begin before `end`, so that each is the sum of its days.
 
-    A value of a label gets the calls that it lacks, if all values have names in the month and in its days, or if the
-    month has no sums of the label at all. Otherwise the calls are added to the common row (`OTHERS`). The caller must
-    hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    Missing calls are added to the sums of their value, if this is known. If the month or its days count some values
+    together, as `OTHERS`, it may be unknown: then the calls are added to `OTHERS` of the month. The caller must hold
+    the lock `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -74,10 +74,10 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Returns what a month's sums of a label lack, by value, compared with the sums of its days.
+    """Returns what must be added to a month's sums of a label, by value, so that they equal the sums of its days.
 
-    Returns nothing if the month has sums of the label, and some calls are counted as `OTHERS`, without the name of
-    their value: then values cannot be compared.
+    Returns an empty list if values cannot be compared, since the month has sums of the label, and some calls of the
+    month or its days are counted as `OTHERS`.
     """
     end = (month + timedelta(days=31)).replace(day=1)
     of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)

@@ -19,10 +19,10 @@ ROUNDING = 1e-6  # the share by which two sums of doubles may differ, since they
 def missing_groups(
     table: SumTable, right: Iterable[Group], stored: Iterable[Group], *, histograms: bool = True
 ) -> list[Group]:
-    """Computes which groups must be added to a table of sums, so that its `stored` groups become the `right` ones.
+    """Computes the differences that must be added to a table of sums to turn its `stored` groups into the `right` ones.
 
     A stored group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one
-    never raised. Without `histograms`, the histograms in the table stay as they are.
+    never raised. If `histograms` is false, the histograms in the table stay as they are.
     """
     wanted, found = (
         {tuple(group[key] for key in table.keys): group for group in groups} for groups in (right, stored)
@@ -50,7 +50,7 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Computes what must be added to one group of a table of sums to correct it; None if the group is right."""
+    """Returns the difference that must be added to one group of a table of sums to correct it; None if it is right."""
     known: Any = right or stored
     new: Any = right or {}
     old: Any = stored or {}
