@@ -38,7 +38,7 @@ FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy
 
 
 class StartPauses:
-    """Delays for gunicorn's master between starts of workers, used while every new worker dies before it can serve.
+    """The pauses of gunicorn's master between starts of workers, made while every new worker dies before it serves.
 
     gunicorn itself starts the next worker at once, and each start takes CPU from the workers that serve.
     """

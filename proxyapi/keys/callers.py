@@ -131,7 +131,7 @@ class Caller(Ceilings):
 
     @cached_property
     def model_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the caller that restrict the models: the key's, its team's, both or none."""
+        """The ceilings (rights and limits) of the caller that restrict the models: of key or team, both or none."""
         return tuple(one for one in self.ceilings if one.allowed_models)
 
     @cached_property

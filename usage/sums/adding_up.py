@@ -101,7 +101,7 @@ class Rollup:
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to only three tables: hours, days by key, and highest figures of days."""
+        """Adds this batch to three tables only: sums by hour, sums of keys by day, highest figures of a day's calls."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:
