@@ -15,6 +15,7 @@ from usage.admin_pages.body_views import log_search, log_views_of_calls
 from usage.admin_pages.saved_views.views import list_query, views_context
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
+from usage.page_data.call_search.list_sums import read_list_sums
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
 from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
@@ -35,16 +36,18 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
     """
     if not may_see(request):
         raise PermissionDenied
-    filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
+    now = datetime.now(UTC)
+    filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
     if filters.text:
         log_search(request, filters.text)
-    page = find(filters, _cursor(request))
+    page, is_first = find(filters, _cursor(request)), "before" not in request.GET
     query, ranges = list_query(request.GET, filters), range_labels(request.GET.get("range", ""))
     return render_page(
         request,
         "admin/usage/requests.html",
         "Requests",
         page=page,
+        list_sums=read_list_sums(filters, page, now, is_first=is_first),
         calls=page.calls,
         rows=[(call, page.excerpts.get(call.pk, ())) for call in page.calls],
         filters=filters,
@@ -54,7 +57,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         chosen_range=query.get("range", ""),
         query=urlencode(query),
         older=urlencode({**query, "before": str(page.before)}) if page.before else "",
-        is_first="before" not in request.GET,
+        is_first=is_first,
         is_filtered=bool(query),
         words_query=_words_query(request, query),
         **views_context(request, "requests", urlencode(query)),

@@ -359,7 +359,7 @@ def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the SQL conditions of the filters by model, key and route."""
     found: list[Condition] = []
     if filters.model and filters.model.endswith(ANY_DATE):
-        names = _names_of_model(filters.model.removesuffix(ANY_DATE))
+        names = names_of_model(filters.model.removesuffix(ANY_DATE))
         each = tuple(_name_condition(CALLED_MODEL_SQL, name, "model") for name in names)
         found.append(Condition(f"{CALLED_MODEL_SQL} = ANY(%s)", (names,), any_of=each, in_slice="model = ANY(%s)"))
     elif filters.model is not None and filters.model != UNKNOWN_MODEL:
@@ -375,7 +375,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
     return Condition(f"{column} = %s", (name,), has_index=True, in_slice=f"{slice_column} = %s")
 
 
-def _names_of_model(model: str) -> list[str]:
+def names_of_model(model: str) -> list[str]:
     """Returns all names under which calls of a model were counted: without a date, and with dates at the end."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -21,7 +23,21 @@ MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to 
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
     cost, duration_ms, error_code, other_code, error_group, error_message, client_address, team, owner, end_user,
-    session, tags, by_gateway"""
+    session, tags, by_gateway, cost IS NULL AND price IS NULL AS needs_price"""
+
+
+class CallSums(NamedTuple):
+    """The number of some calls, their cost in dollars, and how many of them lack a price.
+
+    Polls (the gateway's own requests for background responses) are no calls, but their cost is included.
+    """
+
+    calls: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def plus(self, other: CallSums) -> CallSums:
+        return CallSums(self.calls + other.calls, self.cost + other.cost, self.unpriced + other.unpriced)
 
 
 @dataclass
@@ -55,13 +71,36 @@ class IndexScan:
         self.found += found
         if len(found) == wanted:
             self.at = found[-1]
-        elif seen < self.size:
-            self.is_done = True
         else:
-            self.at = last
-            is_quick = time.monotonic() - started < SLICE_SECONDS
-            # A slice that was read quickly is followed by a larger one.
-            self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
+            self._go_on(last, seen, started)
+
+    def sum_slice(self) -> CallSums:
+        """Reads the next slice of calls, and adds up those that match. After the last slice, `is_done` is set."""
+        started = time.monotonic()
+        query = f"""
+            {self._slice_sql()}
+            SELECT count(*) FILTER (WHERE is_match AND NOT by_gateway), COALESCE(sum(cost) FILTER (WHERE is_match), 0),
+                   count(*) FILTER (WHERE is_match AND needs_price), {self._last_sql()}, count(*)
+            FROM (SELECT *, ({self._others_sql()}) AS is_match FROM slice) AS judged
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(query, _values([*self._bounds(), *self.others]))
+            *sums, last, seen = cursor.fetchone()
+        self._go_on(last, seen, started)
+        return CallSums(*sums)
+
+    def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
+        """Notes that a slice of `seen` calls was read to its end, the call `last`; sets the size of the next slice.
+
+        `started` is the time, by `time.monotonic`, at which reading began.
+        """
+        if seen < self.size:
+            self.is_done = True
+            return
+        self.at = last
+        is_quick = time.monotonic() - started < SLICE_SECONDS
+        # A slice that was read quickly is followed by a larger one.
+        self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
     @property
     def _onward(self) -> str:
@@ -74,22 +113,30 @@ class IndexScan:
         Returns the ids of at most `wanted` matching calls, the last id in the slice, and the number of calls in the
         slice.
         """
-        onward, back = self._onward, "DESC" if self.is_upward else "ASC"
-        bounds = self._bounds()
-        others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
         query = f"""
-            WITH slice AS MATERIALIZED (
-                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(bounds)}
-                ORDER BY request_id {onward} LIMIT {self.size}
-            )
-            SELECT ARRAY(SELECT request_id FROM slice WHERE {others}
-                         ORDER BY request_id {onward} LIMIT {wanted}),
-                   (SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1), (SELECT count(*) FROM slice)
+            {self._slice_sql()}
+            SELECT ARRAY(SELECT request_id FROM slice WHERE {self._others_sql()}
+                         ORDER BY request_id {self._onward} LIMIT {wanted}), {self._last_sql()},
+                   (SELECT count(*) FROM slice)
         """
         with connection.cursor() as cursor:
-            cursor.execute(query, _values([*bounds, *self.others]))
+            cursor.execute(query, _values([*self._bounds(), *self.others]))
             found, last, seen = cursor.fetchone()
         return found, last, seen
+
+    def _slice_sql(self) -> str:
+        """Returns the SQL clause that reads the next slice of calls; its parameters are the values of `_bounds`."""
+        return f"""WITH slice AS MATERIALIZED (
+                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(self._bounds())}
+                ORDER BY request_id {self._onward} LIMIT {self.size}
+            )"""
+
+    def _others_sql(self) -> str:
+        return " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
+
+    def _last_sql(self) -> str:
+        back = "DESC" if self.is_upward else "ASC"
+        return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
         """Returns the SQL conditions for the calls of the next slice: the index and the range of ids; not `others`."""

@@ -1,0 +1,168 @@
+"""Adds up all calls of the list of requests, on all of its pages: how many there are, and what they cost.
+
+Where the filters are a key, a model, a route, an outcome and a range of time, the whole hours of the range are read
+from sums, and only the parts of hours at its ends from the rows. With other filters, the rows are added up, newest
+first, until the time is up; then the sums are lower bounds, and say so.
+
+Sums are kept longer than rows. So they are used only from the time on from which no row has been pruned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import connection
+
+from usage.database.snapshot import one_snapshot
+from usage.ids import first_id
+from usage.models import Outcome, Request, Span
+from usage.page_data import formatting
+from usage.page_data.call_search.index_scan import CallSums, IndexScan
+from usage.page_data.call_search.scan_merging import Walk
+from usage.page_data.filters import (
+    ANY_DATE,
+    ANY_FAILURE,
+    UNKNOWN,
+    Filters,
+    SQLValue,
+    conditions_of,
+    names_of_model,
+)
+from usage.page_data.search import Page, plan_scans
+from usage.sums.breakdown_reader import rows_of_range, sum_sql
+from usage.sums.pruned_calls import comparable_since, oldest_call
+from usage.sums.summed_names import UNKNOWN_MODEL
+from usage.sums.totals_reader import ceiling, floor
+
+SECONDS = 0.1  # after this time no further slice of rows is added up
+MAX_FOUND = 5000  # calls that a search for a text adds up
+DAY = timedelta(days=1)
+SUMS_OF_CALLS = """
+    SELECT count(*) FILTER (WHERE NOT by_gateway), COALESCE(sum(cost), 0),
+           count(*) FILTER (WHERE cost IS NULL AND price IS NULL)
+    FROM usage_request WHERE request_id = ANY(%s)
+"""
+
+
+@dataclass(frozen=True)
+class ListSums:
+    """The sums of all calls of a filtered list; at least these, if `is_whole` is false."""
+
+    sums: CallSums
+    is_whole: bool
+
+    @property
+    def words(self) -> str:
+        """The sums as text for a page, such as "1,234 calls, $5.67"; an empty text if there are no calls."""
+        calls, cost, unpriced = self.sums
+        if self.sums == CallSums():
+            return ""
+        number, spent = f"{calls:,} call{'' if calls == 1 else 's'}", formatting.dollars(cost)
+        words = f"{number}, {spent}" if self.is_whole else f"At least {number}, {spent} or more"
+        return f"{words}, {unpriced:,} need{'s' if unpriced == 1 else ''} a price" if unpriced else words
+
+
+def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
+    """Reads the sums of all calls that match the filters; None if nothing useful is known of them.
+
+    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. Adding up rows ends
+    after `SECONDS`.
+    """
+    if _are_summed(filters):
+        with one_snapshot():
+            return _from_sums(filters, now)
+    if is_first and (page.before is None or filters.text):
+        return ListSums(_added_up(page.calls), page.before is None)
+    if filters.text:
+        return None
+    scans = plan_scans(filters, None)
+    if not filters.q:
+        return _from_rows(scans, CallSums())
+    # The scans of a search for a text may find the same call.
+    walk = Walk(scans)
+    walk.read(MAX_FOUND, time.monotonic() + SECONDS)
+    found = walk.found(MAX_FOUND)
+    return ListSums(_sums_of_calls(found), walk.border is None and len(found) < MAX_FOUND)
+
+
+def _are_summed(filters: Filters) -> bool:
+    """Returns whether the sums by key, model, route and outcome can tell what matches the filters."""
+    others = replace(filters, key=None, model=None, route=None, outcome="", since=None, until=None)
+    return others == Filters() and not filters.is_own
+
+
+def _from_sums(filters: Filters, now: datetime) -> ListSums:
+    """Adds up the calls of whole hours from sums, and all others from their rows."""
+    start, end = _hours(filters, now)
+    if start >= end:
+        return _from_rows(plan_scans(filters, None), CallSums())
+    scans = [
+        *plan_scans(replace(filters, since=end), None),
+        *plan_scans(replace(filters, until=start), None),
+    ]
+    if filters.model is not None and filters.model != UNKNOWN_MODEL:
+        # The sums count calls under a common name if their model was not known when they ended.
+        scans.append(IndexScan(UNKNOWN, conditions_of(filters), first_id(end), first_id(start)))
+    return _from_rows(scans, _sums_of_hours(filters, start, end))
+
+
+def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
+    """Returns the start and the end of the whole hours in the range of the filters whose calls all have rows."""
+    mark, latest = comparable_since(), ceiling(now, Span.HOUR)
+    first = floor(oldest_call("usage_request") or latest, Span.HOUR)
+    if mark is not None:
+        first = max(first, ceiling(mark - DAY, Span.HOUR))  # `usage.upkeep.retention` stores a day more than it deletes
+    if filters.since:
+        first = max(first, ceiling(filters.since, Span.HOUR))
+    return first, min(latest, floor(filters.until, Span.HOUR)) if filters.until else latest
+
+
+def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums:
+    equal = {"key_name": filters.key, "model": filters.model, "route": filters.route}
+    further, values = "TRUE", list[SQLValue]()
+    if filters.model and filters.model.endswith(ANY_DATE):
+        equal["model"] = None
+        further, values = "model = ANY(%s)", [names_of_model(filters.model.removesuffix(ANY_DATE))]
+    if filters.outcome == ANY_FAILURE:
+        further += f" AND outcome <> '{Outcome.SUCCESS}'"
+    elif filters.outcome:
+        equal["outcome"] = filters.outcome
+    only = {name: value for name, value in equal.items() if value is not None}
+    columns = ("calls", "cost", "unpriced_calls")
+    rows = rows_of_range(start, end, columns, only, coarsest=Span.MONTH, by_key=False)
+    with connection.cursor() as cursor:
+        query = f"SELECT {', '.join(map(sum_sql, columns))} FROM ({rows.sql}) AS sums WHERE {further}"
+        cursor.execute(query, [*rows.values, *values])
+        return CallSums(*cursor.fetchone())
+
+
+def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
+    """Adds to `sums` the calls that the scans find, no call twice, until all are read or `SECONDS` are over."""
+    for part in _slices(scans, time.monotonic() + SECONDS):
+        sums = sums.plus(part)
+    return ListSums(sums, all(scan.is_done for scan in scans))
+
+
+def _slices(scans: Iterable[IndexScan], deadline: float) -> Iterator[CallSums]:
+    for scan in scans:
+        while not scan.is_done and time.monotonic() < deadline:
+            yield scan.sum_slice()
+
+
+def _added_up(calls: Iterable[Request]) -> CallSums:
+    sums = CallSums()
+    for call in calls:
+        is_unpriced = call.cost is None and call.price is None
+        sums = sums.plus(CallSums(int(not call.by_gateway), call.cost or Decimal(0), int(is_unpriced)))
+    return sums
+
+
+def _sums_of_calls(ids: list[UUID]) -> CallSums:
+    with connection.cursor() as cursor:
+        cursor.execute(SUMS_OF_CALLS, [ids])
+        return CallSums(*cursor.fetchone())
