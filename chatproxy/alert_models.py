@@ -174,7 +174,7 @@ class AlertChannel(models.Model):
     def sends_from(self, now: datetime) -> datetime:
         """Returns the earliest time at which a message that is written `now` may be sent.
 
-        That is `now`; in the channel's quiet time (UTC), it is the end of the quiet time.
+        Usually this is `now`. If `now` is in the channel's quiet time (UTC), it is the end of the quiet time.
         """
         if self.quiet_until is None or not self.is_quiet(now.time()):
             return now
@@ -183,9 +183,10 @@ class AlertChannel(models.Model):
 
 
 class AlertHost(models.Model):
-    """A host whose shipper process looks for faults. `seen_at` is when it last did, by the database's clock.
+    """A host whose shipper process looks for faults.
 
-    `stopped_at` is set when the shipper was stopped properly; then nobody gets an alert that the host is away.
+    `seen_at` is the time of its last search, by the database's clock. `stopped_at` is set when the shipper was stopped
+    properly; then nobody gets an alert that the host is away.
     """
 
     name = models.CharField(max_length=MAX_HOST_LENGTH, unique=True)
@@ -203,7 +204,8 @@ class Alert(models.Model):
     """A fault that a rule has found, from `since` until `resolved_at` (null while the alert is open).
 
     `subject` is the thing that has the fault, such as a key; it is empty if the whole gateway has it. `host` is empty
-    unless the fault belongs to one host. `title`, `detail` and `page` describe the fault as it was found last.
+    unless the fault belongs to one host. `title`, `detail` and `page` describe the fault as it was when the rule last
+    found it.
     """
 
     rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, related_name="alerts")
@@ -274,7 +276,7 @@ class AlertMessage(models.Model):
 
     @property
     def state(self) -> str:
-        """The state of the message, in one word: sent, failed, withdrawn or waiting."""
+        """The state of this message about an alert, in one word: sent, failed, withdrawn or waiting."""
         if self.sent_at is not None:
             return "sent"
         if self.failed_at is not None:

@@ -37,11 +37,11 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def is_running(self) -> bool:
-        """Returns whether the watched process runs."""
+        """Returns whether the process that this thread watches runs."""
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the process again after its end; returns the seconds until the next check of it."""
+        """Starts the watched process again after its end; returns the seconds until the next check whether it runs."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

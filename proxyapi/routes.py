@@ -97,8 +97,8 @@ class Route:
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
     * `path`: the path for upstream, below its base URL.
     * `object_id`: the id of the stored object in the path, or empty.
-    * `unknown_segments`: of a path that is not in OpenAI's reference and has no `object_id`, the segments from the
-      first unknown one on; else empty.
+    * `unknown_segments`: usually empty. If the path is not in OpenAI's reference and has no `object_id`, the segments
+      from the first unknown one on.
     """
 
     family: Family

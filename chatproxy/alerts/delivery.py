@@ -40,7 +40,7 @@ class SendingResult(NamedTuple):
 
 
 def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResult:
-    """Sends a message through a channel; returns whether that succeeded, with a description in words.
+    """Sends a message through a channel; returns whether the channel accepted it, and a description of the result.
 
     Each step on the network may take `TIMEOUT_SECONDS`. Only webhooks get the `message_id`.
     """

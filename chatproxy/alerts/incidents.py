@@ -119,7 +119,7 @@ def _update_words(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Stores messages for the channels that an alert is open, or still open, if such a message is due now.
+    """Stores a message about an open alert for each channel, if one is due now: that it was opened, or is still open.
 
     The first message is due at once, unless an alert about the same subject was announced within the rule's
     `quiet_hours`. A further message is due every `repeat_hours`, if the rule has this field.

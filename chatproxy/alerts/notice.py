@@ -44,7 +44,7 @@ class Notice:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of the message's text below its title, without the link."""
+        """The lines of the text of a message about an alert, below its title; the link is not among them."""
         if self.event == AlertEvent.TEST:
             return [self.detail]
         since = datetime.fromisoformat(self.since)

@@ -96,7 +96,7 @@ def _claim() -> AlertMessage | None:
 
 @transaction.atomic
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
-    """Stores the result of a try, and marks the message as sent or, after its last try, as failed.
+    """Stores the result of a try to send a message about an alert; marks the message as sent, or as finally failed.
 
     If another process has sent the message meanwhile, because this try took very long, the message stays marked as
     sent.

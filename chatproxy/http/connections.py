@@ -80,11 +80,11 @@ class IdleConnections:
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a connection that has just become idle to the end of the list."""
+        """Adds a client connection that has just become idle to the end of the list of idle ones."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Removes a connection from the list, if the list has it."""
+        """Removes a client connection from the list of idle ones, if it is in the list."""
         if connection in self.known:
             del self.known[connection]
         else:

@@ -33,7 +33,7 @@ class ReadingTurns:
             self._schedule()
 
     def _schedule(self) -> None:
-        """Makes the event loop parse one more piece in its next turn."""
+        """Makes the event loop parse one more piece of received bytes in its next turn."""
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:

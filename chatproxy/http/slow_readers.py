@@ -72,7 +72,7 @@ class StallWatch:
         self._size = self._transport.get_write_buffer_size()
 
     def _schedule(self) -> None:
-        """Sets the timer for the next check of the client."""
+        """Sets the timer for the next check whether the client reads its answer fast enough."""
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:

@@ -124,7 +124,8 @@ class PagePace:
     def reserve(self, visitor: Visitor, cost: float) -> float:
         """Counts a request for a page against the rate of its visitor; returns the seconds that the request must wait.
 
-        The request counts as `cost` pages. That of an unknown visitor counts against the worker's rate, too.
+        The request counts as `cost` pages. If the visitor is unknown, the request counts against the worker's rate,
+        too.
 
         Raises:
             TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. The refusal is counted; the rates are

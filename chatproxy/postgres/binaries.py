@@ -37,7 +37,7 @@ class Account(NamedTuple):
         """Returns the account of this machine that runs the PostgreSQL server of the cluster in directory `cluster`.
 
         * If an ordinary user has started this process: the account of that user.
-        * If root has: the owner of the directory or, if there is no directory yet, the system user
+        * If root has started it: the owner of the directory or, if there is no directory yet, the system user
           `chatproxy-postgres`, which is created if necessary.
 
         Raises:

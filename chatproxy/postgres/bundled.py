@@ -48,7 +48,7 @@ class BundledPostgres:
 
     @property
     def has_socket(self) -> bool:
-        """True if the server's socket file exists, which clients need to connect."""
+        """True if the PostgreSQL server's socket file exists, which clients need to connect."""
         return (self._socket_dir / SOCKET_NAME).exists()
 
     def start(self) -> None:

@@ -158,8 +158,8 @@ class _StatusFile:
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """Runs all parts of the shipper until the event `ended` is set, or until this process's `turn` to ship is over.
 
-    Then ends the parts, one after the other. The shipping ends last but one: it first ships the records that are left
-    in the journals, for `DRAIN_SECONDS` at most. The status file ends last, so that it has the last counts.
+    Then ends the parts, one after the other. Of the last two, the thread that ships first writes the records that are
+    left in the journals to the database, for `DRAIN_SECONDS` at most. Then the status file gets the last counts.
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)

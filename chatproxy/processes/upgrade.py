@@ -59,7 +59,10 @@ class StartReports:
         return self._memory[0] != 0
 
     def mark(self) -> None:
-        """Makes `has_any` true; called after an upgrade, too, since workers of the old code have served already."""
+        """Records that workers have reported that they serve; makes `has_any` true.
+
+        Called after an upgrade, too, since workers of the old code have served already.
+        """
         self._memory[0] = 1
 
     def report(self) -> None:

@@ -36,8 +36,8 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
     """Calls `work` with the arguments, and returns its result. The work on a large body is done in a thread.
 
-    `size` is the number of bytes of the body; a body of more than `LARGE_BYTES` is large. There is one thread for all
-    large bodies, which wait for each other.
+    `size` is the number of bytes of the body; a body of more than `LARGE_BYTES` is large. There is only one thread for
+    all large bodies, so their works wait for each other.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)

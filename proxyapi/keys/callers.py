@@ -32,7 +32,7 @@ class Budgets:
 
     @property
     def tightest(self) -> Decimal | None:
-        """The smallest of the three budgets, in dollars; None if there is none."""
+        """The smallest of the budgets per day, per month and in total, in dollars; None if there is no budget."""
         return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
 
 

@@ -39,7 +39,8 @@ STOP_SECONDS = 2.0
 class KeyInForce:
     """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires.
 
-    `is_newest` is false for the old secret of a rotated key. Somebody who shall not have the key any more may know it.
+    `is_newest` is false for the old secret of a rotated key. The old secret may be known to somebody who shall not have
+    the key any more.
     """
 
     caller: Caller | None

@@ -145,8 +145,8 @@ def read() -> Snapshot | None:
     """Reads the access keys from `DATA_DIR/keyring.json`.
 
     Returns None if the file is missing, cannot be read, or is of another version. Also returns None if there are teams,
-    and an earlier release that knows no teams has written the file. Its keys would be accepted without the limits of
-    their teams.
+    but the file was written by an earlier release that knows no teams: the keys in it would be accepted without the
+    limits of their teams.
     """
     try:
         stored = orjson.loads(keyring_file().read_bytes())

@@ -121,8 +121,9 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its amount.
 
-    The amount is at most `dollars`, and at least `least`. `is_limited` goes to `refusal`, which makes the error. Raises
-    `BudgetExceeded` and the errors of `take`; after an error, nothing is reserved.
+    The amount is at most `dollars`, and at least `least`. `is_limited` says whether `least` is the cost of a shorter
+    answer, for the message of the error. Raises `BudgetExceeded` and the errors of `take`; after an error, nothing is
+    reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []

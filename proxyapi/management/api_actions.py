@@ -37,14 +37,14 @@ class Resource(NamedTuple):
 
     @property
     def rows(self) -> QuerySet[Any]:
-        """All rows of the table, joined with the other tables that their JSON objects need."""
+        """All rows of the table of keys or teams, joined with the other tables that their JSON objects need."""
         if self.model is Team:
             return Team.objects.prefetch_related("memberships__user")
         return AccessKey.objects.select_related("team", "owner_user")
 
     @property
     def word(self) -> str:
-        """The word for one row of the table: `key` or `team`."""
+        """The word for one row of the table of keys or teams: `key` or `team`."""
         return self.fields.kind
 
 
@@ -69,11 +69,11 @@ class Task(NamedTuple):
         return row
 
     def shown(self, row: SpenderColumns) -> Json:
-        """Returns the JSON object that shows a row of the table in an answer."""
+        """Returns the JSON object that shows a row (a key or a team) in an answer."""
         return dict(self.resource.fields(row).data)
 
     def log(self, row: SpenderColumns, words: str, action: int = CHANGE) -> None:
-        """Adds an entry about a change of a row to the admin's audit log."""
+        """Adds an entry about a change of a row (a key or a team) to the admin's audit log."""
         log_token_change(row, action, words, self.token)
 
 

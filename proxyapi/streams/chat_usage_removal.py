@@ -125,9 +125,9 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 def _remove_from(event: Event, events: bytes) -> bytes:
     """Removes the usage from one event of a streamed chat, and returns the bytes of the event that remain.
 
-    A usage of null is always removed, and a usage with numbers only from an event without choices. Such an event is
-    dropped (the result is empty) if it has nothing else but the usual fields of a chunk. If it has other fields, too,
-    it stays, and gets one empty choice.
+    A usage of null is always removed. A usage with numbers is removed if the event has no choices: it is the last
+    chunk, which usually has nothing else and is dropped (the result is empty). If it has other fields, too, it stays,
+    and gets one empty choice. All other events are returned unchanged.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:

@@ -20,8 +20,8 @@ from proxyapi.unauthenticated.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the highest number of bytes that may be in use; `bytes_in_use` is the number in use now. In
-    `bytes_in_use`, the network of one client counts with at most half of `limit`.
+    `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. If the bodies
+    from one client's network use more than half of `limit`, only this half is counted in `bytes_in_use`.
     """
 
     def __init__(self, limit: int) -> None:

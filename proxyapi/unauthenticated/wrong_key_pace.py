@@ -87,7 +87,7 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules `_log_ended`, unless it is scheduled already; it logs the refusals of minutes that are over."""
+        """Schedules the method `_log_ended`, which logs how many requests were refused, unless it is scheduled."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 

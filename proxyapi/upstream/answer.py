@@ -96,9 +96,9 @@ class UpstreamAnswer:
     async def chunk(self, sink: Sink = bytes) -> bytes:
         """Passes the pieces of upstream's body to the function `sink` until `sink` leaves some bytes; returns these.
 
-        `sink` gets a piece, and returns the bytes that it could not take, by default all. The result is empty at the
-        end of the body. Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes come
-        too late.
+        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned
+        whole. The result is empty at the end of the body. Raises `UpstreamUnreachable` if the connection breaks, and
+        `UpstreamTimeout` if the bytes come too late.
         """
         if self._start:
             start, self._start = self._start, b""

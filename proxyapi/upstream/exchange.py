@@ -129,8 +129,9 @@ class Exchange:
     async def chunk(self, sink: Sink = bytes) -> bytes:
         """Passes decoded pieces of the answer's body to the function `sink` until `sink` leaves bytes; returns these.
 
-        `sink` gets a piece, and returns the bytes that it could not take, by default all. The result is empty at the
-        end of the body. If `sink` raises an exception, the exchange ends, and the exception is raised here.
+        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned
+        whole. The result is empty at the end of the body. If `sink` raises an exception, the exchange ends, and the
+        exception is raised here.
 
         Raises:
             TransportFault: the body did not arrive whole. An exception of the request's body is raised unchanged.

@@ -114,7 +114,7 @@ class Transport:
         self._vacant.append(connection)
 
     def _discard(self, connection: Connection) -> None:
-        """Removes a closed connection from the pool."""
+        """Removes a closed connection from the pool of connections to upstream."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)

@@ -65,11 +65,11 @@ class ListPage:
 
     @property
     def has_more(self) -> bool:
-        """True if upstream says that another page of the list follows."""
+        """True if upstream says that another page of the list follows this one."""
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """Returns the items of the page whose ids the function `keeps` accepts."""
+        """Returns those items of this page of a list that the function `keeps` accepts by their ids."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:

@@ -87,7 +87,8 @@ def account_reader(username: str) -> str:
 def download(pieces: Iterator[bytes], kind: str, name: str, reader: str) -> HttpResponseBase:
     """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`).
 
-    If `READER_EXPORTS` exports of `reader`, a person or a key, are being sent already, answers with status 429.
+    `reader` is a person or a key. If `READER_EXPORTS` exports are being sent to this reader already, answers with
+    status 429.
     """
     if _sent_to[reader] >= READER_EXPORTS:
         words = f"You have {READER_EXPORTS} exports running. Try again when one of them has ended.\n"

@@ -198,11 +198,11 @@ def _without(request: HttpRequest, *names: str) -> str:
 
 
 def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
-    """Returns the query string for a search of prompts and answers for the text that is under *Find* in `query`.
+    """Returns the query string for a search of prompts and answers for the text that `query` has under *Find*.
 
-    The text is searched for as a phrase, without its end if the filter has no room for it between the quotation marks.
-    The result is empty if there is no such text, if `query` already searches prompts and answers, or if the person may
-    not see bodies.
+    The text becomes a phrase in quotation marks; its end is cut off if the filter has no room for it. The result is
+    empty if there is no such text, if `query` already searches prompts and answers, or if the person may not see
+    bodies.
     """
     words = query.get("q", "").replace('"', " ").strip()[: MAX_TEXT - len('""')].strip()
     if not words or "text" in query or not may_see_bodies(request):

@@ -188,9 +188,9 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first of the members `names` of an error object that is a non-empty text or a number, but not 0.
+    """Returns the value of the first of the members `names` of an error object that has one, as text; "" if none has.
 
-    A number is returned as text. If there is no such member, the result is an empty text.
+    Only a non-empty text, and a number other than 0, count as a value.
     """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 

@@ -33,8 +33,8 @@ class AddIndex(AddIndexConcurrently):
     """Operation of a migration that adds an index to a table while calls are being written to the table.
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
-    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, this index is dropped
-    and created again; that of a partitioned table is completed instead.
+    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, the index is dropped
+    and created again or, if the table is partitioned, completed.
     """
 
     def database_forwards(

@@ -43,11 +43,11 @@ class NamedSessions(NamedTuple):
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Adds a session to each row that states none and continues a response of the same key; returns all rows, in order.
+    """Adds a session to each row of a call that states none and continues a response of the same key; returns all rows.
 
-    It is the session of the call that created the continued response. If that call is in the table and has no session,
-    it needs one, too: the result's `begun` has it, and `begin_sessions` must write it. Call this function in the
-    transaction that writes the rows.
+    The session is that of the call which created the continued response. If that call is in the table and has no
+    session, it gets one, too: the result's `begun` has it, and `begin_sessions` must write it. The order of the rows
+    stays. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})

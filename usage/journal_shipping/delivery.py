@@ -288,7 +288,7 @@ class Delivery:
 def _is_limit(error: Error) -> bool:
     """Returns whether an error says that a row exceeds a limit of PostgreSQL, such as a key too long for an index.
 
-    Django reports such an error as an operational error, like an outage, but it would never pass.
+    Django reports such an error as an operational error, like an outage; but unlike an outage, it never passes.
     """
     cause = error.__cause__
     return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith("54")

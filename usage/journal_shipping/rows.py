@@ -153,7 +153,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns how complete a call's row is. Of two rows of one call, the one with the higher rank is kept.
+    """Returns how complete a call's row is, from 0 to 3. Of two rows of one call, the one with the higher rank is kept.
 
     * 3: the row that was written when the call ended; 2: a stub (a shortened row) in place of such a row
     * 1: a row that was made because the call's end is unknown; 0: a stub in place of such a row
@@ -165,7 +165,7 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns a JSON object that maps request ids to ranks (`_rank`), without the rows of the highest rank."""
+    """Returns the ranks of rows (see `_rank`) as a JSON object by request id; rows of the highest rank are left out."""
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 
 

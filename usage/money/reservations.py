@@ -99,7 +99,8 @@ class Reservations:
     def take_at_once(self, wanted: Wanted) -> CallShare | None:
         """Reserves a call's cost ceiling from this worker's lease, without waiting; returns the reservation.
 
-        Returns None if the lease has too few free dollars, or if other calls wait for the lease. Then call `take`.
+        Returns None if the lease has too few free dollars, or if other calls wait for the lease; use `take` in this
+        case.
         """
         lease = self._lease_for(wanted)
         share = None if lease in self._waiting else lease.reserve(wanted)

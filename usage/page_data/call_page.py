@@ -94,7 +94,7 @@ class StoredSize:
 
     @property
     def whole_bytes(self) -> int:
-        """The size of the body before it was cut."""
+        """The size of the logged body before it was cut, in bytes."""
         return self.kept_bytes + self.cut_bytes
 
 

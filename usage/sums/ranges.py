@@ -161,7 +161,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 def _readable_start(start: datetime, now: datetime) -> datetime:
     """Rounds the start of a range of time down to the minute, or to the hour if it is days ago, and returns it.
 
-    Only these times can be read from the sums. So the range has the whole minute or hour at its start, and says so.
+    Only these times can be read from the sums. So the range includes the whole minute or hour at its start.
     """
     return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
 

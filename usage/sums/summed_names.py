@@ -102,7 +102,10 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of messages of an upstream error; empty for the gateway's errors, whose codes say it all."""
+    """Returns the group of messages to which the error message in a row belongs, if the error is upstream's.
+
+    The group is empty for the gateway's own errors: they are told apart by their codes.
+    """
     if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
@@ -146,7 +149,10 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that may still be added today, within the daily limit for each kind."""
+    """Returns those of the given new names that may get sums of their own today: models, error codes, message groups.
+
+    The number of new names of each kind is limited per day.
+    """
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

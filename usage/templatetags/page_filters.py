@@ -73,8 +73,9 @@ def tokens(call: Request, column: str) -> str:
 def moment(value: datetime | None, shown: str = "second") -> str:
     """Formats a time for a page as HTML, in UTC: "2026-11-30 13:07:42"; None becomes a dash.
 
-    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. If it ends
-    with " UTC", the text names the zone. The script `times.js` can then show the time in the reader's zone instead.
+    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. If `shown`
+    ends with " UTC", the zone is named behind the time. The script `times.js` can then show the time in the reader's
+    zone instead.
     """
     if value is None:
         return formatting.UNKNOWN

@@ -120,7 +120,7 @@ def first_row(since: datetime | None) -> UUID:
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the number that a row adds to the sum `name`; null if the row adds nothing."""
+    """Returns the SQL expression for the number that a call's row adds to the sum `name`; null if it adds nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"

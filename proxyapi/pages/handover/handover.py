@@ -36,12 +36,12 @@ class Handover:
 
     @property
     def tabs(self) -> list[Tab]:
-        """The tabs of the page, one per client, each with texts to copy."""
+        """The tabs of the page that shows a new key: one per client program, each with texts to copy."""
         return snippets.tabs(self.access)
 
     @property
     def has_model(self) -> bool:
-        """True if a model for the first call is known; if not, the page has a placeholder for the model's name."""
+        """True if a model for the first call is known; if not, the page has a placeholder instead of its name."""
         return self.access.first_call.model != NO_MODEL
 
     @property

@@ -58,7 +58,7 @@ def for_holder(view: OwnView) -> OwnView:
 def for_owner(view: OwnView) -> OwnView:
     """Decorator for a view of a key's calls: passes the signed-in owner of the key to the view, as its viewer.
 
-    Other people who are signed in get 404; whoever is not is sent to the login.
+    Other people who are signed in get 404; people who are not signed in are sent to the login.
     """
 
     def answered(request: HttpRequest, person: User, /, key_id: int, **options: UUID) -> HttpResponseBase:

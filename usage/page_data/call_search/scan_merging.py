@@ -67,7 +67,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the one of the given scans that has made the least progress."""
+        """Returns that scan of the given ones which has made the least progress in its search."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

@@ -55,7 +55,7 @@ class NewTurnsReader:
 
     @property
     def is_full(self) -> bool:
-        """True if the page has no room for further texts."""
+        """True if the page has no room for the texts of further calls."""
         return self._room <= 0
 
     def read(self, conversation: Conversation) -> NewTurns:

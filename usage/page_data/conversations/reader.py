@@ -30,7 +30,7 @@ _ANSWERED = {"choices", "output", "object", "error"}  # one of them is in each J
 
 
 def conversation_of(route: str, request_body: str, response_body: str, *, is_streamed: bool) -> Conversation | None:
-    """Converts a call's logged bodies to a conversation; None if its route is for other uses, or no body was logged.
+    """Converts a call's logged bodies to a conversation; None if no body was logged, or the route has no conversations.
 
     `is_streamed` says whether the answer was a stream: then its logged body is the text made from the events.
     """

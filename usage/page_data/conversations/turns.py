@@ -66,7 +66,7 @@ class Part:
 
     @property
     def lines(self) -> int:
-        """The number of lines of the text."""
+        """The number of lines of this part's text."""
         return self.text.count("\n") + 1
 
     @property
@@ -109,7 +109,7 @@ class BodyRemains:
 
     @property
     def whole_bytes(self) -> int:
-        """The size of the body before it was cut, in bytes."""
+        """The size of the logged body before it was cut, in bytes."""
         return self.kept_bytes + self.cut_bytes
 
 

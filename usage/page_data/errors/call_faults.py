@@ -73,7 +73,7 @@ def fault_label(call: Request) -> str:
 
 
 def fault_sentence(call: Request, parameter: str = "") -> str:
-    """Returns a sentence for a failed call's page that says who failed in what; an empty text if the call succeeded.
+    """Returns a sentence for a failed call's page: who is at fault, and what was wrong; "" if the call succeeded.
 
     `parameter` is the name of the request's parameter that was refused, if it is known.
     """
@@ -106,9 +106,9 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
 
 
 def refused_parameter(call: Request) -> str:
-    """Returns the parameter that the stored body of a failed call's answer names, or an empty text.
+    """Returns the name of the request's parameter that the stored answer of a failed call complains about; "" if none.
 
-    It reads the call's logged bodies. A name that cannot be a parameter's is ignored.
+    Only errors of the caller are examined. A name that cannot be a parameter's is ignored.
     """
     kept = getattr(call, "body", None)
     if kept is None or fault_of(call) != CALLER:

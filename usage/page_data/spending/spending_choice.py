@@ -48,22 +48,22 @@ class SpendingChoice:
 
     @property
     def first(self) -> date:
-        """The first day (UTC) that the page shows."""
+        """The first day (UTC) that the page *Usage* shows."""
         return self.days.start.date()
 
     @property
     def last(self) -> date:
-        """The last day (UTC) that the page shows."""
+        """The last day (UTC) that the page *Usage* shows."""
         return self.days.end.date() - DAY
 
     @property
     def period(self) -> tuple[date, date]:
-        """The first day that the page shows, and the day after the last one (UTC)."""
+        """The first day that the page *Usage* shows, and the day after the last one (UTC)."""
         return whole_days(self.days)
 
     @property
     def has_ended(self) -> bool:
-        """True if the last day that the page shows is over."""
+        """True if the last day that the page *Usage* shows is over."""
         return self.last < self.today
 
     @property
@@ -76,17 +76,17 @@ class SpendingChoice:
 
     @property
     def month(self) -> str:
-        """The month that is shown, such as `2026-11`; empty if the days are not exactly one month."""
+        """The month that the page *Usage* shows, such as `2026-11`; empty if it does not show exactly one month."""
         is_month = self.days.name in ("this_month", "last_month") or len(self.days.name) == len("2026-11")
         return f"{self.first:%Y-%m}" if is_month and self.days.name != CUSTOM else ""
 
     def as_query(self) -> str:
-        """Returns this choice as a query string, which `read_choice` parses."""
+        """Returns this choice of what the page *Usage* shows as a query string, which `read_choice` parses."""
         return urlencode([*self.days_fields, *self.further_fields])
 
     @property
     def days_fields(self) -> list[tuple[str, str]]:
-        """The query parameters for the days, as pairs of name and value."""
+        """The query parameters for the days on the page *Usage*, as pairs of name and value."""
         if self.days.name != CUSTOM:
             return [("range", self.days.name)]
         return [("first", self.first.isoformat()), ("last", self.last.isoformat())]

@@ -63,7 +63,10 @@ def read_spending_csv(choice: SpendingChoice) -> str:
 
 
 def csv_file_name(choice: SpendingChoice) -> str:
-    """Returns the name of the CSV file: the values of the filters and the days, such as `usage-apollo-2026-11.csv`."""
+    """Returns the name of the CSV file of the page *Usage*, made of the values of the filters and the days.
+
+    An example is `usage-apollo-2026-11.csv`.
+    """
     first, end = choice.period
     is_month = first.day == 1 and end == (first + timedelta(days=31)).replace(day=1)
     days = f"{first:%Y-%m}" if is_month else f"{first}-to-{choice.last}"

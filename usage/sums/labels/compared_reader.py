@@ -52,9 +52,9 @@ class ComparedReport:
     """The sums of the calls of some whole days (UTC) by group, with the dollars of each group in the period before.
 
     `others` has the sums of the `other_groups` groups that are not in `rows`; None if there are none. `rows` and
-    `others` add up to `total`, and include groups with calls only in the period before. If calls are grouped by day, a
-    day is compared with the day at the same place in the period before. Days that only the longer one of the two
-    periods has are compared with nothing; those of the period before are only in the total.
+    `others` add up to `total`, and include groups with calls only in the period before. If calls are grouped by day,
+    the first day is compared with the first day of the period before, and so on. If one period is longer, its last days
+    are compared with nothing; those of the period before are only in the total.
     """
 
     rows: list[ComparedSums]

@@ -152,9 +152,9 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Q
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the names of labels (end user, tags) among some groups and filters, each once.
+    """Returns the names of those groups and filters that are labels (`end_user`, or `tag:` and a name), each once.
 
-    Two labels together have no sums, so they are read from the rows of calls.
+    There are no stored sums by two labels, so callers must read the rows of calls if there are two names.
     """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 

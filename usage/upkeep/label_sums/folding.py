@@ -85,7 +85,7 @@ class Period(NamedTuple):
 
     @property
     def end(self) -> datetime:
-        """The time at which the period ends."""
+        """The time at which this day or month ends."""
         after = self.start + timedelta(days=1 if self.span == "day" else 31)
         return datetime.combine(after if self.span == "day" else after.replace(day=1), time(), UTC)
 
