@@ -136,7 +136,7 @@ class Route:
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Finds the route of a call by its path below `/v1`, as the client sent it.
+    """Returns the route of a call, found by the call's path below `/v1`, as the client sent it.
 
     Returns None if the path belongs to no family, is longer than `LONGEST_PATH`, or may be read by servers in two ways,
     such as `/files/../models` or `/files//x`. `/f%69les` and `/files/` have the same route as `/files`.
@@ -148,12 +148,12 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Finds the route of a path by `_find_route`; caches the routes of the most recently used paths."""
+    """Returns the route of a path, as `_find_route` does; caches the routes of the most recently used paths."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Finds the route of a path in OpenAI's reference; other paths of a family get the route `/v1/<family>/*`.
+    """Returns the route of a path in OpenAI's reference; for other paths of a family, the route `/v1/<family>/*`.
 
     Returns None if the path can be read in two ways, or belongs to no family.
     """

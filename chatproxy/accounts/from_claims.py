@@ -37,10 +37,9 @@ class ClaimedRights(Protocol):
 
 
 def apply_claims(user: User, person: ClaimedRights) -> None:
-    """Updates a person's account to the e-mail address, groups and teams that the issuer of single sign-on states.
+    """Updates a person's account to what the issuer of single sign-on states: e-mail address, groups and teams.
 
-    The e-mail address, groups and teams are changed in the database and in `user`. Changes are recorded in the audit
-    log.
+    The account is changed in the database and in `user`. Changes are recorded in the audit log.
     """
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # two sign-ins of one person follow one another

@@ -17,8 +17,8 @@ class Level(StrEnum):
 class Finding(NamedTuple):
     """The result of one check. `words` is one line that names the value and what to do, and contains no secret.
 
-    `prevents_start` says whether a fault stops the server from starting. It is false if the pages of a running server
-    help to mend the fault.
+    `prevents_start` says whether a fault stops the server from starting. It is false for a fault that people can mend
+    with the help of the pages of a running server.
     """
 
     level: Level

@@ -26,7 +26,7 @@ BASE_URL = "The base URL for a client is this gateway's address and /v1, once, w
 
 
 def meant_path(raw_path: str) -> str:
-    """Guesses the path of `/v1` that a client with a wrong base URL means: `/v1/v1/models` means `/v1/models`.
+    """Returns the path of `/v1` that a client with a wrong base URL probably means: `/v1/models` for `/v1/v1/models`.
 
     Returns an empty string if `raw_path` is right, or if its meaning is not clear.
     """
@@ -95,7 +95,7 @@ class KnownSegment:
 
 
 def nearest_path(raw_path: str) -> str:
-    """Guesses the known path of `/v1` that a client means: `/v1/models` for the misspelt `/v1/model`.
+    """Returns the known path of `/v1` that a client probably means: `/v1/models` for the misspelt `/v1/model`.
 
     If `raw_path` is the beginning of several known paths, the result ends with `/...`. The result is empty if
     `raw_path` is known itself, or if no known path is similar.

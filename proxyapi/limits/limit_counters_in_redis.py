@@ -209,6 +209,6 @@ def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitS
 
 
 def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds from now until the Unix time `reset_at`, but no less than 0 and no more than `most`."""
+    """Returns the seconds from now until the Unix time `reset_at`; at least 0, and at most `most`."""
     # It would be more than `most` if the clock has been put back meanwhile.
     return min(max(0.0, reset_at - time.time()), most)

@@ -142,7 +142,7 @@ class TeamFields(SpenderFields):
 
 
 def refusal_of(error: serializers.ValidationError | ModelValidationError) -> BadRequest:
-    """Converts an error that a serializer or a model has raised to the gateway's error 400; `param` names the field."""
+    """Converts an error of a serializer or a model to the gateway's error 400; `param` names the wrong field."""
     if isinstance(error, ModelValidationError):
         faults = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
         name, (words, *_) = next(iter(faults.items()))

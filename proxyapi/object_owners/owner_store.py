@@ -74,9 +74,9 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out. If this host does not know the owner, the database is
-    asked. For an object in `others` it is not asked again for a minute after it knew no owner, and if it is
-    unavailable, the object is left out.
+    Objects that no key of this gateway has created are left out. The database is asked for owners that this host does
+    not know. An object in `others` is also left out if the database is unavailable, or did not know the owner within
+    the last minute.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.

@@ -54,7 +54,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Selects the headers of the caller's request that go upstream; keeps their order, and repeated headers.
+    """Returns those headers of the caller's request that go upstream, in their order; a header may be repeated.
 
     Headers that identify or authenticate the caller, or belong to its connection or the body's framing, are left out.
     The names in `headers` are in lower case.

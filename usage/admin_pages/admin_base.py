@@ -50,7 +50,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         formsets: Iterable[BaseModelFormSet] | None,  # type: ignore[type-arg]  # not subscriptable when it runs
         add: bool = False,
     ) -> str:
-        """Describes for the audit log what a sent form changes, with the values before and after the change."""
+        """Returns for the audit log what a sent form changes, in words, with the values before and after the change."""
         # Django names the fields, but not their values.
         return change_in_words(form, formsets or (), is_new=add)
 

@@ -26,10 +26,10 @@ EMPTY: tuple[object, ...] = (None, "", [], ())
 
 
 def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Describes what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
+    """Returns in words what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
 
     `formsets` are the tables in the form's page, such as the members of a team. If `is_new` is true, the form creates
-    an object, and the description has the values of the new object.
+    an object, and the result has the values of the new object.
     """
     parts = list(_new_values(form) if is_new else _changed_values(form))
     first = "Added" if is_new else "Changed"
@@ -39,10 +39,10 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
 
 
 def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
-    """Describes how a script has changed columns of a row, in the same words as a change made in a form.
+    """Returns in words how a script has changed columns of a row, like the words for a change made in a form.
 
     `before` has the values of the columns before the change; if it is empty, the row is new. Of a new row, only values
-    other than the default are described.
+    other than the default are named.
     """
     parts = []
     for name in columns:
@@ -71,7 +71,7 @@ def _with_choice(field: Field, value: object) -> object:  # type: ignore[type-ar
 
 
 def deletion_in_words(row: Model) -> str:
-    """Describes for the audit log a row that is about to be deleted, with the values in the row."""
+    """Returns for the audit log a sentence about a row that is about to be deleted, with the values in the row."""
     values = [
         f"{_label(field.verbose_name)} {_told(field.value_from_object(row))}"
         for field in row._meta.concrete_fields
@@ -113,7 +113,7 @@ def _rows_in_words(formset: BaseModelFormSet) -> Iterator[str]:  # type: ignore[
 
 
 def _differences(before: Sequence[str], after: Sequence[str]) -> str:
-    """Describes how a list has changed: which items were added, and which removed."""
+    """Returns in words how a list has changed: which items were added, and which removed."""
     added = [item for item in after if item not in before]
     removed = [item for item in before if item not in after]
     told = [f"{verb} {_joined(items)}" for verb, items in (("added", added), ("removed", removed)) if items]

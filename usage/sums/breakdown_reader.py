@@ -97,9 +97,9 @@ def rows_of_range(
 
 
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
-    """Divides a range of whole hours into months, days and hours for which there are rows of sums.
+    """Yields the pieces into which a range of whole hours is divided: months, days and hours that have rows of sums.
 
-    Months and days without complete breakdowns are read by hours.
+    Months and days without complete breakdowns are divided into hours.
     """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
@@ -114,7 +114,7 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into the given months, and into days and hours; no piece crosses a month's end."""
+    """Yields the pieces of a range of whole hours: the given months, days, hours; none crosses a month's end."""
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
         while at < last:

@@ -76,7 +76,7 @@ class FirstCall:
 
 
 def find_first_call(key: AccessKey) -> FirstCall:
-    """Finds an endpoint and a model for a first call, both of which the key and its team may use.
+    """Returns a first call that the key and its team may make: an endpoint, and a model that it accepts.
 
     If they may use none of the endpoints, the result has the usual endpoint.
     """
@@ -107,7 +107,7 @@ def _may_call(key: AccessKey, endpoint: Endpoint) -> bool:
 
 
 def _find_model(key: AccessKey) -> str:
-    """Finds a model that the key and its team may use; returns `NO_MODEL` if none is known.
+    """Returns the name of a model that the key and its team may use; `NO_MODEL` if none is known.
 
     If the key or the team has a budget, the model must have a price.
     """

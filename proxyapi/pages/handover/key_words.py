@@ -11,7 +11,7 @@ SPANS = {"day": "a day", "month": "a month", "total": "in total"}
 
 
 def summary(key: AccessKey) -> str:
-    """Describes a key's limits and budgets in a sentence, and those of the key's team, if any, in a second one."""
+    """Returns one sentence with a key's limits and budgets, and a second one with those of its team, if it has one."""
     allowances = _allowances(key)
     if key.max_output_tokens is not None:
         allowances.append(f"get up to {count(key.max_output_tokens)} output tokens a call")
@@ -26,7 +26,7 @@ def summary(key: AccessKey) -> str:
 
 
 def models(key: AccessKey) -> str:
-    """Describes in words which models a key may use by its own rules and its team's: names and patterns, or `all`."""
+    """Returns in words which models a key may use by its own rules and its team's: names and patterns, or `all`."""
     own, of_team = (_names(one.allowed_models) if one else "" for one in (key, key.team))
     if own and of_team and own != of_team:
         return f"{own}; of these, only what the team may use: {of_team}"

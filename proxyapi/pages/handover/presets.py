@@ -33,7 +33,7 @@ class Preset:
     lifetime: timedelta | None = None
 
     def filled_words(self) -> str:
-        """Describes in words the values that fill in the form, such as `$20 a month, 5 parallel calls`."""
+        """Returns in words the values that fill in the form, such as `$20 a month, 5 parallel calls`."""
         words = [text.format(self.values[field]) for field, text in FIELD_WORDS.items() if field in self.values]
         return ", ".join([*words, *([f"valid for {self.lifetime.days} days"] if self.lifetime else [])])
 

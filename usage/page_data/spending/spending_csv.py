@@ -75,7 +75,10 @@ def csv_file_name(choice: SpendingChoice) -> str:
 
 
 def _in_file_name(text: str | None) -> str:
-    """Returns a text with only letters, digits, points and dashes, which every file system takes."""
+    """Returns `text` as a part of a file name: other characters than letters, digits and points become dashes.
+
+    A long text is cut, so that every file system takes the name.
+    """
     return re.sub(r"[^A-Za-z0-9.]+", "-", text or "")[:NAME_END].strip("-.")
 
 

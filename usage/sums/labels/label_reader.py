@@ -167,7 +167,10 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides a range of days into whole months and the days before and after them; with `by_day`, into days only."""
+    """Returns the parts of a range of days: its whole months, and the days before and after them.
+
+    If `by_day` is true, the only part is the whole range, to be read by days.
+    """
     next_month = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
     begin, last = (first if first.day == 1 else next_month), end.replace(day=1)
     if by_day or begin >= last:
