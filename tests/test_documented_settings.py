@@ -26,4 +26,4 @@ def test_every_secret_that_can_be_a_file_is_named() -> None:
 
 def test_the_table_of_checks_is_that_of_the_code() -> None:
     documented = [name for row in rows_of("check | what is examined") for name in row[0].split(", ")]
-    assert documented == [*checkup.OF_HOST, *checkup.OF_DATABASE, *checkup.OF_LEDGER]
+    assert documented == [*checkup.OF_HOST, *checkup.OF_UPSTREAM, *checkup.OF_DATABASE, *checkup.OF_LEDGER]

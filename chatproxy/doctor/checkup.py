@@ -16,6 +16,7 @@ from chatproxy.doctor import (
     redis_check,
     setting_checks,
     sign_in_check,
+    upstream_checks,
 )
 from chatproxy.doctor.database_checks import Database
 from chatproxy.doctor.finding import Finding, Level, fault, warning
@@ -38,11 +39,16 @@ OF_HOST: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "length of secrets": setting_checks.check_short_secrets,
     "upstream": setting_checks.check_upstream,
     "data directory": host_checks.check_data_dir,
+    "unused database": host_checks.check_unused_database,
     "permissions": host_checks.check_permissions,
     "free disk space": host_checks.check_free_disk,
     "open files": host_checks.check_open_files,
     "Redis": redis_check.check_redis,
     "single sign-on": sign_in_check.check_issuer,
+}
+OF_UPSTREAM: Mapping[str, Callable[[], Iterable[Finding]]] = {
+    "upstream host": upstream_checks.check_upstream_host,
+    "upstream key": upstream_checks.check_upstream_key,
 }
 OF_DATABASE: Mapping[str, Callable[[Database], Iterable[Finding]]] = {
     "database version": database_checks.check_version,
@@ -107,6 +113,7 @@ def examine() -> Iterator[tuple[str, Finding]]:
     If the database does not run or answer, one finding says so, and the checks that need the database are left out.
     """
     yield from run_checks(OF_HOST, ())
+    yield from run_checks(OF_UPSTREAM, ())
     if settings.DATABASE_IS_BUNDLED and not BundledPostgres(settings.DATA_DIR).running:
         yield "database", warning("the bundled PostgreSQL does not run, so it was not checked; `serve` starts it")
         return

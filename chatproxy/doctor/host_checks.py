@@ -44,6 +44,20 @@ def not_a_directory(path: Path) -> str:
     return f"DATA_DIR cannot be used: {path} is no directory, or a link to none; move it away, or name another DATA_DIR"
 
 
+def check_unused_database() -> Iterator[Finding]:
+    """Yields a warning if DATABASE_URL is set, and DATA_DIR has a database of the bundled PostgreSQL.
+
+    Whoever has set DATABASE_URL may expect to find the old calls and keys in the new database.
+    """
+    cluster = settings.DATA_DIR / "postgres"
+    has_one = os.path.exists(cluster / "PG_VERSION")  # False if this account may not look into it
+    if has_one and not settings.DATABASE_IS_BUNDLED:
+        yield warning(
+            f"DATABASE_URL is set, so the ledger and the keys in {cluster} are not used; docs/backup.md says how to "
+            "take them along; if they are not wanted, move that away"
+        )
+
+
 def check_permissions() -> Iterator[Finding]:
     """Yields a warning for each file with secrets that all accounts of this machine may read.
 

@@ -20,7 +20,7 @@ from tests.support.servers.environments import variables
 from tests.support.servers.gateway import Gateway, launch_gateway
 
 LINE = re.compile(r"(ok|warning|fault) +(\S+(?: \S+)*)(?:  +(\S.*))?")
-NAMES = [*checkup.OF_HOST, *checkup.OF_DATABASE, *checkup.OF_LEDGER]
+NAMES = [*checkup.OF_HOST, *checkup.OF_UPSTREAM, *checkup.OF_DATABASE, *checkup.OF_LEDGER]
 PASSWORD = "pw-4d1c7f9a02be"
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from chatproxy.configuration import setting_reader
-from chatproxy.doctor import checkup, host_checks, redis_check, setting_checks
+from chatproxy.doctor import checkup, host_checks, redis_check, setting_checks, upstream_checks
 from chatproxy.doctor.finding import Finding, Level
 from tests.support.servers.redis_server import RedisServer
 
@@ -71,6 +71,18 @@ def test_a_data_dir_into_which_everybody_may_look_is_named(data_dir: Path) -> No
         assert words == [f"every account of this machine may look into DATA_DIR {data_dir}; chmod 700 it"] * count
 
 
+def test_a_database_that_is_not_used_is_named(data_dir: Path, settings: Settings) -> None:
+    """Its calls and keys are not in the database of DATABASE_URL unless somebody has taken them there."""
+    for is_bundled, has_cluster, count in [(False, False, 0), (False, True, 1), (True, True, 0)]:
+        settings.DATABASE_IS_BUNDLED = is_bundled
+        if has_cluster:
+            (data_dir / "postgres").mkdir(exist_ok=True)
+            (data_dir / "postgres" / "PG_VERSION").write_text("18\n")
+        words = warnings(host_checks.check_unused_database())
+        assert len(words) == count
+        assert all(f"the ledger and the keys in {data_dir}/postgres are not used" in line for line in words)
+
+
 def test_too_few_open_files_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MAX_PARALLEL_REQUESTS = 1000
     for hard, words in [
@@ -115,6 +127,41 @@ def test_an_upstream_without_a_path_is_doubtful(url: str, count: int) -> None:
     words = warnings(setting_checks.check_upstream_url(url, "127.0.0.1", 3002))
     assert len(words) == count
     assert all("is /v1 missing" in line for line in words)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "proxy", "level", "words"),
+    [
+        ("http://127.0.0.1:9/v1", "", Level.OK, "127.0.0.1 of OPENAI_BASE_URL is known; no connection was tried"),
+        ("http://nowhere.invalid/v1", "", Level.WARNING, "the host nowhere.invalid of OPENAI_BASE_URL is unknown here"),
+        ("http://nowhere.invalid/v1", "http://127.0.0.1:9", Level.OK, "127.0.0.1 of the proxy for upstream is known"),
+        (
+            "http://127.0.0.1:9/v1",
+            "nowhere.invalid:9",
+            Level.WARNING,
+            "nowhere.invalid of the proxy for upstream is un",
+        ),
+    ],
+)
+def test_an_upstream_whose_name_is_unknown_is_named(
+    base_url: str, proxy: str, level: Level, words: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a proxy, it is the proxy that looks up the name of upstream."""
+    settings.OPENAI_BASE_URL = base_url
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    (finding,) = upstream_checks.check_upstream_host()
+    assert finding.level is level
+    assert words in finding.words
+
+
+def test_a_missing_upstream_key_is_named_and_a_key_is_not_called_valid(settings: Settings) -> None:
+    for key, level, words in [("sk-1", Level.OK, "was not tried"), (None, Level.WARNING, "is not set")]:
+        settings.OPENAI_API_KEY = key
+        (finding,) = upstream_checks.check_upstream_key()
+        assert finding.level is level
+        assert words in finding.words
 
 
 def test_a_redis_that_answers_is_well(tmp_path: Path, settings: Settings) -> None:
