@@ -25,10 +25,12 @@ def service_tier(named: str | None) -> str:
 class CustomPrice:
     """A price that the administrator has set for a model, in dollars, never negative.
 
-    The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is valid
-    in every service tier; otherwise only in `service_tier`, where an empty text means the default tier.
+    * `valid_from` (aware) and `valid_until`: the beginning of the time in which the price is valid, and its end
+      (exclusive).
+    * `every_tier`: if true, the price is valid in every service tier; otherwise only in `service_tier`, where an empty
+      text means the default tier.
+    * `multiplier`: if set, each rate without a value here is the list price for the model and tier times this number.
 
-    With a `multiplier`, each rate without a value here is the list price for the model and tier times `multiplier`.
     Without a `multiplier`, cached input and cache writes without a rate of their own are billed at the rate of input,
     and audio at the rate of text; a call that uses any other unit without a rate has no cost. The fees of hosted tools
     need no rate here (`usage.money.tool_fees`).

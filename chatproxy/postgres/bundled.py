@@ -120,8 +120,7 @@ class BundledPostgres:
     def _check_is_ours(self) -> None:
         """Checks that `DATA_DIR` has not lost its database; if it has, a start would make an empty one instead.
 
-        `DATA_DIR/postgres` is good if it is missing, the cluster, an empty directory, or a symbolic link to the
-        cluster.
+        `DATA_DIR/postgres` may be missing, an empty directory, the cluster itself, or a symbolic link to the cluster.
 
         Raises:
             BundledPostgresError: `DATA_DIR/postgres` is something else.

@@ -124,10 +124,10 @@ class UsageTotal(models.Model):
     """The sums of the calls of one minute, hour, day or month (UTC): of all, or of one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
-    there are. The totals of all calls have three histograms. The totals of a key, a model or a route have only the
-    histogram of durations: the sum of the column `durations` and its predecessor `duration_ms_histogram`, to which
-    servers with an earlier release still write. Totals of minutes are deleted after a few days. Only
-    `usage.sums.adding_up` writes this table.
+    there are. The totals of all calls have three histograms; those of a key, a model or a route only that of durations.
+    It is the sum of the column `durations` and its predecessor `duration_ms_histogram`, to which servers with an
+    earlier release still write. Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes this
+    table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")

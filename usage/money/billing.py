@@ -68,11 +68,12 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The upper bounds of the usage of one call: tokens, seconds of audio, searches, pictures and containers.
 
-    All tokens may be text; `kinds` names the other kinds with a price of their own that may occur, such as
-    `audio_input`. The hosted image tool makes at most `pictures` pictures with one of `picture_models` (if empty: with
-    its default model), each with at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is
-    the number of pictures by the call's own model, if this model has a price per picture. `search_tool` is the type of
-    the tool that searches the web, if its searches have a price of their own.
+    * `kinds`: the kinds of tokens other than text that may occur and have a price of their own, such as `audio_input`.
+      Any number of the tokens may be of these kinds.
+    * `pictures`: how many pictures the hosted image tool makes at most, with one of `picture_models` (if empty: with
+      its default model). Each has at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens.
+    * `images`: how many pictures the call's own model makes, if this model has a price per picture.
+    * `search_tool`: the type of the tool that searches the web, if its searches have a price of their own.
     """
 
     input_tokens: int = 0

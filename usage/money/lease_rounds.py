@@ -31,10 +31,11 @@ APPLICATION = "chatproxy budgets"
 class Round:
     """One round trip to the database for a worker's leases (parts of budgets): the requests, and their answers.
 
-    `given` maps leases to the dollars that they give back; with 0, a lease is only renewed. `needs` are requests for
-    dollars, and `answers` the answers to them, in the same order. The rows of the leases in `looked` are read. They
-    come as `rows`: a map from a lease's id to whether another worker needs its unused dollars, and to the total dollars
-    granted to it. `writer` is the id of the worker's journal, and `version` the number of the round trip.
+    * `writer`: the id of the worker's journal. `version`: the number of the round trip.
+    * `given`: the dollars that leases give back, by lease; with 0, a lease is only renewed.
+    * `needs`: requests for dollars. `answers`: the answers to them, in the same order.
+    * `looked`: the leases to look up. `rows`: what was found, by the lease's id: whether another worker needs the
+      lease's unused dollars, and the total dollars granted to the lease.
     """
 
     writer: str

@@ -117,10 +117,11 @@ class Mogrify(Protocol):
 class Grant:
     """The database's answer to a lease's request for dollars: the dollars granted, and the budgets before the grant.
 
-    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are dollars that were reserved or
-    leased. `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None
-    if the lease got nothing this time. `spare` is the part of the new dollars for later calls. `others` is the number
-    of other workers' leases that may have unused dollars.
+    * `spent` and `held`: dollars by span (`day`, `month` and `total`); `held` are those that were reserved or leased.
+    * `granted`: all dollars granted to the lease, this time and before, less those given back; None if the lease got
+      nothing this time.
+    * `spare`: the part of the new dollars that is meant for later calls.
+    * `others`: the number of other workers' leases that may have unused dollars.
     """
 
     spent: dict[str, Decimal]

@@ -59,10 +59,12 @@ class Wanted:
 class BudgetState:
     """The result of an attempt to reserve dollars for a call: the reservation, and the state of the budgets.
 
-    `share` is the reservation; None if too little was left. `spent` and `held` map the spans `day`, `month` and `total`
-    to dollars; `held` are those that were reserved or leased before the attempt. Both are empty if the database was not
-    asked. For a span without a budget, some of the spent dollars may be left out. `others` is the number of other
-    workers that may have unused dollars of the spender; they give these back within a second or two.
+    * `share`: the reservation; None if too little was left.
+    * `spent` and `held`: dollars by span (`day`, `month` and `total`); `held` are those that were reserved or leased
+      before the attempt. Both are empty if the database was not asked. For a span without a budget, some of the spent
+      dollars may be left out.
+    * `others`: the number of other workers that may have unused dollars of the spender; they give these back within a
+      second or two.
     """
 
     share: CallShare | None

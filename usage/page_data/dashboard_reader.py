@@ -79,10 +79,11 @@ SUMS_OF_KEY = f"""
 class DashboardNumbers:
     """All numbers that a dashboard shows for a range of time, as they are read from the database.
 
-    `time_range` is the range whose calls were counted. `totals` are the sums of the range, and `before` those of the
-    previous range. `by_value` maps each dimension, such as `model`, to a map from names to totals, with the most calls
-    first. `series` has the data of the charts, and `step` is the length of a chart's bins. `before_range` is the start
-    and the end of the previous range; they are equal if there are no sums of a range of that length.
+    * `time_range`: the range whose calls were counted. `totals`: the sums of the range.
+    * `before_range`: the start and the end of the previous range; both are the same if it has no sums. `before`: its
+      sums.
+    * `by_value`: maps each dimension, such as `model`, to a map from names to totals, with the most calls first.
+    * `series`: the data of the charts. `step`: the length of a chart's bins.
     """
 
     time_range: TimeRange

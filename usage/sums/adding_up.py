@@ -92,7 +92,7 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds this batch of rows to all tables of sums: their sums, highest figures of one call, and new names.
+        """Adds this batch of rows to all tables of sums: their sums, new names, and the highest figures (`UsagePeak`).
 
         Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
         Call this in the transaction that inserts the rows.
@@ -101,7 +101,7 @@ class Rollup:
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds this batch to three tables only: sums by hour, sums of keys by day, highest figures of a day's calls."""
+        """Adds this batch to three tables only: sums by hour, sums of keys by day, and the highest figures of days."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:

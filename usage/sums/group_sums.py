@@ -22,8 +22,8 @@ NO_ID = UUID(int=0)
 class Sums:
     """The sums of one group of calls in memory: numbers of calls and errors, tokens, dollars, times, and histograms.
 
-    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the highest figures of a
-    single call; they stay as they are when a row is subtracted.
+    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the longest duration and the
+    highest token counts of a single call; they stay as they are when a row is subtracted.
     """
 
     calls: int = 0

@@ -213,7 +213,10 @@ def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[U
 
 
 def _mend_peak(day: date) -> None:
-    """Corrects the highest figures of one day (UTC) from the highest figures of its hours. Writers wait meanwhile."""
+    """Corrects a day's stored longest duration and highest token counts (`UsagePeak`) from those of its hours.
+
+    The day is in UTC. Writers wait meanwhile.
+    """
     names = ", ".join(PEAKS.maxima)
     start = datetime.combine(day, time(), UTC)
     with without_writers() as cursor:  # a figure that is lower than before cannot be added

@@ -152,18 +152,20 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
 
 
 def wrong_peaks(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each day whose highest figures (`UsagePeak`) are wrong, for at most 100 days.
+    """Yields a line of text for each day with a wrong row in `UsagePeak`, for at most 100 days.
 
-    They must be the highest figures of the day's hours. Only days from `since` on are compared; all if it is None.
+    The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
+    are compared; all if it is None.
     """
     for day in differing_peaks(since, 100):
         yield f"usage_usagepeak has not the highest figures of {day}"
 
 
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
-    """Returns at most `most` days with stored highest figures (`UsagePeak`) that are not the highest of their hours.
+    """Returns at most `most` days with a row in `UsagePeak` that has not the highest figures of the day's hours.
 
-    Only days from `since` on are compared; all if it is None.
+    These figures are the longest duration and the highest token counts of any call. Only days from `since` on are
+    compared; all if it is None.
     """
     names = [f"max_{name}" for name in MAXES]
     query = f"""

@@ -44,10 +44,10 @@ class CallSums(NamedTuple):
 class IndexScan:
     """A search for calls through one database index, a slice of some thousand calls at a time.
 
-    The calls are read in the order of the index: newest first, or oldest first if `is_upward` is true. Each call read
-    is then compared with the conditions in `others`, for which no index is used. If `rare` is set (a condition on cost
-    or duration that few calls fulfil), only these few calls are read, through the index of cost or duration. That index
-    is not in the order of time, so these calls are sorted by id.
+    * The calls are read in the order of the index: newest first, or oldest first if `is_upward` is true.
+    * `others`: conditions that have no index. Each call read is compared with them.
+    * `rare`: a condition on cost or duration that few calls fulfil, or None. If it is set, only these few calls are
+      read, through the index of cost or duration, and sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -90,7 +90,7 @@ class IndexScan:
         return CallSums(*sums)
 
     def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
-        """Notes that a slice of `seen` calls was read to its end, the call `last`; sets the size of the next slice.
+        """Records that a slice of `seen` calls was read to its end, the call `last`; sets the size of the next slice.
 
         `started` is the time, by `time.monotonic`, at which reading began.
         """

@@ -51,7 +51,7 @@ SUMS_OF_CALLS = """
 
 @dataclass(frozen=True)
 class ListSums:
-    """The sums of all calls of a filtered list; at least these, if `is_whole` is false."""
+    """The number and the cost of all calls of a filtered list; if `is_whole` is false, there may be more."""
 
     sums: CallSums
     is_whole: bool
@@ -68,10 +68,10 @@ class ListSums:
 
 
 def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
-    """Reads the sums of all calls that match the filters; None if nothing useful is known of them.
+    """Reads the number and cost of all calls that match the filters; None if nothing useful is known of them.
 
     `page` is the page of the list that is shown, and `is_first` says whether it is the first one. Adding up rows ends
-    after `SECONDS`.
+    after `SECONDS`; then the result has only a part of the calls.
     """
     if _are_summed(filters):
         with one_snapshot():
@@ -91,13 +91,16 @@ def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: boo
 
 
 def _are_summed(filters: Filters) -> bool:
-    """Returns whether the sums by key, model, route and outcome can tell what matches the filters."""
+    """Returns whether the number and cost of the calls that match the filters can be read from tables of sums.
+
+    They can if nothing but key, model, route, outcome and time is filtered by.
+    """
     others = replace(filters, key=None, model=None, route=None, outcome="", since=None, until=None)
     return others == Filters() and not filters.is_own
 
 
 def _from_sums(filters: Filters, now: datetime) -> ListSums:
-    """Adds up the calls of whole hours from sums, and all others from their rows."""
+    """Returns the number and cost of the matching calls: of whole hours from tables of sums, of others from rows."""
     start, end = _hours(filters, now)
     if start >= end:
         return _from_rows(plan_scans(filters, None), CallSums())
@@ -112,7 +115,10 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 
 
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the whole hours in the range of the filters whose calls all have rows."""
+    """Returns the start and the end of the range of whole hours for which `_from_sums` reads tables of sums.
+
+    It is the part of the filters' range in which no row of a call has been deleted.
+    """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request") or latest, Span.HOUR)
     if mark is not None:

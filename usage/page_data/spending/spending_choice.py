@@ -33,10 +33,12 @@ FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the gr
 class SpendingChoice:
     """The choice that a person has made on the page *Usage*: days, groups, filters and the order of rows.
 
-    `days` begins and ends at midnight (UTC). `groups` are one or two names of `GROUP_LABELS` or of tags. `only` has the
-    filters, as `read_label_report` takes them. `sort` is one of `ORDERS`, or `by_0` or `by_1` for the value of a group;
-    with a minus sign before it, the greatest comes first. `faults` has a sentence for each part of the URL that could
-    not be read. `today` is the present day (UTC).
+    * `days`: the days, from midnight to midnight (UTC). `today`: the present day (UTC).
+    * `groups`: one or two names of `GROUP_LABELS` or of tags.
+    * `only`: the filters, as `read_label_report` takes them.
+    * `sort`: one of `ORDERS`, or `by_0` or `by_1` for the value of a group; with a minus sign before it, the greatest
+      comes first.
+    * `faults`: a sentence for each part of the URL that could not be read.
     """
 
     days: TimeRange
