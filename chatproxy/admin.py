@@ -26,7 +26,7 @@ from chatproxy.alerts.forms import AlertChannelForm, AlertRuleForm
 from chatproxy.alerts.kinds import KINDS
 from chatproxy.alerts.outbox import send_test
 from proxyapi.pages.admin_forms import LinesField
-from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
+from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin, row_number
 from usage.admin_pages.base_url import own_path
 from usage.untrusted_text import escape_invisible
 
@@ -217,7 +217,8 @@ class AlertChannelAdmin(DeletedWithAlertsAdmin):
 
     @action(description="Send a test message", url_path="test", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
     def send_test_message(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        channel = AlertChannel.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        number = row_number(object_id)
+        channel = None if number is None else AlertChannel.objects.filter(pk=number).first()
         if channel is None:
             raise Http404("There is no such channel.")
         if request.method != "POST":

@@ -39,6 +39,7 @@ from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.team_admin import SpenderAdmin
 from proxyapi.team_models import Team
 from usage.admin_pages.access import may_see
+from usage.admin_pages.admin_base import row_number
 from usage.admin_pages.base_url import base_url
 from usage.page_data.formatting import count
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
@@ -88,7 +89,8 @@ class TeamFilter(admin.SimpleListFilter):
         value = self.value()
         if value == self.without:
             return queryset.filter(team=None)
-        return queryset.filter(team=int(value)) if value and value.isdecimal() else queryset
+        team = row_number(value or "")
+        return queryset if team is None else queryset.filter(team=team)
 
 
 @admin.register(AccessKey)

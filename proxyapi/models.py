@@ -12,8 +12,8 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -118,6 +118,19 @@ class AccessKey(SpenderColumns):
             self.owner = self.owner_user.get_username() if self.owner_user else self.owner
             names = None if names is None else names | {"owner"}
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=names)
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Validates each field.
+
+        Raises:
+            ValidationError: a field is wrong, or the expiry is not a time of the years 1 to 9999 in UTC.
+        """
+        super().clean_fields(exclude)
+        try:
+            self.expires_at = self.expires_at and self.expires_at.astimezone(UTC)
+        except OverflowError:
+            # PostgreSQL would store it, and nothing could read the table of keys any more.
+            raise ValidationError({"expires_at": "In UTC, this is not a time of the years 1 to 9999."}) from None
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the secret.

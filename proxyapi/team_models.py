@@ -172,10 +172,18 @@ class SpenderColumns(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Converts the name of a new row to the Unicode form that is stored, then validates each field."""
+        """Converts the name of a new row to the Unicode form that is stored, then validates each field.
+
+        Raises:
+            ValidationError: a field is wrong, or an item of a list has a control character. Pages show lists by lines.
+        """
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
+        lists = {field.name for field in self._meta.concrete_fields if isinstance(field, ArrayField)}
+        for name in sorted(lists - {*(exclude or ())}):
+            if any(map(CONTROL_CHARACTERS.search, getattr(self, name))):
+                raise ValidationError({name: "An item of this list has no control characters."})
 
     def clean(self) -> None:
         """Checks that the name of a new row does not look like that of another row of the table.

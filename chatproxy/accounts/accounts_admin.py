@@ -21,6 +21,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from chatproxy.accounts.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
 from chatproxy.accounts.sign_in_tables import delete_sign_in_rows
+from proxyapi.models import AccessKey
 from usage.admin_pages.admin_base import GuardedAdmin
 
 Holder = TypeVar("Holder", bound=Model)
@@ -85,6 +86,16 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
 
     def may_change(self, request: HttpRequest, obj: User) -> bool:
         return may_change_user(request.user, obj)
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]  # likewise
+        """Saves a user; if the user has a new name, also makes it the owner of the user's keys."""
+        super().save_model(request, obj, form, change)
+        if not change or "username" not in form.changed_data:
+            return
+        for key in AccessKey.objects.filter(owner_user=obj).select_for_update(of=("self",)):
+            before = key.owner
+            key.save(update_fields=["owner_user"])
+            self.log_change(request, key, f"Changed owner from “{before}” to “{key.owner}”, its account's new name.")
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Deletes a user, and first the rows about the user in the tables of django-allauth.

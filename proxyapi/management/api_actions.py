@@ -6,6 +6,7 @@ of the token's user are read again, so that an expired token or a right that was
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -87,7 +88,7 @@ def list_rows(task: Task) -> Json:
     if unknown := sorted(set(task.query) - allowed):
         raise BadRequest(f"Unknown parameter: '{unknown[0][:100]}'.", param=unknown[0][:100], code="unknown_parameter")
     limit = task.query.get("limit", str(USUAL_ROWS))
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST_ROWS):
+    if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= MOST_ROWS):
         raise BadRequest(f"'limit' is 1 to {MOST_ROWS}.", param="limit", code="invalid_value")
     for name in ("after", "team"):
         if not task.query.get(name, "").isprintable():

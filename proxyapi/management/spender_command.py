@@ -113,15 +113,18 @@ def read_upstream_key(path: str | None) -> str:
     Returns an empty text if there is no path.
 
     Raises:
-        CommandError: the file cannot be read.
+        CommandError: the file cannot be read, or is empty.
     """
     # Not from the command line, which other users of the host can see.
     if path is None:
         return ""
     try:
-        return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
+        text = (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
     except (OSError, UnicodeError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from None
+    if not text:  # without it, the calls would be paid with the server's key
+        raise CommandError(f"{'standard input' if path == '-' else path} is empty: there is no upstream key in it")
+    return text
 
 
 def duration(text: str) -> timedelta:
@@ -142,13 +145,18 @@ def moment(text: str) -> datetime:
     A time without a zone is in UTC.
 
     Raises:
-        ArgumentTypeError: the text is neither a time nor a duration.
+        ArgumentTypeError: the text is neither a time nor a duration, or no calendar has the time.
     """
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        return datetime.now(UTC) + duration(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        found = None
+    try:
+        if found is None:
+            return datetime.now(UTC) + duration(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ArgumentTypeError(f"{text!r} lies beyond the year 9999 or before the year 1") from None
 
 
 def dollars(text: str) -> Decimal:

@@ -29,7 +29,12 @@ def lines_of(text: str) -> list[str]:
 
 
 class LinesField(SimpleArrayField):
-    """A form field for a list with one item in each line; commas separate items, too."""
+    """A form field for a list with one item in each line; commas separate items, too.
+
+    An item that is in the list already stays whole, also if it has commas: scripts may have written it.
+    """
+
+    kept: frozenset[str] = frozenset()  # the items that are in the list already
 
     def __init__(
         self, base_field: forms.Field, *, max_length: int | None = None, help_text: str = "", **options: object
@@ -39,9 +44,20 @@ class LinesField(SimpleArrayField):
             base_field, delimiter="\n", max_length=max_length, min_length=None, help_text=help_text, **options
         )
 
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
+        """Returns the field as a part of a form, and notes the items that the form's row has already."""
+        before = form.get_initial_for_field(self, field_name)
+        self.kept = frozenset(str(item).strip() for item in before) if isinstance(before, list) else self.kept
+        return super().get_bound_field(form, field_name)
+
+    def items_of(self, text: str) -> list[str]:
+        """Splits the field's text at line ends, and new lines also at commas; returns the items that are not empty."""
+        lines = (line.strip() for line in text.split("\n"))
+        return [item for line in lines for item in ([line] if line in self.kept else lines_of(line))]
+
     def clean(self, value: str | None) -> Sequence[object]:
-        """Splits the field's text at line ends and commas; returns the items that are not empty."""
-        return super().clean("\n".join(lines_of(value or "")))
+        """Splits the field's text with `items_of`; returns the items."""
+        return super().clean("\n".join(self.items_of(value or "")))
 
 
 class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs

@@ -6,6 +6,7 @@ hidden values, one character at a time. Here a lookup that is not in `allowed_lo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from django.contrib.admin.models import DELETION, LogEntry
@@ -17,6 +18,14 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from usage.admin_pages.audit_words import change_in_words, deletion_in_words
+
+
+def row_number(text: str) -> int | None:
+    """Parses the number of a table's row in the address of a page or in a sent form; returns None for any other text.
+
+    PostgreSQL has no larger numbers of rows, and Python refuses to parse much larger ones.
+    """
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def signed_in(request: HttpRequest) -> int:

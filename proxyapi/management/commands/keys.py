@@ -85,7 +85,7 @@ class Command(SpenderCommand):
             fields["team"] = None if options.team is None else find_team(options.team)
             key, text = AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields)
             log_change(key, ADDITION, "Created", "keys")
-        self._print_text(key, text, options)
+            self._print_text(key, text, options)
 
     def rotate(self, options: Namespace) -> None:
         """Gives an access key a new secret and prints it; the old secret stays valid for the time in `--grace`."""
@@ -95,7 +95,7 @@ class Command(SpenderCommand):
             end = key.previous_valid_until
             old = f"valid until {end:%Y-%m-%d %H:%M} UTC" if end else "no longer valid"
             log_change(key, CHANGE, f"Rotated; the old key is {old}", "keys")
-        self._print_text(key, text, options)
+            self._print_text(key, text, options)
 
     def move(self, options: Namespace) -> None:
         """Moves an access key into a team or out of its team, and prints a confirmation.
@@ -152,12 +152,11 @@ class Command(SpenderCommand):
         """Prints the new secret of an access key alone on standard output, for scripts.
 
         A hint for people goes to standard error. With `--json`, prints a JSON object with the secret and the key's
-        facts instead.
+        facts instead. Call this before the transaction ends: if the secret cannot be written, nothing is changed.
         """
-        if options.json:
-            self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
-        else:
-            self.stdout.write(text)
+        self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2) if options.json else text)
+        self.stdout.flush()
+        if not options.json:
             self.stderr.write(SHOWN_ONCE)
 
 

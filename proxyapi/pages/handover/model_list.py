@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
 from django.utils.safestring import SafeString
 
-from proxyapi.pages.admin_forms import LinesField, lines_of
+from proxyapi.pages.admin_forms import LinesField
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
 from usage.prices.price_sources import find_rates, listed_models
@@ -74,7 +74,7 @@ class ModelsWidget(forms.Widget):
 
         The boxes of allowed models are ticked.
         """
-        allowed, models = lines_of(str(value or "")), known_models()
+        allowed, models = [line.strip() for line in str(value or "").splitlines()], known_models()
         known = {model.name for model in models}
         others = "\n".join(line for line in allowed if line not in known)
         field = self.textarea.render(name, others, dict(attrs or {}))
@@ -84,11 +84,11 @@ class ModelsWidget(forms.Widget):
     def value_from_datadict(self, data: Mapping[str, object], files: object, name: str) -> str:
         """Returns the allowed models in a sent form as text: the lines of the text area, and the ticked models.
 
-        Each line of the result is one model or pattern, and none is in it twice.
+        The lines of the text area stay as they were sent; the form field finds the patterns in them.
         """
         box = CHOSEN.format(name)
         chosen = data.getlist(box) if isinstance(data, MultiValueDict) else []
-        return "\n".join(dict.fromkeys([*lines_of(str(data.get(name) or "")), *map(str, chosen)]))
+        return "\n".join([str(data.get(name) or ""), *map(str, chosen)])
 
     def value_omitted_from_data(self, data: Mapping[str, object], files: object, name: str) -> bool:
         """Returns whether a sent form lacks this field: it has neither the text area nor ticked models."""
@@ -98,7 +98,11 @@ class ModelsWidget(forms.Widget):
 class ModelsField(LinesField):
     """A form field for allowed models: patterns as lines, and ticked models. The order of the models has no meaning."""
 
+    def items_of(self, text: str) -> list[str]:
+        """Returns the models and patterns in the field's text, each once."""
+        return list(dict.fromkeys(super().items_of(text)))
+
     def has_changed(self, initial: object, data: object) -> bool:
         """Returns whether a sent form allows other models than the key or team did; another order is no change."""
-        before = lines_of(initial) if isinstance(initial, str) else initial
-        return {*(before or ())} != {*lines_of(str(data or ""))}  # type: ignore[misc]  # `initial` is a list otherwise
+        before = self.items_of(initial) if isinstance(initial, str) else initial
+        return {*(before or ())} != {*self.items_of(str(data or ""))}  # type: ignore[misc]  # `initial` is a list otherwise

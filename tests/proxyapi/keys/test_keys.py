@@ -12,7 +12,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +323,12 @@ def test_what_the_command_changes_is_in_the_audit_log() -> None:
         (("create", "wrong one", "--budget-day", "-1"), "budget_day: Ensure this value"),
         (("create", "wrong one", "--budget-day", "much"), "'much' is no number"),
         (("create", "wrong one", "--expires", "soon"), "'soon' is no span"),
+        (("create", "wrong one", "--expires", "999999w"), "beyond the year 9999"),
+        (("create", "wrong one", "--expires", "9999-12-31T23:59-14:00"), "beyond the year 9999"),
+        (("create", "wrong one", "--expires", "0001-01-01T00:00+14:00"), "before the year 1"),
+        (("create", "wrong one", "--model", "a\nb"), "allowed_models: An item of this list has no control characters"),
         (("create", "wrong one", "--upstream-key-file", "/nowhere"), "/nowhere cannot be read"),
+        (("create", "wrong one", "--upstream-key-file", "/dev/null"), "/dev/null is empty"),
         (("rotate", "nobody"), "there is no key 'nobody'"),
         (("rotate", "nobody", "--grace", "long"), "'long' is no span"),
         (("revoke", "nobody"), "there is no key 'nobody'"),
@@ -363,6 +368,15 @@ def test_a_name_is_taken_once_and_never_changes() -> None:
     key.refresh_from_db()
 
     assert (key.name, key.owner) == ("one", "Ada")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_an_expiry_can_be_read_again(text: str) -> None:
+    """One that cannot would make the table of keys unreadable, for workers, pages and commands."""
+    with pytest.raises(ValidationError) as refused:
+        AccessKey.objects.issue("too far", expires_at=datetime.fromisoformat(text))
+    assert set(refused.value.message_dict) == {"expires_at"}
 
 
 @pytest.mark.django_db

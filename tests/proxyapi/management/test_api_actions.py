@@ -187,7 +187,12 @@ def test_a_list_is_walked_by_its_names(token: ApiToken) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"limit": "9" * 5000}, {"after": "\x00"}, {"page": "2"}]
+    "query",
+    [
+        *({"limit": limit} for limit in ("0", "101", "x", "٣", "9" * 5000, "000000001000", f"000000001{'9' * 5000}")),
+        {"after": "\x00"},
+        {"page": "2"},
+    ],
 )
 def test_a_list_with_a_wrong_parameter_is_refused(token: ApiToken, query: dict[str, str]) -> None:
     assert refusal(token, "keys", "list", query=query).param == next(iter(query))

@@ -163,7 +163,7 @@ def test_deadletter(journal: Path) -> None:
     assert line == f"{row['request_id']}  2026-11-01T12:00:00+00:00  value too long for type character varying(200)"
 
 
-@pytest.mark.parametrize("number", ["0", "9", "two"])
+@pytest.mark.parametrize("number", ["0", "9", "two", "٣", "9" * 5000])
 def test_verify_refuses_a_number_of_connections_that_it_cannot_have(number: str) -> None:
     with pytest.raises(CommandError, match="--parallel"):
         ledger("verify", "--parallel", number)
@@ -193,6 +193,19 @@ def test_reprice(journal: Path) -> None:
     assert ledger("reprice", "--since", "2026-11-02") == ["repriced 0 calls"]
     assert ledger("reprice", "--since", "2026-11-01") == ["repriced 1 calls"]
     assert ledger("reprice", "--since", "2026-11-01", "--all") == ["repriced 1 calls"]
+
+
+@pytest.mark.parametrize("action", ["verify", "reprice"])
+@pytest.mark.parametrize("day", ["0001-01-01", "1970-12-31", "2201-01-01", "9999-12-31", "2026-02-29", "2026-13-01"])
+def test_a_day_that_no_call_can_have_is_refused(action: str, day: str) -> None:
+    with pytest.raises(CommandError, match="is not a day between 1971 and 2200"):
+        ledger(action, "--since", day)
+
+
+@pytest.mark.parametrize("day", ["1971-01-01", "2200-12-31"])
+def test_the_first_and_the_last_day_can_be_given(journal: Path, day: str) -> None:
+    assert ledger("verify", "--since", day) == ["the ledger is whole"]
+    assert ledger("reprice", "--since", day) == ["repriced 0 calls"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["reprice"], ["reprice", "--since", "yesterday"], ["explode"]])

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from usage.admin_pages.access import admin_page, may_see_bodies
-from usage.admin_pages.admin_base import signed_in
+from usage.admin_pages.admin_base import row_number, signed_in
 from usage.models import SavedView
 from usage.page_data.filters import Filters, read_filters
 from usage.page_data.spending.spending_content import read_choice_or_default
@@ -113,9 +113,9 @@ def save(request: HttpRequest) -> HttpResponseBase:
 @admin_page
 def delete(request: HttpRequest) -> HttpResponseBase:
     """Deletes the person's own saved view that a sent form names; a superuser may delete others' shared views, too."""
-    number = request.POST.get("view", "")
     views = seen_views(request) if request.user.is_superuser else SavedView.objects.filter(user=signed_in(request))
-    view = views.filter(pk=int(number)).first() if number.isascii() and number.isdigit() and len(number) < 19 else None
+    number = row_number(request.POST.get("view", ""))
+    view = None if number is None else views.filter(pk=number).first()
     if view is None:
         messages.error(request, "There is no such view.")
         return _back("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -21,6 +21,7 @@ from usage.journal_shipping.shipper import replay
 from usage.live.shipping_state import no_shipper_runs
 from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
+from usage.sums.ranges import read_moment
 from usage.upkeep import retention
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds
@@ -199,16 +200,22 @@ class Command(BaseCommand):
 
 
 def _day(text: str) -> datetime:
-    """Parses a day in the form YYYY-MM-DD, and returns the beginning of that day in UTC."""
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    """Parses a day in the form YYYY-MM-DD, and returns the beginning of that day in UTC.
+
+    Raises:
+        ArgumentTypeError: the text is not a day between 1971 and 2200.
+    """
+    try:
+        return read_moment(date.fromisoformat(text).isoformat(), datetime.now(UTC))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a day between 1971 and 2200, as 2026-12-31") from None
 
 
 def _connections(text: str) -> int:
     """Parses a number of connections to the database, from 1 to `MOST_CONNECTIONS`."""
-    number = int(text)
-    if not 1 <= number <= MOST_CONNECTIONS:
-        raise ArgumentTypeError(f"{number} is not a number from 1 to {MOST_CONNECTIONS}")
-    return number
+    if text not in map(str, range(1, MOST_CONNECTIONS + 1)):
+        raise ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to {MOST_CONNECTIONS}")
+    return int(text)
 
 
 def _count_lines(path: Path) -> int:
