@@ -1,4 +1,8 @@
-"""Verifies the ledger: that rows are unchanged, sums agree with rows, and calls in the journal have rows."""
+"""Verifies the ledger: that rows are unchanged, sums agree with rows, and calls in the journal have rows.
+
+Calls are written and pruned meanwhile. So a check compares what one query sees, and the time since which rows are kept
+belongs to the same snapshot.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from django.db import connection, connections
 
@@ -36,6 +41,7 @@ from usage.upkeep.differing_sums import (
     differing_groups,
     differing_histograms,
     first_row,
+    one_snapshot_of_rows,
 )
 from usage.upkeep.label_sums.label_check import wrong_labels
 from usage.upkeep.label_sums.month_check import wrong_months
@@ -51,6 +57,16 @@ from usage.upkeep.wrong_totals import (
 
 MOST_FAULTS = 100  # of one kind; a check ends after so many
 SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
+
+
+class Kept(NamedTuple):
+    """The times since which all rows of calls, and all histograms of hours, are kept; None if there is no limit.
+
+    Neither time is earlier than that from which on the ledger is to be checked.
+    """
+
+    rows: datetime | None
+    histograms: datetime | None
 
 
 def find_faults(
@@ -88,26 +104,45 @@ def _run_check(faults: Iterator[str]) -> list[str]:
 
 def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
     """Yields the checks of `ledger verify`, each as a name and an iterator, which finds the faults when it is read."""
+
+    def kept(check: Callable[[Kept], Iterator[str]]) -> Iterator[str]:
+        return _check_kept(check, since)
+
     yield "rows", changed_rows(since)
-    comparable, with_histograms = latest(since, comparable_since()), histograms_since()
-    yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
-    yield "sums of days", wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, comparable)
-    team_days = ("usage_teamday", TEAM_DAY_KEYS, TEAM_DAY_GROUPS, DAY_SUMS, comparable, HAS_TEAM)
-    yield "sums of teams' days", wrong_sums(*team_days)
+    yield "sums of hours", kept(lambda at: wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, at.rows))
+    yield "sums of days", kept(lambda at: wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, at.rows))
+    team_days = ("usage_teamday", TEAM_DAY_KEYS, TEAM_DAY_GROUPS, DAY_SUMS)
+    yield "sums of teams' days", kept(lambda at: wrong_sums(*team_days, at.rows, HAS_TEAM))
     for name in HISTOGRAMS:
-        yield f"{name} of hours", wrong_histograms(name, latest(comparable, with_histograms))
-        yield f"{name} of totals", wrong_histograms_of_totals(name, latest(since, with_histograms))
+        yield from _histogram_checks(name, since)
     yield "totals of hours, days and months", wrong_totals(since)
     yield "breakdowns", wrong_breakdowns(since)
-    yield "durations of breakdowns", wrong_durations(latest(since, with_histograms))
+    yield "durations of breakdowns", kept(lambda at: wrong_durations(at.histograms))
     yield "peaks", wrong_peaks(since)
     yield "names", missing_names()
-    yield "sums by label", wrong_labels(comparable)
+    yield "sums by label", kept(lambda at: wrong_labels(at.rows))
     yield "sums by label of months", wrong_months(since)
-    yield "totals of minutes", wrong_minutes(comparable)
-    yield "failures", wrong_failures(comparable)
+    yield "totals of minutes", kept(lambda at: wrong_minutes(at.rows))
+    yield "failures", kept(lambda at: wrong_failures(at.rows))
     yield "reservations", stray_reservations()
     yield "journal", missing_records(journal)
+
+
+def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
+    """Yields the checks of the histograms of one latency, as `_checks` does."""
+    of_hours = _check_kept(lambda at: wrong_histograms(name, latest(at.rows, at.histograms)), since)
+    yield f"{name} of hours", of_hours
+    yield f"{name} of totals", _check_kept(lambda at: wrong_histograms_of_totals(name, at.histograms), since)
+
+
+def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) -> Iterator[str]:
+    """Runs a check in one snapshot, in which the times since which rows and histograms are kept are read, too.
+
+    Rows and histograms may be deleted while the other checks run, and sums without them look wrong.
+    """
+    with one_snapshot_of_rows():
+        faults = list(check(Kept(latest(since, comparable_since()), latest(since, histograms_since()))))
+    yield from faults
 
 
 def changed_rows(since: datetime | None) -> Iterator[str]:
