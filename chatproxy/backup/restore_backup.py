@@ -21,6 +21,7 @@ from chatproxy.configuration import setting_reader
 from chatproxy.doctor.checkup import check_database, obey
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.client_programs import ClientProgram
+from chatproxy.start import directory_lock
 from chatproxy.start.secret_canary import SecretsDiffer, check_secrets
 from chatproxy.start.startup import (
     MIGRATION_LOCK,
@@ -108,12 +109,13 @@ def _check_version(manifest: Manifest) -> None:
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
     """Checks that `DATA_DIR` is empty, and that the bundled PostgreSQL has no database for this `DATA_DIR` elsewhere.
 
-    `DATA_DIR` may contain the backup file, `lost+found` and, if the backup has no secrets, `secrets.env`.
+    `DATA_DIR` may contain the backup file, `lost+found`, the lock file that a failed start has left and, if the backup
+    has no secrets, `secrets.env`.
 
     Raises:
         RestoreRefused: `DATA_DIR` contains another file, or there is a database for it.
     """
-    expected = {backup.resolve(), data_dir / "lost+found"}
+    expected = {backup.resolve(), data_dir / "lost+found", data_dir / directory_lock.NAME}
     if not manifest.has_secrets:
         expected.add(data_dir / setting_reader.SECRETS_FILE)
     found = sorted(path.name for path in data_dir.iterdir() if path not in expected) if data_dir.exists() else []

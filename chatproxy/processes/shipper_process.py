@@ -4,9 +4,9 @@ It ships the journals of all writers (workers), living or dead, deletes rows tha
 updates the price list, polls background responses, measures clocks and budgets for `/metrics`, and sends alerts. It may
 be killed at any moment: all its work is repeatable, and its state is in the tables and the files.
 
-A lock decides which process ships. A second shipper of the same DATA_DIR waits for the lock. There is one if two
-servers use the same DATA_DIR, or if a server was killed and started again while the old shipper still ships for the
-last workers. In the latter case the old shipper gives up the lock, so that the new code ships the new workers' calls.
+A lock decides which process ships. A second shipper of the same DATA_DIR waits for the lock. There is one if a server
+was killed and started again while the old shipper still ships for the last workers. Then the old shipper gives up the
+lock, so that the new code ships the new workers' calls.
 
 This module is imported after Django was set up (`chatproxy.management.commands.ship`).
 """

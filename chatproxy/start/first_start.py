@@ -87,7 +87,7 @@ def check_password(name: str, password: str) -> None:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Context manager that locks a directory, so that only one process at a time generates secrets in it."""
-    # Containers that share a DATA_DIR may start at the same time, and must get the same secrets.
+    # `serve --prepare` may run beside a server that starts, and both must get the same secrets.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import psycopg
+from django.conf import settings
 from django.db import connection, connections
 from django.db.utils import Error, OperationalError
 from psycopg import sql
@@ -19,6 +20,7 @@ from psycopg.rows import TupleRow
 
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.start.applied_migrations import has_all_migrations
+from chatproxy.start.directory_lock import is_directory_locked, lock_directory
 from usage.database.lock import wait_for_lock
 from usage.database.partitions import is_locked
 from usage.live.worker_files import has_living_worker
@@ -50,12 +52,31 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def lock_data_dir() -> None:
+    """Makes this process, and the program that replaces it by `exec`, the only server of `DATA_DIR`.
+
+    Raises:
+        StartError: another server uses `DATA_DIR`, or the lock file cannot be made or locked.
+    """
+    try:
+        is_ours = lock_directory(settings.DATA_DIR)
+    except OSError as error:
+        raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be locked: {error.strerror}") from None
+    if not is_ours:
+        raise StartError(in_use())
+
+
+def in_use() -> str:
+    """Returns the error message for a `DATA_DIR` that another server uses."""
+    return f"another chatproxy runs on {settings.DATA_DIR}; stop it, or give this one its own DATA_DIR"
+
+
 def check_port(host: str, port: int, output: Output) -> None:
     """Checks that the server can listen on its port; waits a while for workers of a killed server to release it.
 
     Raises:
-        StartError: the server cannot listen there, or the port is in use for longer than `PORT_SECONDS` (or
-            `WORKERS_SECONDS` while workers of the same DATA_DIR are alive).
+        StartError: the server cannot listen there, another server of the same DATA_DIR runs, or the port is in use for
+            longer than `PORT_SECONDS` (or `WORKERS_SECONDS` while workers of a killed server of the DATA_DIR live).
     """
     # gunicorn would report a port in use later, and at length.
     began_at = time.monotonic()
@@ -70,6 +91,8 @@ def check_port(host: str, port: int, output: Output) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise StartError(f"HOST {host} port {port} cannot be listened on: {error.strerror}") from None
+            if is_directory_locked(settings.DATA_DIR):
+                raise StartError(in_use()) from None
             waits_for_workers = has_living_worker()
             if time.monotonic() - began_at > (WORKERS_SECONDS if waits_for_workers else PORT_SECONDS):
                 raise StartError(f"port {port} is in use; stop its owner, or set PORT to another") from None

@@ -33,6 +33,7 @@ from chatproxy.start.secret_canary import record_secrets
 from chatproxy.start.startup import (
     StartError,
     check_port,
+    lock_data_dir,
     migrated_database,
     raise_open_files,
     wait_for_database,
@@ -96,13 +97,15 @@ class Command(BaseCommand):
     def prepare_start(self, undo: ExitStack) -> None:
         """Prepares this process to become the server: checks the port, starts the bundled PostgreSQL, calls `prepare`.
 
-        Also raises the limit of open files. The function that stops PostgreSQL is added to `undo`, in case a later step
-        fails. If this code takes over from a running server (an upgrade), port and database are not checked again.
+        Also locks `DATA_DIR`, and raises the limit of open files. The function that stops PostgreSQL is added to
+        `undo`, in case a later step fails. If this code takes over from a running server (an upgrade), port and
+        database are not checked again.
         """
         # When this code takes over from a running server, `--prepare` has just done the checks and `prepare`. They are
         # not done again: they could fail now, or wait for the database, and signals to stop are blocked.
         if not is_taking_over():
             check_port(settings.HOST, settings.PORT, self.stderr)
+        self.lock_data_dir()
         raise_open_files()
         if settings.DATABASE_IS_BUNDLED:
             postgres = BundledPostgres(settings.DATA_DIR)
@@ -111,6 +114,20 @@ class Command(BaseCommand):
             postgres.keep_lock_through_exec()
         if not is_taking_over():
             self.prepare()
+
+    def lock_data_dir(self) -> None:
+        """Makes this process the only server of `DATA_DIR`.
+
+        Raises:
+            StartError: another server uses it. If this code takes over from a running server, that is only a warning.
+        """
+        try:
+            lock_data_dir()
+        except StartError as error:
+            # The running code was an older version, which took no lock. It must not end, with all its calls.
+            if not is_taking_over():
+                raise
+            self.stderr.write(f"chatproxy: {error}")
 
     def prepare_beside_server(self) -> None:
         """Checks that new code can start, and migrates the database, while a server of the same DATA_DIR runs.

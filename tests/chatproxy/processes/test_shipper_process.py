@@ -160,17 +160,6 @@ def test_the_shipper_of_a_killed_server_leaves_its_place_to_that_of_a_new_one(
     wait_until(lambda: not any(map(is_alive, old.worker_pids)))
 
 
-def test_of_two_servers_with_one_directory_one_ships_for_both(two_servers: Callable[[], Gateway]) -> None:
-    first = two_servers()
-    shipper = shipper_of(first)
-    second = two_servers()
-    assert [server.row(server.post("/openai", HI))["outcome"] for server in (first, second)] == ["success"] * 2
-    assert shipper_of(second) == shipper
-    assert first.stop() == 0
-    assert second.row(second.post("/openai", HI))["outcome"] == "success"
-    assert shipper_of(second) != shipper
-
-
 def test_it_is_started_again_when_its_code_changes(simulator: Simulator, gateway_database: str, tmp_path: Path) -> None:
     watched = Path("usage/journal_shipping/shipper.py").resolve()
     gateway = launch_gateway(simulator.base_url, gateway_database, tmp_path, options=("--reload",))
