@@ -21,6 +21,7 @@ from usage.admin_pages import dashboard
 from usage.admin_pages.access import may_see_bodies
 from usage.money.spenders import SpenderKind
 from usage.money.spent_and_reserved import spent_by
+from usage.page_data.errors.newest_failures import read_newest_own_failures
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars, month_pace
 from usage.page_data.newest_calls import read_newest_calls_of_key
@@ -107,7 +108,16 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
             return found
         time_range, _ = range_or_default(request.GET, now)
         calls = read_newest_calls_of_key(key.name, time_range.in_hours(now), NEWEST_CALLS, key.owner)
-        return {**found, "own_calls": {"calls": calls, "calls_url": key.calls_url}}
+        failures = read_newest_own_failures(key.name, key.owner, now)
+        return {
+            **found,
+            "own_failures": {
+                "failures": failures,
+                "failure_links": [(call, f"{key.calls_url}{call.pk}/") for call in failures.calls],
+                "calls_url": key.calls_url,
+            },
+            "own_calls": {"calls": calls, "calls_url": key.calls_url},
+        }
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 

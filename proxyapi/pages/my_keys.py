@@ -6,7 +6,7 @@ one that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Concatenate, ParamSpec
@@ -27,6 +27,7 @@ from proxyapi.pages.handover.handover import Handover
 from proxyapi.pages.handover.model_list import ModelsField, ModelsWidget
 from proxyapi.pages.key_usage import KeyFacts
 from usage.admin_pages.base_url import base_url
+from usage.page_data.errors.newest_failures import read_newest_failures_of_owner
 from usage.page_data.key_summary import budget_bars, read_summaries
 
 MAX_KEYS = 500  # that the page lists
@@ -99,7 +100,18 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
     ]
     form = form or NewKeyForm(person)
     context = {"person": person, "rows": rows, "form": form if self_service.teams_to_make_keys_in(person) else None}
-    return render(request, "my_usage/keys.html", {**context, "leads": bool(led)}, status=400 if form.errors else 200)
+    context |= {"leads": bool(led), **_failures_context(person, keys)}
+    return render(request, "my_usage/keys.html", context, status=400 if form.errors else 200)
+
+
+def _failures_context(person: User, keys: Iterable[AccessKey]) -> dict[str, object]:
+    """Returns the template's values with the newest failed calls of those of `keys` that are the person's own."""
+    own = {key.name: key.pk for key in keys if key.owner_user_id == person.pk}
+    if not own:
+        return {}
+    failures = read_newest_failures_of_owner(person.get_username(), own, timezone.now())
+    links = [(call, reverse("my_usage:key_call", args=[own[call.key_name], call.pk])) for call in failures.calls]
+    return {"failures": failures, "failure_links": links}
 
 
 @require_safe

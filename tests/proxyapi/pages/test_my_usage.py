@@ -81,7 +81,7 @@ def test_it_works(gateway: Gateway, browse: Browsers) -> None:
     assert "words of a prompt" not in page.text
     assert "secret team" not in page.text
     assert "/admin/" not in page.text
-    assert browser.get(DATA).json()["fragments"].keys() == {"budgets", "tiles", "used", "own_calls"}
+    assert browser.get(DATA).json()["fragments"].keys() == {"budgets", "tiles", "used", "own_failures", "own_calls"}
 
 
 def test_the_key_is_nowhere_but_in_the_form(gateway: Gateway, browse: Browsers) -> None:

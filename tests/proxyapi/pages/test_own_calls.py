@@ -1,4 +1,7 @@
-"""The calls of a key in "My usage": a list, a page for each, a download; no call of another key or person, ever."""
+"""The calls of a key in "My usage": a list, a page for each, a download; no call of another key or person, ever.
+
+Over 300 lines, since its tests share the people who look at their calls.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ from usage.admin_pages import export
 from usage.journal_shipping.background_cost import COUNTED_LATER
 from usage.models import Request
 from usage.money.spent_and_reserved import Spent
+from usage.page_data import search
+from usage.page_data.call_search import index_scan, list_sums
 from usage.page_data.key_summary import month_pace
 from usage.page_data.search import plan_scans
 from usage.sums.summed_names import UNKNOWN_MODEL
@@ -87,6 +92,54 @@ def test_it_works(holder: Client) -> None:
     assert "words of a prompt" not in holder.get(f"{CALLS}{good}/").content.decode()
     rows = exported(holder, CALLS, outcome="failed")
     assert [(row["request_id"], row["error_message"]) for row in rows] == [(bad, LONG)]
+
+
+def test_the_newest_failures_come_first(holder: Client) -> None:
+    for minutes, code in ((1500, "before"), (9, "oldest"), (8, "third"), (3, "second")):
+        make_failure(minutes, key_name="mine", error_code=code)
+    newest = make_failure(2, key_name="mine", error_code="first", error_message=f"<b>{LONG}")
+    make_failure(1, key_name="mine", by_gateway=True)
+    make_failure(1, key_name="other", error_code="of another")
+    make_call(1, key_name="mine")
+    page = unescape(holder.get(SITE).content.decode())
+
+    shown = text_of(page)
+    assert "4 failed calls in the last 24 hours" in shown
+    panel = page[page.index('id="part-own_failures"') : page.index('id="part-budgets"')]
+    assert [code for code in ("first", "second", "third", "oldest", "before") if code in panel] == [
+        "first", "second", "third",
+    ]  # fmt: skip
+    assert LONG[:200] in panel
+    assert panel.index(f"{CALLS}{newest}/") < panel.index("second")
+    assert listed(holder, CALLS, range="day", outcome="failed")[0] == newest
+    assert "of another" not in page
+    assert "4 failed calls" in holder.get(f"{SITE}data").json()["fragments"]["own_failures"]
+
+
+def test_no_failure_is_said_so(holder: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_call(1, key_name="mine")
+    assert "No failed calls in the last 24 hours" in text_of(holder.get(SITE).content.decode())
+    make_failure(5, key_name="mine")
+    for number in range(4):
+        make_call(number, key_name="mine")
+    monkeypatch.setattr(index_scan, "FIRST_SLICE", 2)
+    monkeypatch.setattr(search, "PAGE_SECONDS", 0.0)
+    monkeypatch.setattr(list_sums, "SECONDS", 0.0)
+    assert "No failed calls since 20" in text_of(holder.get(SITE).content.decode())
+
+
+def test_a_person_sees_the_newest_failures_of_all_own_keys(people: dict[str, tuple[Client, str]]) -> None:
+    (member, calls), (lead, _) = people["member"], people["lead"]
+    made = make_failure(2, key_name="members key", owner="member", error_code="mine")
+    make_failure(1, key_name="members key", owner="colleague", error_code="of the one before")
+    make_failure(1, key_name="colleagues key", owner="member", error_code="no longer mine")
+    page = member.get(SITE).content.decode()
+
+    assert "1 failed call in the last 24 hours" in text_of(page)
+    assert f"{calls}{made}/" in page
+    for other in ("of the one before", "no longer mine"):
+        assert other not in page
+    assert "failed call" not in lead.get(SITE).content.decode()
 
 
 def test_prompts_are_seen_if_the_setting_says_so(holder: Client, settings: Any) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 LISTS = {
     "/admin/": 12,
     "/admin/usage/dashboard.json": 10,
-    "/admin/usage/request/": 9,
+    "/admin/usage/request/": 13,
     "/admin/usage/request/?q=nobody": 15,
     "/admin/usage/request/?text=nothing": 11,
     "/admin/usage/report/": 10,

@@ -1,0 +1,75 @@
+"""Reads the newest failed calls for "My usage": what somebody asks first is why a call has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from usage.models import Request
+from usage.page_data.call_search.list_sums import read_list_sums
+from usage.page_data.filters import ANY_FAILURE, Filters
+from usage.page_data.search import find
+from usage.sums.ranges import NAMED
+
+MAX_CALLS = 3
+MAX_COUNTED = 50  # of a person's calls
+RANGE = "day"  # the last 24 hours, in `usage.sums.ranges`
+
+
+@dataclass(frozen=True)
+class NewestFailures:
+    """The newest failed calls of a key, or of a person, in the last 24 hours, latest first, and how many there are.
+
+    If `is_whole` is false, there may be more: the search has ended because its time was up. If it has found none,
+    `searched_since` is the time since which it has searched all calls.
+    """
+
+    calls: Sequence[Request]
+    number: int
+    is_whole: bool
+    searched_since: datetime | None = None
+
+    @property
+    def title(self) -> str:
+        """How many calls have failed, as the heading of a page's section."""
+        if not self.number:
+            return f"No failed calls {self._period}"
+        number = f"{self.number:,} failed call{'' if self.number == 1 else 's'}"
+        return f"{number if self.is_whole else f'At least {number}'} {self._period}"
+
+    @property
+    def _period(self) -> str:
+        if self.searched_since and not self.number:
+            return f"since {self.searched_since:%Y-%m-%d %H:%M} UTC"
+        return "in the last 24 hours"
+
+    @property
+    def query(self) -> str:
+        """The query string with which the list of the key's calls shows all of them."""
+        return urlencode({"range": RANGE, "outcome": ANY_FAILURE})
+
+
+def read_newest_own_failures(key: str, owner: str | None, now: datetime) -> NewestFailures:
+    """Reads the newest failed calls of a key in the last 24 hours, for its holder, in a bounded time.
+
+    With `owner`, only calls that were made while the key had this owner.
+    """
+    since = now - NAMED[RANGE]
+    filters = Filters(key=key, owner=owner, outcome=ANY_FAILURE, since=since, with_messages=True, is_own=True)
+    page = find(filters, wanted=MAX_CALLS)
+    found = read_list_sums(filters, page, now, is_first=True)
+    number = max(found.sums.calls if found else 0, len(page.calls))
+    return NewestFailures(page.calls, number, found is not None and found.is_whole, page.searched_to)
+
+
+def read_newest_failures_of_owner(owner: str, keys: Collection[str], now: datetime) -> NewestFailures:
+    """Reads the newest failed calls in the last 24 hours that a person's keys have made, in a bounded time.
+
+    `keys` are the names of the keys that are theirs now. At most `MAX_COUNTED` calls are counted.
+    """
+    filters = Filters(owner=owner, outcome=ANY_FAILURE, since=now - NAMED[RANGE], with_messages=True)
+    page = find(filters, wanted=MAX_COUNTED)
+    calls = [call for call in page.calls if call.key_name in keys and not call.by_gateway]
+    return NewestFailures(calls[:MAX_CALLS], len(calls), page.before is None, page.searched_to)
