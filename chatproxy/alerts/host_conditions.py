@@ -62,9 +62,9 @@ class LoginRefusals:
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host's processes and disk, and returns it with the history of refused logins, `logins`.
+    """Reads the state of this host's processes and disk; returns it together with the history `logins`.
 
-    Also adds the present total of refused logins to this history.
+    First adds the present total of refused logins to this history.
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))

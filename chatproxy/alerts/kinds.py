@@ -124,9 +124,10 @@ KINDS = {
 class FoundFault:
     """A fault that exists now, with words for people about it.
 
-    `subject` is the thing that has the fault, such as a key; it is empty for the whole gateway. `page` is the page with
-    details; if it is empty, the page of the fault's kind is meant. `query` selects the subject on that page. `since` is
-    the time when the fault was first found.
+    * `subject`: the thing that has the fault, such as a key; it is empty for the whole gateway.
+    * `page`: the page with details; if it is empty, the page of the fault's kind. `query` selects the subject on that
+      page.
+    * `since`: the time when the fault was first found.
     """
 
     subject: str

@@ -185,10 +185,12 @@ def poll_row(
 ) -> CallRecord:
     """Builds the ledger row of a poll that has found out that a background response has ended.
 
-    The row has the response's key. `maker` is the row of the call that created the response; the model, route, team,
-    owner, end user, session and tags are copied from it. `answer` is upstream's answer to the poll, which has `size`
-    bytes and took `seconds`. If the answer says that the response was cancelled, and states no usage, the usage is
-    estimated.
+    * `response`: the response; the row has its key.
+    * `maker`: the row of the call that created the response. The model, route, team, owner, end user, session and tags
+      are copied from it.
+    * `answer`: upstream's answer to the poll. It has `size` bytes, and took `seconds`.
+
+    If the answer says that the response was cancelled, and states no usage, the usage is estimated.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)

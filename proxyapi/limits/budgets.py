@@ -234,12 +234,11 @@ def refusal(
 ) -> BudgetExceeded:
     """Creates the error for a call that may cost more than its key's or its team's budget has left.
 
-    The message says whether it is the key's or the team's budget; `param` is `team` for the team's.
-
-    `dollars` is the highest possible cost of the call. If `is_limited` is true, the gateway may shorten the answer, and
-    `dollars` is the cost of the shortest one. `Retry-After` is short if the budget may suffice once the calls in flight
-    have ended. Otherwise, `Retry-After` is the time until the next day or month of the budget begins, and the error's
-    `is_final` is true.
+    * The message says whether it is the key's or the team's budget; `param` is `team` for the team's.
+    * `dollars` is the highest possible cost of the call. If `is_limited` is true, it is the cost with the shortest
+      answer to which the gateway may limit the call.
+    * `Retry-After` is short if the budget may suffice once the calls in flight have ended. Otherwise it is the time
+      until the next day or month of the budget begins, and the error's `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}

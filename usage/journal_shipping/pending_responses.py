@@ -82,10 +82,10 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response of unknown usage, and counts an estimate of the usage instead.
+    """Ends the polling of a background response of unknown usage; writes the stored estimate to its call's row instead.
 
-    Also deletes the reservation of the response's call. `has_ended` says that upstream has reported the response's end,
-    and `is_gone` that upstream no longer has the response.
+    Also deletes the reservation of the call. `has_ended` says that upstream has reported the response's end, and
+    `is_gone` that upstream no longer has the response.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -99,10 +99,10 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts the stored estimate of a background response's usage, because upstream refuses to answer polls for it.
+    """Writes the stored estimate of a background response's usage to its call's row; used if upstream refuses polls.
 
-    The response is still polled, but later. If the call has a budget reservation, the whole estimate counts, and the
-    reservation is deleted. If it has none, an estimate that is in the call's row already stays.
+    Polls go on, but later: upstream may still state the exact usage. If the call has a budget reservation, the whole
+    estimate counts, and the reservation is deleted. If it has none, an estimate that is in the row already stays.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)

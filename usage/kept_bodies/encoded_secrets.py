@@ -44,9 +44,10 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    `pattern` matches the secret in this form. `first` and `second` are two short parts of the form. They are searched
-    for before the pattern, because that is faster: a text with the secret contains at least one of them. If base64 is
-    broken into lines, a line end may be inside one of them, but not inside both, since they are short.
+    * `pattern`: the regular expression for the secret in this form.
+    * `first` and `second`: two short parts of the form. They are searched for before the pattern, because that is
+      faster: a text with the secret contains at least one of them. If base64 is broken into lines, a line end may be
+      inside one of the two, but not inside both, since they are short.
     """
 
     first: str

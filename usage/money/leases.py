@@ -34,10 +34,13 @@ USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after w
 class Wanted:
     """A call's request for a reservation: the dollars that it wants from the budgets of its key or team.
 
-    `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, the call gets all that is left, on two conditions. This must be at least `least`, and
-    other reservations may hold at most half of the unspent dollars. The second condition does not count on the last try
-    (`is_last_try`): before, it is better to wait until other reservations end.
+    `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit.
+
+    If the budgets have less than `dollars` left, the call gets all that is left, on two conditions:
+
+    * It is at least `least`.
+    * Other reservations hold at most half of the unspent dollars. If they hold more, it is better to wait until they
+      end, so this condition does not count on the last try (`is_last_try`).
     """
 
     spender: Spender
@@ -91,10 +94,11 @@ class CallShare:
 class Lease:
     """A part of one spender's budgets of one UTC day, in dollars, which one worker may use for calls; kept in memory.
 
-    `granted` are the dollars that the database has granted, minus those given back. `used` is the cost of ended calls,
-    and `reserved` the dollars of the `in_flight` calls. If `has_spare` is true, the lease keeps free dollars for later
-    calls; otherwise it gives them back, because the spender has little left. If `is_retired` is true, it admits no more
-    calls.
+    * `granted`: the dollars that the database has granted, minus those given back.
+    * `used`: the cost of ended calls. `reserved`: the dollars of the `in_flight` calls.
+    * `has_spare`: if true, the lease keeps free dollars for later calls; otherwise it gives them back, because the
+      spender has little left.
+    * `is_retired`: if true, the lease admits no more calls.
     """
 
     def __init__(self, wanted: Wanted, now: float) -> None:

@@ -70,9 +70,13 @@ def rows_of_range(
 ) -> Rows:
     """Returns the SQL query for rows of sums that together count each call from `start` until `end` once.
 
-    The range is extended to whole hours. `columns` are the wanted columns of `UsageHour`, such as `cost`. `only` maps
-    columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row: an hour,
-    a day or a month. If `by_key` is false and `only` has no key, the column `key_name` has no meaning.
+    The range is extended to whole hours.
+
+    * `columns`: the wanted columns of `UsageHour`, such as `cost`.
+    * `only`: maps columns, such as `key_name`, to the value that the rows must have.
+    * `coarsest`: the longest span of a row: an hour, a day or a month.
+    * `by_key`: if false, rows may be of all keys together. Then, unless `only` has a key, do not use the column
+      `key_name`.
     """
     columns = [KEY, "model", "route", "outcome", *columns]
     of_breakdowns = {name: OF_BREAKDOWNS.get(name, name) for name in (*columns, *only)}

@@ -69,10 +69,10 @@ def summed_code(row: SummedRow) -> str:
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
     """Decides which names in new rows of calls get sums of their own, and marks the rows with other names.
 
-    Only names in the table `KnownName` and models in the price list have sums of their own. New models, codes and
-    groups of messages are added to the table, a limited number each day. Then rows whose model or code is not known are
-    marked in the columns `unknown_model` and `other_code`. The column `error_group` gets the group of the error's
-    message, if it is known.
+    * Only models in the price list, and names in the table `KnownName`, have sums of their own. New models, codes and
+      groups of messages are added to this table, a limited number each day.
+    * Rows with another model or code are marked in the columns `unknown_model` and `other_code`.
+    * The column `error_group` gets the group of the error's message, if the group is known.
 
     Returns all rows, in their order. Call this function in a transaction.
     """

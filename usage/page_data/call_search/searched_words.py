@@ -31,9 +31,9 @@ class SearchedWord:
     def needles(self) -> list[list[str]]:
         """Returns lists of short texts that the database looks for, to rule out bodies that cannot contain this word.
 
-        A word is divided at white space. Each piece has one list: short texts from the piece, plain and as JSON may
-        escape them. A body that contains the word has at least one text of each list, once the body's ASCII letters are
-        in lower case. The result is empty if the word has only ASCII punctuation.
+        A word is divided at white space; each piece gives one list. A body that contains the word has at least one text
+        of each list: the piece may be plain in it, or as JSON escapes it. The body's ASCII letters must be in lower
+        case. The result is empty if the word has only ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 

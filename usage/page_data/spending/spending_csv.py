@@ -31,10 +31,12 @@ NAME_END = 40  # characters of a value in the name of a file
 def read_spending_csv(choice: SpendingChoice) -> str:
     """Reads the sums of a `SpendingChoice`; returns a CSV file: a line for each group, the others, the total.
 
-    There are at most `MOST_GROUPS` lines of groups, in the order of the page. Behind the first column are the first and
-    the last day (inclusive), then a column for each filter and each group, then the sums. The names of columns are
-    those of query parameters and, for sums, of `GET /usage`; those of dollars end with `_usd`. On the last lines, the
-    column of the first group without a filter says "(others)" or "Total".
+    * There are at most `MOST_GROUPS` lines of groups, in the order of the page.
+    * The first column says `group`, `others` or `total`. Then come the first and the last day (inclusive), a column for
+      each filter and each group, and the sums. On the lines of the others and the total, the column of the first group
+      without a filter says "(others)" or "Total".
+    * The names of the columns are those of query parameters and, for sums, of `GET /usage`; those of dollars end with
+      `_usd`.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.

@@ -46,9 +46,9 @@ class LabelsUnreadable(ValueError):
 class GroupSums:
     """The sums of one group of calls. `cost` includes `estimated_cost` and `provisional_cost`; all are exact decimals.
 
-    `group` has a value for each requested group, in the same order. None means that the calls do not have the label;
-    `OTHERS` stands for several values without sums of their own. An empty text means that there is no team, owner or
-    model, or that a tag has no value.
+    `group` has a value for each requested group, in the same order. None means that the calls do not have the label,
+    and `OTHERS` stands for several values without sums of their own. An empty text means that there is no team, owner
+    or model, or that a tag has no value.
     """
 
     group: tuple[GroupValue, ...]
@@ -77,10 +77,11 @@ class GroupSums:
 class LabelReport:
     """The sums of the calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
 
-    `others` has the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
-    `total`. `is_part` is true if some days or months may count calls with the requested label or value elsewhere.
-    `lacks_since` is the first day or month with sums that do not include all calls, because an earlier release of the
-    gateway wrote them; usually None.
+    * `others`: the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
+      `total`.
+    * `is_part`: true if some days or months may count calls with the requested label or value elsewhere.
+    * `lacks_since`: usually None; else the first day or month with sums that do not include all calls, because an
+      earlier release of the gateway wrote them.
     """
 
     first: date

@@ -82,7 +82,7 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Corrects the sums by label and limits their names; returns how many days and months were wrong.
+    """Corrects the sums by label and limits the number of names; returns how many days and months were wrong.
 
     Sums of days and months whose rows have been deleted stay as they are. Values that have lost their own sums do not
     get them back. The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
