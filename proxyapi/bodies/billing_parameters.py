@@ -77,8 +77,11 @@ def count_pictures(route: Route | None, fields: Fields) -> int:
     if route is None or not route.name.startswith(IMAGES):
         return 1
     wanted = last_value(fields, "n")
-    number = int(wanted) if isinstance(wanted, str) and wanted.isdecimal() and len(wanted) < 4 else wanted
-    return number if isinstance(number, int) and 1 < number <= MAX_PICTURES else 1
+    try:
+        number = float(wanted) if isinstance(wanted, int | float | str) else 1  # some servers take `2.0` or `"2"` for 2
+    except (ValueError, OverflowError):
+        return 1
+    return int(number) if 1 < number <= MAX_PICTURES and number == int(number) else 1
 
 
 def _picture_format(fields: Fields) -> str:

@@ -147,7 +147,7 @@ class Call:
         await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
 
     def _read_parsed(self, answer: dict[str, object]) -> None:
-        self.answer.read_whole(answer)
+        self.answer.read_whole(answer, self.facts.response_size)
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:

@@ -23,6 +23,7 @@ from proxyapi.limits.usage_estimates import (
     most_usage,
     supposed_usage,
     usage_of_answer,
+    usage_of_pictures,
     usage_without_answer,
     with_length,
     with_one_picture_model,
@@ -261,10 +262,12 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    If upstream has not stated the usage, it is estimated if the call `may_be_billed` or a stream has brought some text.
-    Usage that the request alone decides (speech billed by characters) counts as stated. The usage is unknown for a
-    `GET`, for a failed response, and for a call whose response will be polled.
+    If upstream has not stated the usage, or has stated one that the answer contradicts, it is estimated if the call
+    `may_be_billed` or a stream has brought some text. Usage that the request alone decides (speech
+    billed by characters) counts as stated. The usage is unknown for a `GET`, for a failed response, and for a call
+    whose response will be polled.
     """
+    answer.forget_false_usage()
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
         is_broken_off = may_be_billed and facts.upstream_ended_at is None
@@ -358,9 +361,11 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
         most = with_length(most, seconds)
     if text is None and answer.response_status in UNFINISHED_STATUSES:
         return supposed_usage(most, model)  # its output is still to come
+    request = {} if asked.json is None else asked.json.by_name
+    if most.images and (facts.response_is_whole or answer.has_ended):
+        return usage_of_pictures(most, model, request if facts.form is None else facts.form.sizes().fields)
     if facts.response_is_whole or (text is not None and text.size):
         size = facts.response_size if text is None else text.size
-        request = {} if asked.json is None else asked.json.by_name
         return usage_of_answer(most, model, size, request)
     return usage_without_answer(most, model, facts.upstream_seconds)
 

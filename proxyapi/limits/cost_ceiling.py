@@ -7,9 +7,9 @@ The bound is meant to be high enough that no budget is exceeded. For facts that 
 * an image has the highest number of tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
-* earlier turns, a stored conversation, a prompt template, a file, and what a hosted tool reads have `SUPPOSED_TOKENS`
-  each. A whole context window would be the true ceiling, but keys with small budgets could then make no such call.
-  Tokens beyond that are counted when the call has ended.
+* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads, and what a model writes for
+  an SVG picture (Images API) have `SUPPOSED_TOKENS` each. A whole context window would be the true ceiling, but keys
+  with small budgets could then make no such call. Tokens beyond that are counted when the call has ended.
 
 If a member is given twice, upstream may use either value; the higher one is taken.
 
@@ -272,6 +272,8 @@ class RequestedWork:
         links = [part for part in self.objects if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        if self.values("svg") or "svg" in self.texts("output_format"):
+            one += SUPPOSED_TOKENS  # of the model that writes the picture, whose output nothing limits
         number = self.count("n", otherwise=1)
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * MOST_PICTURE_TOKENS,

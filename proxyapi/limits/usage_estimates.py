@@ -2,6 +2,8 @@
 
 `usage.answers.estimate_rules` has the rule. This module reads the facts for the rule from the request: the cost
 ceiling, the output limit and the reasoning effort.
+
+Over 300 lines, since all estimates start from the same upper bound of a call.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from proxyapi.bodies import large_bodies
+from proxyapi.bodies.billing_parameters import last_value
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member
 from proxyapi.exceptions import RouteNotAllowed
@@ -36,7 +39,7 @@ from usage.answers.estimate_rules import (
 from usage.answers.reader import parse_body
 from usage.answers.row_texts import column_text
 from usage.answers.streamed_text import StreamedText
-from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS
+from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, tokens_of_picture
 from usage.call_record import Counts, OtherUsage, SupposedUsage
 from usage.ledger import ledger
 from usage.money.billing import MaxUsage, dearest_picture_model
@@ -219,6 +222,20 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
         counts["output_tokens"] = min(limit, said)
         if counts.get("audio_output_tokens"):
             counts["audio_output_tokens"] = counts["output_tokens"]
+    return counts
+
+
+def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[object]]) -> SupposedUsage:
+    """Estimates the usage of a call to the Images API whose answer or stream has arrived whole but states no usage.
+
+    Returns usage fields of the call's ledger row. Each picture has the known number of tokens for its model, quality
+    and size, which are read from the request's `fields`, but no more than in `most`, the upper bound of the usage.
+    """
+    # The answer's size says nothing: it may have links instead of pictures.
+    counts = supposed_usage(most, model)
+    quality, size = last_value(fields, "quality"), last_value(fields, "size")
+    tokens = tokens_of_picture(model, str(quality), str(size))
+    counts["output_tokens"] = min(most.output_tokens, most.images * tokens)
     return counts
 
 

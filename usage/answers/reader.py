@@ -1,6 +1,8 @@
 """Reads the facts for the ledger from upstream's answer, whole or streamed: `AnswerReader`.
 
 It reads a copy of the bytes, and never raises an error. Whole answers and events are read by the same rules.
+
+Over 300 lines, since these rules change the same few facts.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import cast
 
 import orjson
 
@@ -36,7 +39,15 @@ from usage.answers.event_kinds import (
 )
 from usage.answers.json_outline import read_outline
 from usage.answers.streamed_text import StreamedText
-from usage.answers.tokens import read_counts, states_usage, sum_of
+from usage.answers.tokens import (
+    WITHOUT_OUTPUT_TOKENS,
+    is_interim_chunk,
+    lacks_counts,
+    read_counts,
+    shows_output,
+    states_usage,
+    sum_of,
+)
 from usage.answers.tool_use import ToolUse
 from usage.call_record import Counts, OtherUsage
 
@@ -80,11 +91,14 @@ class AnswerReader:
         self.has_ended = False
         self.has_done_marker = False  # `[DONE]` has been read
         self.must_end = False
+        self.has_output = False  # it has brought texts, calls of tools, pictures, sound or embeddings
         self.text: StreamedText | None = None
         self.created: CreatedIds | None = None
         self.expected_pictures = 1
         self._pictures = 0
         self._picture_usage: dict[str, object] | None = None  # of the picture that has come last
+        self._has_interim_usage = False  # `usage` is of a chunk in the middle of a chat: more text may follow it
+        self._has_no_output_tokens = False  # by the answer's kind (`WITHOUT_OUTPUT_TOKENS`)
         self._events = 0
         self._has_last_event = False  # a stream with events like those that were read must have a last event
         self._has_last_type = False  # … and that last event must have a type: `[DONE]` alone does not end the stream
@@ -92,11 +106,16 @@ class AnswerReader:
 
     def read_body(self, body: bytes) -> None:
         """Reads ids, model, usage and error for the ledger from an answer's body; ignores a body that is not JSON."""
-        self.read_whole(parse_body(body))
+        self.read_whole(parse_body(body), len(body))
 
-    def read_whole(self, answer: Mapping[str, object]) -> None:
-        """Reads ids, model, usage and error for the ledger from a whole answer that `parse_body` has parsed."""
+    def read_whole(self, answer: Mapping[str, object], size: int) -> None:
+        """Reads ids, model, usage and error for the ledger from a whole answer that `parse_body` has parsed.
+
+        `size` is the number of bytes of the answer's body.
+        """
         self.read(answer)
+        self.has_output = size > MAX_PARSED_BYTES or shows_output(answer)
+        self.forget_false_usage()
         if self.created is not None:
             self.created.read(answer)
 
@@ -113,6 +132,21 @@ class AnswerReader:
     def has_failed(self) -> bool:
         """True if the answer is a response that failed and has no usage object; upstream does not bill it."""
         return self.response_status == "failed" and self.usage is None
+
+    def forget_false_usage(self) -> None:
+        """Removes the stated usage, except its positive counts, if it cannot be that of the whole answer.
+
+        Such a usage is that of a moment in a stream whose end has not come, or it lacks counts although the answer has
+        output.
+        """
+        if self.usage is None:
+            return
+        has_output = self.has_output or self._pictures > 0 or (self.text is not None and self.text.size > 0)
+        if (self._has_interim_usage and self.lacks_end) or (
+            has_output and lacks_counts(self.usage, self.counts, needs_output=not self._has_no_output_tokens)
+        ):
+            self.usage = None
+            self.counts = cast(Counts, {name: count for name, count in self.counts.items() if count})
 
     @property
     def has_events(self) -> bool:
@@ -177,6 +211,8 @@ class AnswerReader:
             self._read_picture(event)
         elif not self.model or inner is not None or event.get("usage") is not None or error is not None:
             self.read(inner if isinstance(inner, dict) else event)
+            if event.get("usage") is not None:
+                self._has_interim_usage = is_interim_chunk(event)
         elif self.tools is not None and isinstance(kind, str):
             self.tools.read_event(kind, event)  # in case that the stream is cut
             self.counts["web_searches"] = self.tools.searches
@@ -230,6 +266,7 @@ class AnswerReader:
         If a failed response states no error, the error becomes `response_failed`.
         """
         self.has_ended = True
+        self.has_output = self.has_output or kind == "speech.audio.done"
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
@@ -253,9 +290,14 @@ class AnswerReader:
             self.response_id = _text(answer, "id") or self.response_id
             self.response_status = _text(answer, "status") or self.response_status
             self.is_background = self.is_background or answer.get("background") is True
+        elif _text(answer, "object") in WITHOUT_OUTPUT_TOKENS:
+            self._has_no_output_tokens = True
         usage = answer.get("usage")
         is_final = self.states_usage and _text(answer, "status") not in UNFINISHED_STATUSES
-        if is_final and isinstance(usage, dict) and states_usage(usage, counts := read_counts(usage)):
+        if (
+            is_final and isinstance(usage, dict) and states_usage(usage, counts := read_counts(usage))
+            and (self.usage is None or any(counts.values()))  # zeros that follow take back nothing
+        ):  # fmt: skip
             self.usage = usage
             self.counts.update(counts)
         if isinstance(answer.get("output"), list):

@@ -14,6 +14,11 @@ from typing import TypeGuard
 from usage.call_record import Counts, TokenCount
 
 MAX_COUNT = 2**53  # a larger number cannot be stored exactly
+# The objects of an answer whose usage may state no output tokens: embeddings have none, and a legacy completion can
+# repeat its prompt only.
+WITHOUT_OUTPUT_TOKENS = {"list", "text_completion"}
+# The members of a chat's message, and of a legacy completion's choice, that have the output of a model.
+_OUTPUT_OF_CHOICE = ("content", "tool_calls", "function_call", "refusal", "audio", "reasoning_content", "text")
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
@@ -57,6 +62,39 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
     Some servers send an empty object, or only nulls. `counts` are the counts that were read from the object.
     """
     return bool(counts) or whole_count(usage.get("total_tokens")) > 0
+
+
+def lacks_counts(usage: Mapping[str, object], counts: Counts, *, needs_output: bool) -> bool:
+    """Returns whether a usage object states no input or, if the answer `needs_output`, no output.
+
+    `counts` are the counts that were read from the object. Servers that do not count state zeros. An object with a
+    total above its other counts lacks none: the bill is computed from the total (`usage.money.token_units`).
+    """
+    into, out = counts.get("input_tokens") or 0, counts.get("output_tokens") or 0
+    if counts.get("audio_seconds") or whole_count(usage.get("total_tokens")) > into + out:
+        return False
+    return not into or (needs_output and not out)
+
+
+def shows_output(answer: Mapping[str, object]) -> bool:
+    """Returns whether a whole answer has output of a model: text, a call of a tool, a picture or an embedding."""
+    text = answer.get("text")  # of a transcript; that of a response is an object with settings
+    if answer.get("output") or answer.get("data") or (text and isinstance(text, str)):
+        return True
+    choices = answer.get("choices")
+    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    messages = [message for choice in choices if isinstance(message := choice.get("message", choice), dict)]
+    return any(message.get(name) for message in messages for name in _OUTPUT_OF_CHOICE)
+
+
+def is_interim_chunk(event: Mapping[str, object]) -> bool:
+    """Returns whether an event is a chunk of a chat after which more text may come: no choice in it has finished.
+
+    Some servers state in every chunk the usage until then.
+    """
+    choices = event.get("choices")
+    choices = choices if isinstance(choices, list) else []
+    return bool(choices) and not any(isinstance(one, dict) and one.get("finish_reason") for one in choices)
 
 
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:

@@ -67,7 +67,10 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
     if stated_input is None and seconds is None:
         return None
     input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
-    if price.states_total and (row.get("usage") or {}).get("total_tokens") not in (None, input_tokens + output_tokens):
+    total = (row.get("usage") or {}).get("total_tokens")
+    if price.states_total and total not in (None, input_tokens + output_tokens):
+        return None
+    if whole_count(total) > input_tokens + output_tokens and seconds is None:  # some of the tokens have no other count
         return None
     into = _input_counts(row, price, input_tokens)
     out = _output_counts(row, price, output_tokens)

@@ -45,6 +45,9 @@ def row_of(case: BillCase) -> Any:
         assert answer.has_ended or answer.text.has_finished_choices
     elif case.content_type != SOUND:
         answer.read_body(case.body)
+    stated = answer.usage
+    answer.forget_false_usage()
+    assert answer.usage == stated  # what OpenAI states is believed
     columns = answer_columns(answer, "", ())
     asked = read_asked_usage(route, fields, model) or {}
     is_known = answer.usage is not None or states_whole_bill(asked, route, model)
@@ -216,6 +219,22 @@ def test_a_call_that_upstream_does_not_bill_costs_nothing(columns: dict[str, Any
         # Nothing but a total: all of it is output, or input if the model has no output.
         ("gpt-4o-mini", {"usage": {"total_tokens": 1_000_000}, "usage_source": "exact"}, "0.6"),
         ("text-embedding-3-small", {"usage": {"total_tokens": 1_000_000}, "usage_source": "exact"}, "0.02"),
+        # A total above the other counts: the rest is output.
+        (
+            "gpt-4o-mini",
+            {"input_tokens": 1_000_000, "usage": {"total_tokens": 2_000_000}, "usage_source": "exact"},
+            "0.75",
+        ),
+        (
+            "gpt-4o-mini",
+            {
+                "input_tokens": 0,
+                "output_tokens": 500_000,
+                "usage": {"total_tokens": 1_000_000},
+                "usage_source": "exact",
+            },
+            "0.6",
+        ),
         # What tools have used is known, the tokens beside it are not.
         ("gpt-5", {"web_searches": 3}, "0.03"),
         ("gpt-4o-mini", {"web_searches": 3}, "0.0336"),  # and 8,000 input tokens for each

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.bills.all_calls import CASES
-from tests.support.bills.shapes import KNOWN, BillCase, response
+from tests.support.bills.shapes import KNOWN, BillCase, response, tokens
 from tests.support.callers.budgeted_keys import ask, make_key, settled
 from tests.support.callers.metrics import Samples, value, wait_until
 from tests.support.ledger.equal_sums import Dollars
@@ -132,6 +132,19 @@ def test_a_background_response_is_counted_when_it_ends(billing: Gateway, upstrea
     assert (created["cost"], created["price"]) == (0, {"source": "counted later"})
 
 
+def test_zeros_in_a_response_that_is_read_again_take_no_estimate_back(
+    billing: Gateway, upstream: FixedUpstream
+) -> None:
+    answer = {**response("gpt-5", tokens(0, 0)), "id": "resp_zeros"}
+    body = json.dumps(answer).encode()
+    created = call(billing, upstream, BillCase("", "/v1/responses", {"model": "gpt-5", "input": "hi"}, body, None))
+    assert (created["usage_source"], created["cost_kind"]) == ("estimated", "estimated")
+    assert created["cost"] > 0
+    read = call(billing, upstream, BillCase("", "/v1/responses/resp_zeros", {}, body, None, method="GET"))
+    assert read["cost"] == 0
+    assert billing.row(str(created["request_id"]))["cost"] == created["cost"]
+
+
 def test_a_background_response_that_fails_costs_nothing(billing: Gateway, upstream: FixedUpstream) -> None:
     asked = {"model": "gpt-5", "input": "hi", "background": True}
     queued = {**response("gpt-5", None, status="queued", output=[]), "id": "resp_failing"}
@@ -156,6 +169,10 @@ def test_a_call_that_never_reaches_upstream_costs_nothing(billing: Gateway, upst
         ({}, "estimated", "0.00000015"),
         ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, "estimated", "0.00000015"),
         ({"total_tokens": 1_000_000}, "exact", "0.6"),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, "estimated", "0.00000015"),
+        ({"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}, "estimated", "0.15"),
+        ({"prompt_tokens": 1_000_000, "completion_tokens": -5}, "estimated", "0.15"),
+        ({"prompt_tokens": 0, "total_tokens": 1_000_000}, "exact", "0.6"),
     ],
 )
 def test_a_usage_without_counts_is_not_free(
@@ -167,7 +184,7 @@ def test_a_usage_without_counts_is_not_free(
     source: str,
     least: str,
 ) -> None:
-    name = f"says little {budget} {len(usage)}"
+    name = f"says little {budget} {json.dumps(usage)}"
     key = make_key(billing, name, **({"total": budget} if budget else {}))
     message = {"role": "assistant", "content": "Yes."}
     answer = {"id": "c", "object": "chat.completion", "model": "gpt-4o-mini", "choices": [{"message": message}]}
