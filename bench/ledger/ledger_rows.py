@@ -34,16 +34,15 @@ RARE_KEY, RARE_MODEL, RARE_ID = "team-rare", "gpt-4.5-preview-2025-02-27", "need
 RARE_AGES = (0.5, 0.8)  # of the two rare calls, where the ledger's age is 1
 TEAMS, OWNERS, PROJECTS, BATCHES = 50, 100, 100, 97  # with the three environments, there are 200 tags
 ENVIRONMENTS = ("production", "staging", "test")
-END_USERS = 16_000  # so some 10,000 have calls on a working day if there are five million calls in a year
 HAVE_END_USER, HAVE_BATCH = 0.9, 0.1  # of the calls
 
 
-def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000) -> None:
+def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000, end_users: int = 16_000) -> None:
     """Writes `count` made-up calls and all sums of them into a database, which must have the tables and no rows.
 
     The calls are of today and of the `weeks` before, by keys with the names `team-0`, `team-1`, … Two of the calls are
     rare ones, for which the pages search (`RARE_KEY`). The newest `bodies` calls have bodies, as far as they are of the
-    last week.
+    last week. `end_users` is about the number of end users who have calls; with 0, calls have no tags either.
 
     Raises:
         django.db.Error: the database fails.
@@ -60,7 +59,7 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
     of_a_week = int((count - len(RARE_AGES)) / (weeks + (now - today) / WEEK))
     moments = _moments(last_week, today, of_a_week, chance)
     moments += _moments(today, now, count - len(RARE_AGES) - of_a_week * weeks, chance)
-    maker = _CallMaker(keys, chance)
+    maker = _CallMaker(keys, end_users, chance)
     without_bodies = len(moments) - bodies
     _write(maker.call(moment, has_bodies=nth >= without_bodies) for nth, moment in enumerate(moments))
     copy_back(last_week, weeks - 1)
@@ -70,11 +69,12 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
 class _CallMaker:
     """Maker of made-up calls' rows: each is one of `POOL` priced calls, with an id, a time and a key of its own."""
 
-    def __init__(self, keys: int, chance: random.Random) -> None:
+    def __init__(self, keys: int, end_users: int, chance: random.Random) -> None:
         self._chance = chance
         self._keys = range(keys)
         self._shares = list(accumulate((key + 1) ** -ZIPF for key in self._keys))
-        self._end_users = [max(1, round(END_USERS * (key + 1) ** -ZIPF / self._shares[-1])) for key in self._keys]
+        self._has_labels = end_users > 0
+        self._end_users = [max(1, round(end_users * (key + 1) ** -ZIPF / self._shares[-1])) for key in self._keys]
         self._pool = list(_pool(chance))
 
     def call(self, moment: datetime, *, has_bodies: bool) -> Any:
@@ -104,17 +104,16 @@ class _CallMaker:
 
     def _labels(self, key: int) -> Any:
         """Returns what a call of the key is for: its team, owner, end user and tags."""
+        labels: dict[str, Any] = {"team": f"group-{key % TEAMS}", "owner": f"owner-{key % OWNERS}"}
+        if not self._has_labels:
+            return labels
         chance = self._chance
         tags = [f"project=p{key % PROJECTS}", f"env={ENVIRONMENTS[key % len(ENVIRONMENTS)]}"]
         if chance.random() < HAVE_BATCH:
             tags.append(f"batch-{chance.randrange(BATCHES)}")
         has_end_user = chance.random() < HAVE_END_USER
-        return {
-            "team": f"group-{key % TEAMS}",
-            "owner": f"owner-{key % OWNERS}",
-            "end_user": f"user-{key}-{chance.randrange(self._end_users[key])}" if has_end_user else "",
-            "tags": tags,
-        }
+        user = f"user-{key}-{chance.randrange(self._end_users[key])}" if has_end_user else ""
+        return labels | {"end_user": user, "tags": tags}
 
     def rare_call(self, moment: datetime) -> Any:
         names = {"key_name": RARE_KEY, "request_model": RARE_MODEL, "response_model": RARE_MODEL}

@@ -15,16 +15,18 @@ from tests.support.servers.gateway import ACCESS_TOKEN
 REQUESTS = "/admin/usage/request/"
 USAGE = "/admin/usage/report/"
 KEYS = "/admin/proxyapi/accesskey/"
+TEAMS = "/admin/proxyapi/team/"
 RANGES = ("hour", "day", "week", "month")
 END_USER = "user-3-0"  # one of many of the key `team-3`
 TOKEN = f"access_token={ACCESS_TOKEN}"
 
 
 class SampleKeys(NamedTuple):
-    """The ids of two keys whose pages are measured: of one that makes many calls, and of one that makes few."""
+    """The ids of two keys whose pages are measured, one that makes many calls and one that makes few, and of a team."""
 
     busy: str
     quiet: str
+    team: str
 
 
 def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
@@ -79,9 +81,12 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
         **{f"needs a price, {name}": f"/admin/usage/needed-prices/?{query}" for name, query in ranges.items()},
         **{f"Usage, {name}": f"{USAGE}?{urlencode(query)}" for name, query in _usage_pages().items()},
         "keys": KEYS,
-        "keys, the last page": f"{KEYS}?p=80",
+        "keys, page 20": f"{KEYS}?p=20",
         "keys, searched": f"{KEYS}?q=team-19",
         "keys, active ones": f"{KEYS}?state=active",
+        "teams": TEAMS,
+        "a team": f"{TEAMS}{keys.team}/change/",
+        "keys of a team": f"{KEYS}?team={keys.team}",
         "a key": f"{KEYS}{keys.busy}/change/",
         **{f"a key's usage, {name}": f"{KEYS}{keys.busy}/usage/?{query}" for name, query in ranges.items()},
         "a quiet key's usage, year": f"{KEYS}{keys.quiet}/usage/?{_year()}",

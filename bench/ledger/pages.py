@@ -36,37 +36,48 @@ from tests.support.servers.gateway import ADMIN_PASSWORD, Gateway, run_gateway
 WARM_UP = 3
 PAUSE_SECONDS = 0.2  # before each request
 VERIFICATIONS = 5
-# Makes a key for each key of the ledger that has none, with budgets near what it has spent. Prints the ids of a key
-# that makes many calls and of one that makes few, and the secret of the first.
+# Makes a key for each key of the ledger that has none, and likewise teams, with budgets near what they have spent.
+# Prints the ids of a key that makes many calls, of one that makes few and of a team, and the secret of the first.
 ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
 from proxyapi.key_names import comparable
 from proxyapi.models import AccessKey
-from usage.models import UsageDay
+from proxyapi.team_models import Team
+from usage.models import TeamDay, UsageDay
 from usage.money.spent_and_reserved import spent_by
-names = set(UsageDay.objects.values_list("key_name", flat=True).distinct())
-missing = names - set(AccessKey.objects.values_list("name", flat=True))
-keys = []
-for name, spent in spent_by("key", sorted(missing), datetime.now(UTC).date()).items():
-    part = Decimal(len(name) * 7 % 10 + 6) / 10
-    budgets = {f"budget_{span}": round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
-    key = AccessKey(name=name, comparable_name=comparable(name), owner="Ada", **budgets)
+def missing(model, days, column):
+    known = set(model.objects.values_list("name", flat=True))
+    names = sorted(set(days.objects.values_list(column, flat=True).distinct()) - known)
+    for name, spent in spent_by(column.partition("_")[0], names, datetime.now(UTC).date()).items():
+        part = Decimal(len(name) * 7 % 10 + 6) / 10
+        budgets = {f"budget_{span}": round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
+        yield model(name=name, comparable_name=comparable(name), **budgets)
+Team.objects.bulk_create(missing(Team, TeamDay, "team"))
+teams = {team.name: team for team in Team.objects.all()}
+keys = list(missing(AccessKey, UsageDay, "key_name"))
+for key in keys:
+    number = key.name.rpartition("-")[2]
+    key.owner, key.team = "Ada", teams.get(f"group-{int(number) % 50}") if number.isdigit() else None
     key.renew()
-    keys.append(key)
 AccessKey.objects.bulk_create(keys)
 busy, quiet = (AccessKey.objects.get(name=name) for name in ("team-3", "team-rare"))
-print(busy.pk, quiet.pk, busy.rotate())
+print(busy.pk, quiet.pk, teams["group-3"].pk, busy.rotate())
 """
 
 
 class Shape(NamedTuple):
-    """The size of a ledger to measure: its numbers of calls, of weeks, of keys, and of calls with bodies."""
+    """The size of a ledger to measure: its numbers of calls, of weeks, of keys, of calls with bodies, of end users.
+
+    With 16,000 end users, some 10,000 have calls on a working day if there are five million calls in a year. With none,
+    calls have no tags either.
+    """
 
     calls: int = 20_000_000
     weeks: int = 52
     keys: int = 2000
     bodies: int = 200_000
+    end_users: int = 16_000
 
 
 class Verification(NamedTuple):
@@ -78,7 +89,7 @@ class Verification(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger.pages", description=__doc__.partition("\n")[0])
     for name, most in Shape()._asdict().items():
-        parser.add_argument(f"--{name}", type=int, default=most)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=most)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--directory", type=Path, help="where the database is kept between runs")
     parser.add_argument("--fill-only", action="store_true", help="fill the database, and measure nothing")
@@ -128,7 +139,9 @@ def prepare(directory: Path, url: str, shape: Shape) -> dict[str, float]:
     from usage.models import Request
 
     if not Request.objects.exists():
-        fill(shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies)
+        fill(
+            shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies, end_users=shape.end_users
+        )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
         taken = megabytes(cursor)
@@ -165,15 +178,15 @@ def measure(gateway: Gateway, rounds: int, processes: tuple[int, ...]) -> dict[s
 
 
 def issue_keys(gateway: Gateway) -> tuple[SampleKeys, str]:
-    """Creates the access keys of all keys in the ledger.
+    """Creates the access keys and teams of all keys and teams in the ledger.
 
-    Returns the ids of a key with many calls and of one with few, and the secret of the former.
+    Returns the ids of a key with many calls, of one with few and of a team, and the secret of the first.
     """
     said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
     assert said.returncode == 0, said.stderr
-    busy, quiet, text = said.stdout.split()
+    busy, quiet, team, text = said.stdout.split()
     gateway.wait_until_known(text)
-    return SampleKeys(busy, quiet), text
+    return SampleKeys(busy, quiet, team), text
 
 
 def open_my_usage(client: httpx2.Client, text: str) -> None:

@@ -21,6 +21,8 @@ PARTS = {
             "usage_usageday",
             "usage_usagepeak",
             "usage_errortotal",
+            "usage_teamday",
+            "usage_labeltotal",
         ),
     ),
 }

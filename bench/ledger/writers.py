@@ -5,7 +5,8 @@ over the second. All of them add to the same sums, so from that point until its 
 others wait. PostgreSQL is the bundled one, in a temporary directory that is removed afterwards.
 
 The last column is how long a batch waited for the locks of others: from samples of `pg_stat_activity`, the mean number
-of waiting connections divided by the batches per second (Little's law).
+of waiting connections divided by the batches per second (Little's law). Behind it stand the tables for whose rows
+they waited, in percent of all waits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -29,13 +31,19 @@ from bench.stand.streams import quantile
 from chatproxy.postgres.bundled import BundledPostgres
 
 SAMPLE_SECONDS = 0.02
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+# The tables of the rows for whose locks connections wait; empty for other locks.
+WAITING = """
+    SELECT COALESCE((SELECT max(relation::regclass::text) FROM pg_locks AS lock
+                     WHERE lock.pid = activity.pid AND locktype = 'tuple'), '')
+    FROM pg_stat_activity AS activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
 
 
 class Waits(NamedTuple):
     """The work of several writers together: rows and batches per second, and the seconds that a batch took and waited.
 
     `calls` are all rows that were written, `postgres_cpu` the seconds of CPU that PostgreSQL has used per second.
+    `tables` says how often a batch was seen to wait for a lock in each table.
     """
 
     writers: int
@@ -47,6 +55,7 @@ class Waits(NamedTuple):
     longest: float
     postgres_cpu: float
     waited: float
+    tables: Counter[str]
 
 
 def main() -> None:
@@ -61,9 +70,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name:
         for waits in run(Path(name), arguments.writers, arguments.batches, arguments.rows, arguments.every):
             times = "".join(f"{1000 * value:>6.0f} ms" for value in (waits.median, waits.p95, waits.longest))
+            tables = (
+                f"{name or 'other'} {seen / waits.tables.total():.0%}" for name, seen in waits.tables.most_common(4)
+            )
             print(
                 f"{waits.writers:>8}{waits.rows:>8,.0f}{waits.batches:>10,.1f}{times}{waits.postgres_cpu:>8.2f}"
-                f"{1000 * waits.waited:>6.1f} ms",
+                f"{1000 * waits.waited:>6.1f} ms  {', '.join(tables)}",
                 flush=True,
             )
 
@@ -100,12 +112,14 @@ def measure(url: str, server: int, writers: int, batches: int, rows: int, every:
         process.start()
     times: list[list[float]] = []
     samples: list[int] = []
+    tables = Counter[str]()
     with psycopg.connect(url, autocommit=True) as watching:
         are_ready.wait()
         start, cpu = time.monotonic(), cpu_of_tree(server)
         while len(times) < writers:
-            [(waiting,)] = watching.execute(WAITING).fetchall()
-            samples.append(waiting)
+            waiting = [table for (table,) in watching.execute(WAITING)]
+            samples.append(len(waiting))
+            tables.update(waiting)
             time.sleep(SAMPLE_SECONDS)  # the distance of two samples, which no event ends
             has_ended = not any(process.is_alive() for process in processes)
             while not queue.empty():
@@ -119,7 +133,7 @@ def measure(url: str, server: int, writers: int, batches: int, rows: int, every:
     pace = len(taken) / seconds
     return Waits(
         writers, len(taken) * rows, rows * pace, pace, statistics.median(taken), quantile(taken, 0.95), max(taken),
-        cpu / seconds, statistics.mean(samples) / pace,
+        cpu / seconds, statistics.mean(samples) / pace, tables,
     )  # fmt: skip
 
 

@@ -104,9 +104,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         rollup.add(inserted)
         is_all = len(inserted) == len(by_id)  # as nearly always
         _insert_bodies(cursor, by_id.values() if is_all else [by_id[str(row["request_id"])] for row in inserted])
-        rollup.write(cursor)
         write_objects(by_id.values())
-        # Last, because workers wait for the rows of leases, and not for long.
+        # Nearly last, because the shippers of other hosts wait for the rows of sums; and the rows of leases last,
+        # because workers wait for them, and not for long.
+        rollup.write(cursor)
         take_off_leases(cursor, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
         settle_reservations(cursor, _array(by_id), _estimated(settled.rows, inserted))
     counters.count_usage(inserted, replaced)

@@ -22,11 +22,12 @@ from usage.page_data.spending.spending_choice import (
     read_choice,
 )
 from usage.sums.labels.compared_reader import (
+    MOST_COSTLIEST,
     ComparedReport,
     ComparedSums,
     read_compared_report,
-    read_daily_costs,
 )
+from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_reader import (
     DAY,
     GroupValue,
@@ -40,7 +41,6 @@ from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
 
 MAX_ROWS = 100
-MAX_CHART_SERIES = 5  # all other values are one further series
 MAX_CHART_DAYS = 92
 NEW = "new"  # instead of a change, if the period before has no dollars
 SO_FAR = "so far"  # instead of a change, for a day that is not over; and behind the change of several days
@@ -152,7 +152,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
         if report.others
         else None,
         total=make_row([SpendingCell("Total")], report.total, _calls_query(choice, None)),
-        charts=_read_charts(choice),
+        charts=_read_charts(choice, report),
         fault=_lacking(choice),
     )
 
@@ -251,18 +251,20 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     return urlencode({**({} if "from" in query else days.as_query()), **query})
 
 
-def _read_charts(choice: SpendingChoice) -> ChartData:
+def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     """Reads the data of the chart of the page *Usage*: dollars by day, one line for each of the costliest values.
 
-    The values are those of the first group; one more line has all other values. Returns an empty map if the sums would
-    take long to read: for more than `MAX_CHART_DAYS` days, and for two labels.
+    The values are those of the first group; one more line has all other values. `report` has been read for the same
+    choice; if the day is its only group, the values are keys. Returns an empty map if the sums would take long to read:
+    for more than `MAX_CHART_DAYS` days, and for two labels.
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")
     if (end - first).days > MAX_CHART_DAYS or len(labels_among((group,), choice.only)) > 1:
         return {}
     days = [first + DAY * number for number in range((end - first).days)]
-    lines = read_daily_costs((first, end), group, only=choice.only, most=MAX_CHART_SERIES)
+    costliest = report.costliest or read_costliest((first, end), group, only=choice.only, most=MOST_COSTLIEST)
+    lines = read_daily_costs((first, end), group, costliest, only=choice.only)
     series = [
         ChartSeries(
             name="others" if is_others else value_text(group, value),

@@ -1,8 +1,8 @@
-"""Reads sums of calls by label, together with the same groups' dollars in the period before, or day by day."""
+"""Reads sums of calls by label, together with the same groups' dollars in the period before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +22,7 @@ from usage.sums.labels.label_reader import (
 )
 from usage.sums.labels.label_tables import SUMS
 
+MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 # The SQL expressions by which groups can be sorted; those of the names are `by_0` and `by_1`.
 ORDERS = {
@@ -55,12 +56,16 @@ class ComparedReport:
     `others` add up to `total`, and include groups with calls only in the period before. If calls are grouped by day,
     the first day is compared with the first day of the period before, and so on. If one period is longer, its last days
     are compared with nothing; those of the period before are only in the total.
+
+    `costliest` has the costliest values of the first group that is not the day, at most `MOST_COSTLIEST`. It is empty
+    if there is no such group.
     """
 
     rows: list[ComparedSums]
     others: ComparedSums | None
     other_groups: int
     total: ComparedSums
+    costliest: Sequence[GroupValue]
 
 
 def read_compared_report(
@@ -77,7 +82,7 @@ def read_compared_report(
     present = grouped_sums(*days, groups, only)
     past: Query | None = None
     with suppress(LabelsUnreadable):  # rows of the period before have been deleted; those of this one have not
-        past = grouped_sums(*before, groups, only)
+        past = grouped_sums(*before, groups, only, ("cost",))
     sql, values = _compared(present, past, groups, (days[0] - before[0]).days)
     columns = _columns(groups)
     shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
@@ -93,41 +98,43 @@ def read_compared_report(
                {", ".join(f"COALESCE(sum({name}), 0)" for name in names)} FROM compared
         UNION ALL
         (SELECT {", ".join(columns)}, 1, {", ".join(names)} FROM compared WHERE {shown} ORDER BY {ordered} LIMIT %s)
+        {_costliest(groups)}
     """
     with connection.cursor() as cursor:
         cursor.execute(query, [*values, *days_shown, *days_shown, most])
-        (number, total), *rows = [_read_row(row, len(columns), has_past=past is not None) for row in cursor]
-    return _report([row for _, row in rows], total, number)
+        total, *rows = cursor.fetchall()
+    width, has_past = len(columns), past is not None
+    return _report(
+        [_read_row(row, width, has_past=has_past) for row in rows if row[width]],
+        _read_row(total, width, has_past=has_past),
+        total[width],
+        [next((value for value in row[:width] if value is not None), None) for row in rows if not row[width]],
+    )
 
 
-def _report(rows: list[ComparedSums], total: ComparedSums, number: int) -> ComparedReport:
+def _report(rows: list[ComparedSums], total: ComparedSums, number: int, costliest: list[GroupValue]) -> ComparedReport:
     rest = total.sums.less(row.sums for row in rows)
     rest_before = total.cost_before and total.cost_before - sum(row.cost_before or 0 for row in rows)
     others = ComparedSums(rest, rest_before) if number > len(rows) or rest.has_use else None
-    return ComparedReport(rows, others, number - len(rows), total)
+    return ComparedReport(rows, others, number - len(rows), total, costliest)
 
 
-def read_daily_costs(
-    days: Days, group: str, *, only: Only, most: int
-) -> list[tuple[GroupValue, bool, Mapping[date, Decimal]]]:
-    """Reads the dollars by day of the `most` costliest values of a group, and of all other values together.
+def _costliest(groups: Sequence[str]) -> str:
+    """Returns the end of the query that adds a row for each of the costliest values of the first group but the day.
 
-    Each entry has a value, whether it stands for all others, and a map from days to dollars. The others come last.
+    Such a row counts no group; all its columns but that of the value are null.
     """
-    sql, values = grouped_sums(*days, (group, "day"), only)
-    query = f"""
-        WITH grouped AS ({sql}),
-        summed AS (SELECT by_0, by_1, cost, sum(cost) OVER (PARTITION BY by_0) AS whole FROM grouped),
-        ranked AS (SELECT by_0, by_1, cost, dense_rank() OVER (ORDER BY whole DESC, by_0) AS place FROM summed)
-        SELECT LEAST(place, %s), min(by_0) FILTER (WHERE place <= %s), by_1, sum(cost)
-        FROM ranked GROUP BY 1, 3 ORDER BY 1, 3
+    place = next((number for number, name in enumerate(groups) if name != "day"), None)
+    if place is None:
+        return ""
+    column = f"by_{place}"
+    keys = [column if number == place else "NULL" for number in range(len(groups))]
+    nulls = ", ".join("NULL" for _ in (*SUMS, "cost_before"))
+    return f"""
+        UNION ALL
+        (SELECT {", ".join(keys)}, 0, {nulls} FROM compared
+         GROUP BY {column} HAVING sum(cost) <> 0 ORDER BY sum(cost) DESC, {column} LIMIT {MOST_COSTLIEST})
     """
-    found: dict[int, tuple[GroupValue, bool, dict[date, Decimal]]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(query, [*values, most + 1, most])
-        for place, value, day, cost in cursor:
-            found.setdefault(place, (value, place > most, {}))[2][day] = cost
-    return [entry for entry in found.values() if any(entry[2].values())]
 
 
 def _columns(groups: Sequence[str]) -> list[str]:
@@ -142,21 +149,22 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
     """
     columns = _columns(groups)
     keys = ", ".join(columns)
-    sources = f"SELECT {keys}, {', '.join(SUMS)}, 0 AS cost_before FROM ({present[0]}) AS present"
+    sources = f"SELECT {keys}, {', '.join(SUMS)}, NULL::numeric AS cost_before FROM ({present[0]}) AS present"
     values = list(present[1])
     if past is not None:
         shifted = [
             f"{column} + {shift} AS {column}" if name == "day" else column
             for name, column in zip(groups, columns, strict=True)
         ]
-        zeros = ", ".join("0" for _ in SUMS)
-        sources += f" UNION ALL SELECT {', '.join(shifted)}, {zeros}, cost FROM ({past[0]}) AS past"
+        nulls = ", ".join("NULL" for _ in SUMS)
+        sources += f" UNION ALL SELECT {', '.join(shifted)}, {nulls}, cost FROM ({past[0]}) AS past"
         values += past[1]
-    sums = ", ".join(f"sum({name}) AS {name}" for name in (*SUMS, "cost_before"))
+    # A group has one row of each period at most. To find it, `max` takes less time than `sum`.
+    sums = ", ".join(f"COALESCE(max({name}), 0) AS {name}" for name in (*SUMS, "cost_before"))
     return f"WITH compared AS MATERIALIZED (SELECT {keys}, {sums} FROM ({sources}) AS sources GROUP BY {keys})", values
 
 
-def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> tuple[int, ComparedSums]:
-    """Converts a row from the database; returns the number of groups that the row adds up, and the groups' sums."""
-    group, (number, *figures, before) = row[:width], row[width:]
-    return number, ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)
+def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
+    """Converts a row from the database: a group, the number of groups that the row adds up, and their sums."""
+    group, (_, *figures, before) = row[:width], row[width:]
+    return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

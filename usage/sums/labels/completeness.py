@@ -11,7 +11,7 @@ from datetime import date
 
 from django.db import connection
 
-from usage.sums.labels.label_tables import CLOSED, OTHERS, SUMS, TABLE, TAG, LabelSpan
+from usage.sums.labels.label_tables import CLOSED, OTHERS, TABLE, TAG, LabelSpan
 
 SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
 
@@ -24,7 +24,8 @@ _UNNAMED = f"""
         )
     )
 """
-_ADDED_UP = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+_COMPARED = ("calls", "input_tokens", "cost")  # what an earlier release has left out is missing in one of these
+_ADDED_UP = ", ".join(f"sum({name}) AS {name}" for name in _COMPARED)
 # The first day or month whose sums of all calls are not those of the days' totals, which all versions write.
 _LACKING = f"""
     WITH a AS (
@@ -36,7 +37,7 @@ _LACKING = f"""
         WHERE span = %(span)s AND label = '' AND start >= %(first)s AND start < %(end)s GROUP BY 1
     )
     SELECT min(start) FROM a FULL JOIN b USING (start)
-    WHERE {" OR ".join(f"COALESCE(a.{name}, 0) <> COALESCE(b.{name}, 0)" for name in SUMS)}
+    WHERE {" OR ".join(f"COALESCE(a.{name}, 0) <> COALESCE(b.{name}, 0)" for name in _COMPARED)}
 """
 
 

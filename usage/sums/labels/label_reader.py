@@ -137,19 +137,19 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     return first_lacking(_periods(first, end, by_day=False))  # by months, since the sums of years of days are many
 
 
-def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
+def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
     """Returns the SQL query that reads the sums of some whole days by `groups`.
 
     `groups` and `only` are those of `read_label_report`. The query returns a row for each group, with the columns
-    `by_0`, `by_1` and so on, and `SUMS`.
+    `by_0`, `by_1` and so on, and `sums`, which are names of `SUMS`: adding up fewer takes less time.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
     """
     labels = labels_among(groups, only)
     if len(labels) > 1:
-        return _group_rows(first, end, groups, only)
-    return _group_sums(_periods(first, end, by_day="day" in groups), groups, only, *labels)
+        return _group_rows(first, end, groups, only, sums)
+    return _group_sums(_periods(first, end, by_day="day" in groups), groups, only, sums, *labels)
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
@@ -205,53 +205,60 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
     return GroupSums(tuple(group), **named)
 
 
-def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only, label: str = "") -> Query:
+def _group_sums(
+    periods: Sequence[SpanRange], groups: Sequence[str], only: Only, sums: Sequence[str], label: str = ""
+) -> Query:
     """Returns the SQL query that reads sums by `groups` from the table of sums by label.
 
     `label` is the only label among `groups` and `only`; it is empty if there is none.
     """
     columns = {name: COLUMNS.get(name, "value") for name in groups}
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
-    found = _add_up(_read_periods(periods, label, restricted), list(columns.values()))
+    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns.values())]
     if label in only or label not in groups:
-        return found
-    # The calls without the label are all calls less those with it.
-    every = _read_periods(periods, "", restricted)
-    labelled = _read_periods(periods, label, restricted)
-    names = ", ".join(("value", *COLUMNS.values(), *SUMS))
-    less = ", ".join(("value", *COLUMNS.values(), *(f"-{name}" for name in SUMS)))
-    rest = f"SELECT {names} FROM ({every[0]}) AS every UNION ALL SELECT {less} FROM ({labelled[0]}) AS labelled"
-    without = _add_up((rest, [*every[1], *labelled[1]]), list(columns.values()), null="value")
-    return f"{found[0]} UNION ALL {without[0]}", [*found[1], *without[1]]
-
-
-def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
-    """Returns the SQL query that adds up the rows of the query `source`, grouped by `columns`.
-
-    `null` may name one of these columns: it is null in the result, and calls are not grouped by it.
+        rows, values = rows_of_periods(periods, [label], restricted)
+        return f"SELECT {', '.join((*keys, *_added_up(sums)))} {rows}{_grouping(columns.values())}", values
+    rows, values = rows_of_periods(periods, ["", label], restricted)
+    others = [column for name, column in columns.items() if name != label]
+    rest = [f"{'NULL' if name == label else column} AS by_{number}"
+            for number, (name, column) in enumerate(columns.items())]  # fmt: skip
+    signed = [f"sum(CASE label WHEN '' THEN {name} ELSE -{name} END) AS {name}" for name in sums]
+    # The calls without the label are all calls less those with it. The rows, which are many, are read once.
+    sql = f"""
+        WITH summed AS MATERIALIZED (
+            SELECT {", ".join(("label", *columns.values(), *_added_up(sums)))} {rows}
+            {_grouping(["label", *columns.values()])}
+        )
+        SELECT {", ".join((*keys, *sums))} FROM summed WHERE label <> ''
+        UNION ALL SELECT {", ".join((*rest, *signed))} FROM summed{_grouping(others)}
     """
-    sql, values = source
-    keys = [f"{'NULL' if column == null else column} AS by_{number}" for number, column in enumerate(columns)]
-    grouping = ", ".join(column for column in columns if column != null)
-    sums = [f"sum({name}) AS {name}" for name in SUMS]
-    end = f" GROUP BY {grouping}" if grouping else ""
-    return f"SELECT {', '.join((*keys, *sums))} FROM ({sql}) AS source{end}", list(values)
+    return sql, values
 
 
-def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, str]) -> Query:
-    """Returns the SQL query for all rows of sums of a label in some periods, filtered by the columns in `only`."""
-    names = ", ".join(("value", *COLUMNS.values(), *SUMS))
+def _added_up(sums: Iterable[str]) -> list[str]:
+    return [f"sum({name}) AS {name}" for name in sums]
+
+
+def _grouping(columns: Iterable[str]) -> str:
+    names = ", ".join(columns)
+    return f" GROUP BY {names}" if names else ""
+
+
+def rows_of_periods(periods: Iterable[SpanRange], labels: Sequence[str], only: Mapping[str, str]) -> Query:
+    """Returns the FROM clause for all rows of sums of some labels and periods, filtered by the columns in `only`."""
+    names = ", ".join(("label", "value", *COLUMNS.values(), *SUMS))
     conditions = "".join(f" AND {column} = %s" for column in only)
     queries, values = [], list[Parameter]()
     for span, start, end in periods:
-        queries.append(
-            f"SELECT {names} FROM {TABLE} WHERE span = %s AND label = %s AND start >= %s AND start < %s{conditions}"
-        )
-        values += [span, label, start, end, *only.values()]
-    return " UNION ALL ".join(queries), values
+        for label in labels:
+            queries.append(
+                f"SELECT {names} FROM {TABLE} WHERE span = %s AND label = %s AND start >= %s AND start < %s{conditions}"
+            )
+            values += [span, label, start, end, *only.values()]
+    return f"FROM ({' UNION ALL '.join(queries)}) AS source", values
 
 
-def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
+def _group_rows(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
     """Returns the SQL query that adds up the rows of calls by `groups`, for groups that have no stored sums.
 
     Raises:
@@ -265,10 +272,10 @@ def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Qu
     columns = [_column_of_rows(name) for name in groups]
     conditions = [_condition_of_rows(name, value) for name, value in only.items()]
     keys = [f"{sql} AS by_{number}" for number, (sql, _) in enumerate(columns)]
-    sums = [f"{expression} AS {name}" for name, expression in ROW_SUMS.items()]
-    grouping = f"GROUP BY {', '.join(str(number + 1) for number in range(len(keys)))}" if keys else ""
+    added = [f"{ROW_SUMS[name]} AS {name}" for name in sums]
+    grouping = _grouping(str(number + 1) for number in range(len(keys)))
     sql = f"""
-        SELECT {", ".join((*keys, *sums))} FROM usage_request
+        SELECT {", ".join((*keys, *added))} FROM usage_request
         WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s
               {"".join(f" AND {condition}" for condition, _ in conditions)} {grouping}
     """

@@ -16,7 +16,8 @@ from tests.support.ledger.ledgers import call, random_call
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState
 from usage.money.row_pricing import Pricer
-from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report, read_daily_costs
+from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report
+from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
 from usage.sums.labels.tag_names import HAS_TEAMS, has_teams, read_tag_names
@@ -113,7 +114,8 @@ def test_reading_writes_nothing() -> None:
 @pytest.mark.parametrize("group", ["team", END_USER, "tag:project"])
 def test_the_days_add_up(group: str) -> None:
     write_random(300)
-    lines = read_daily_costs(NOVEMBER, group, only={}, most=1)
+    costliest = read_costliest(NOVEMBER, group, only={}, most=1)
+    lines = read_daily_costs(NOVEMBER, group, costliest, only={})
     first = read_label_report(*NOVEMBER, (group,), most=1)
     assert [is_others for _, is_others, _ in lines] == [False, True]
     assert (lines[0][0],) == first.rows[0].group

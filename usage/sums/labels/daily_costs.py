@@ -1,0 +1,83 @@
+"""Reads the dollars of calls day by day: those of the costliest values of a group, and of all other values together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+
+from django.db import connection
+
+from usage.sums.labels.label_reader import (
+    COLUMNS,
+    GroupValue,
+    Only,
+    grouped_sums,
+    labels_among,
+    rows_of_periods,
+)
+
+Days = tuple[date, date]  # the first day (UTC), and the day after the last one
+DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
+
+
+def read_costliest(days: Days, group: str, *, only: Only, most: int) -> list[GroupValue]:
+    """Returns the `most` costliest values of a group on the given days, the costliest first."""
+    sql, values = grouped_sums(*days, (group,), only, ("cost",))
+    with connection.cursor() as cursor:
+        query = f"SELECT by_0 FROM ({sql}) AS grouped WHERE cost <> 0 ORDER BY cost DESC, by_0 LIMIT %s"
+        cursor.execute(query, [*values, most])
+        return [value for (value,) in cursor.fetchall()]
+
+
+def read_daily_costs(
+    days: Days, group: str, costliest: Sequence[GroupValue], *, only: Only
+) -> list[tuple[GroupValue, bool, DailyCosts]]:
+    """Reads the dollars by day of some values of a group (`costliest`), and of all other values together.
+
+    Each entry has a value, whether it stands for all others, and a map from days to dollars. The others come last.
+    Values without dollars are left out. `group` and `only` have one label at most, and `group` is not the day.
+    """
+    label = next(iter(labels_among((group,), only)), "")
+    if label in only or label != group:
+        costs = _read(days, label, group, only, costliest)
+        others = costs.pop(None, {})
+    else:
+        every = _read(days, "", group, only, ()).get(None, {})
+        # The values that are not among the costliest have most of the rows. They are read only if what they cost must
+        # be told from what the calls without the label cost.
+        costs = _read(days, label, group, only, costliest, is_rest_read=None in costliest)
+        rest = costs.pop(None, {})
+        others = _less(every, [rest, *costs.values()])
+        if None in costliest:
+            costs[None], others = others, rest
+    found = [(value, False, costs[value]) for value in costliest if value in costs]
+    return [entry for entry in (*found, (None, True, others)) if any(entry[2].values())]
+
+
+def _read(
+    days: Days, label: str, group: str, only: Only, named: Sequence[GroupValue], *, is_rest_read: bool = True
+) -> dict[GroupValue, DailyCosts]:
+    """Reads the dollars by day of some values of a group; those of all other values together have the key None.
+
+    `label` says which rows of the sums by label are read. If `is_rest_read` is false, the other values are not read.
+    """
+    column = COLUMNS.get(group, "value")
+    restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
+    rows, values = rows_of_periods([("day", *days)], [label], restricted)
+    names = [str(value) for value in named if value is not None]
+    query = f"SELECT CASE WHEN {column} = ANY(%s::text[]) THEN {column} END, start, sum(cost) {rows}"
+    if not is_rest_read:
+        query += f" WHERE {column} = ANY(%s::text[])"
+    found: defaultdict[GroupValue, dict[date, Decimal]] = defaultdict(dict)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{query} GROUP BY 1, 2", [names, *values, *([] if is_rest_read else [names])])
+        for value, day, cost in cursor:
+            found[value][day] = cost
+    return dict(found)
+
+
+def _less(costs: DailyCosts, others: Sequence[DailyCosts]) -> DailyCosts:
+    """Returns the dollars of each day without those of the same day in `others`."""
+    return {day: cost - sum(other.get(day, 0) for other in others) for day, cost in costs.items()}
