@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.db import connection
 
+from usage.sums.labels.compared_reader import Days
 from usage.sums.labels.label_reader import (
     COLUMNS,
     GroupValue,
@@ -18,7 +19,6 @@ from usage.sums.labels.label_reader import (
     rows_of_periods,
 )
 
-Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
 
 

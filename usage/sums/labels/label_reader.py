@@ -18,7 +18,7 @@ from django.db import connection
 
 from usage.ids import first_id
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
-from usage.sums.labels.label_tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG
+from usage.sums.labels.label_tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, added_up
 from usage.sums.pruned_calls import comparable_since
 from usage.sums.ranges import TimeRange
 from usage.sums.sum_tables import COST_PARTS
@@ -217,7 +217,7 @@ def _group_sums(
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns.values())]
     if label in only or label not in groups:
         rows, values = rows_of_periods(periods, [label], restricted)
-        return f"SELECT {', '.join((*keys, *_added_up(sums)))} {rows}{_grouping(columns.values())}", values
+        return f"SELECT {', '.join((*keys, *added_up(sums)))} {rows}{_grouping(columns.values())}", values
     rows, values = rows_of_periods(periods, ["", label], restricted)
     others = [column for name, column in columns.items() if name != label]
     rest = [f"{'NULL' if name == label else column} AS by_{number}"
@@ -226,17 +226,13 @@ def _group_sums(
     # The calls without the label are all calls less those with it. The rows, which are many, are read once.
     sql = f"""
         WITH summed AS MATERIALIZED (
-            SELECT {", ".join(("label", *columns.values(), *_added_up(sums)))} {rows}
+            SELECT {", ".join(("label", *columns.values(), *added_up(sums)))} {rows}
             {_grouping(["label", *columns.values()])}
         )
         SELECT {", ".join((*keys, *sums))} FROM summed WHERE label <> ''
         UNION ALL SELECT {", ".join((*rest, *signed))} FROM summed{_grouping(others)}
     """
     return sql, values
-
-
-def _added_up(sums: Iterable[str]) -> list[str]:
-    return [f"sum({name}) AS {name}" for name in sums]
 
 
 def _grouping(columns: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from usage.sums.sum_tables import COST_PARTS, NEEDS_PRICE_SQL
@@ -14,6 +15,7 @@ CLOSED = f"{TAG}\x01closed"  # a label without calls: further names of tags get 
 SUMS = (
     "calls", "errors", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS,
 )  # fmt: skip
+MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS}
 # What the rows of a group of calls add up to, in SQL. A request of the gateway's own is no call, but has a cost.
 _IS_CALL = "WHERE NOT by_gateway"
 ROW_SUMS = {
@@ -33,6 +35,14 @@ NAMES = ", ".join((*KEYS, *SUMS))
 TABLE = "usage_labeltotal"
 ADDED = ", ".join(f"{name} = {TABLE}.{name} + EXCLUDED.{name}" for name in SUMS)
 CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
+
+
+def added_up(sums: Iterable[str]) -> list[str]:
+    """Returns the SQL expressions that add up columns; those that are mostly 0 are added up only where they are not."""
+    return [
+        f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
+        else f"sum({name}) AS {name}" for name in sums
+    ]  # fmt: skip
 
 
 def counted_groups(source: str) -> str:
