@@ -57,6 +57,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions
 
+from usage.answers.errors import ErrorFacts
 from usage.models import Outcome
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,11 @@ class ProxyError(exceptions.APIException):
         self.param = param
         self.code = code or type(self).code
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
+
+    @property
+    def facts(self) -> ErrorFacts:
+        """The error as the call's ledger row has it."""
+        return {"type": self.type, "code": self.code, "message": self.words, "param": self.param or ""}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
         """Returns the body of an answer with this error: a JSON object like OpenAI's, with the `request_id`."""

@@ -150,6 +150,7 @@ class CallRecord(Counts, total=False):
     error_type: str
     error_code: str
     error_message: str
+    error_param: str  # the parameter of the request that was refused; absent if the error names none
 
     started_at: datetime | str  # UTC; text in ISO 8601 once it has been in the journal
     duration_ms: float  # from the arrival of the request's head until this record is written

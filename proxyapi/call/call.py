@@ -178,7 +178,7 @@ class Call:
         `status` is the HTTP status that the caller saw.
         """
         stated = self.answer.error
-        self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
+        self.answer.error = error.facts
         self.facts.is_unbilled = error.is_unbilled
         is_ours_alone = error.outcome == Outcome.REJECTED or error.is_unbilled  # upstream has done nothing
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
@@ -232,7 +232,7 @@ class Call:
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
             error = self.timed_out
-            self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
+            self.answer.error = error.facts
             return error.outcome, error.status_code
         if not body.call_goes_on or body.left_at is None:
             return outcome, status

@@ -30,7 +30,7 @@ from proxyapi.limits.usage_estimates import (
 )
 from usage.answers.audio_duration import length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
-from usage.answers.errors import NO_ERROR
+from usage.answers.errors import NO_ERROR, parameter_name
 from usage.answers.estimate_rules import at_least
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
@@ -43,6 +43,7 @@ from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.spent_and_reserved import responses_are_polled
 
+MAX_PARAMETER_LENGTH = 100  # characters of the name of a parameter in an error
 MAX_LABEL_LENGTH = 200  # characters of an end user or a session
 # Of a label in UTF-8: PostgreSQL's indexes take 2,704 bytes, and that of sums by label has names of key and team, too.
 MAX_LABEL_BYTES = 400
@@ -153,6 +154,8 @@ def end_row(
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
         facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
+    if parameter := column_text(parameter_name(error.get("param")), MAX_PARAMETER_LENGTH, facts.secrets):
+        facts_of_answer["error_param"] = parameter
     if begun is None:
         begun = begin_row(facts)
     elif facts.form is not None:  # of other requests all was known before the call was sent upstream

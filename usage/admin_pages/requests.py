@@ -19,6 +19,7 @@ from usage.page_data.call_search.list_sums import read_list_sums
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
 from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
+from usage.page_data.errors.error_groups import GROUPED_OUTCOMES
 from usage.page_data.filters import ANY_FAILURE, LABELS, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
@@ -109,7 +110,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         bill_note=call_page.bill_note(call),
         bill_summary=call_page.bill_summary(call),
         error_title=call_page.error_title(call),
-        fault_sentence=fault_sentence(call, refused_parameter(call) if may_see_bodies(request) else ""),
+        fault_sentence=fault_sentence(call, refused_parameter(call, reads_body=may_see_bodies(request))),
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),
@@ -217,7 +218,7 @@ def _day_of(call: Request) -> str:
 
 def _same_error(call: Request) -> Filters:
     """Returns filters for the list of requests; they select all calls with the same error as this failed call."""
-    group = call.error_group if call.outcome == Outcome.UPSTREAM_ERROR else None
+    group = call.error_group if call.outcome in GROUPED_OUTCOMES else None
     return Filters(outcome=call.outcome, code=call.error_code, message=group)
 
 

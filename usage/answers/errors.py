@@ -1,9 +1,11 @@
-"""Reads upstream's errors (type, code and message) in the many shapes in which servers report them.
+"""Reads upstream's errors (type, code, message and parameter) in the many shapes in which servers report them.
 
-OpenAI's shape is `{"error": {"type", "code", "message"}}`. Other shapes are: a text instead of the inner object
+OpenAI's shape: `{"error": {"type", "code", "message", "param"}}`. Other shapes are: a text instead of the inner object
 (Ollama), the members of the inner object at the top (vLLM, Cohere), `{"detail": …}` (FastAPI), a list around the object
 (Gemini), `{"errors": [{"message"}]}` (Cloudflare), `error_description` (OAuth, RFC 6749), `title` and `detail` (RFC
 9457), an HTML page (proxies), plain text, an empty body.
+
+Over 300 lines, since each fact about an error is looked for in each of these shapes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from http import HTTPStatus
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import orjson
 
@@ -26,6 +28,7 @@ MESSAGE_FIELDS = (
 )  # fmt: skip
 CODE_FIELDS = ("code", "error_code", "errorCode", "err_code", "status_code", "__type", "status")
 TYPE_FIELDS = ("type", "error_type")
+PARAMETER = re.compile(r"[\w.\[\]-]{1,100}")  # names such as `tools[0].type`, and no text of a prompt
 MAX_TEXT_BYTES = 64 * 1024
 MAX_DEPTH = 4  # how many levels of nested objects and lists are searched for the error
 MAX_MESSAGE_CHARACTERS = 2000  # of a message that is made from plain text or an HTML page
@@ -56,15 +59,22 @@ _GOOD_CODES = frozenset({
 class ErrorFacts(TypedDict):
     """The type, code and message of an error, as an answer from upstream reports them.
 
-    Each is an empty text if the answer does not state it.
+    Each is an empty text if the answer does not state it. `param` is the parameter of the request that was refused; it
+    is absent if the answer names none.
     """
 
     type: str
     code: str
     message: str
+    param: NotRequired[str]
 
 
 NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
+
+
+def parameter_name(value: object) -> str:
+    """Returns `value` if it can be the name of a request's parameter, such as `tools[0].type`; else an empty text."""
+    return value if isinstance(value, str) and PARAMETER.fullmatch(value) else ""
 
 
 def is_error_value(value: object) -> bool:
@@ -163,11 +173,14 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
         if depth < MAX_DEPTH and (isinstance(inner, dict) or (name == "errors" and inner)) and inner:
             facts = _from_json(inner, depth + 1)
             outer = _from_members({key: member for key, member in value.items() if key != name})
-            return {
+            merged: ErrorFacts = {
                 "type": facts["type"] or outer["type"],
                 "code": facts["code"] or outer["code"],
                 "message": facts["message"] or outer["message"],
             }
+            if param := facts.get("param") or outer.get("param"):
+                merged["param"] = param
+            return merged
     facts = _from_members(value)
     if isinstance(value.get("error"), str) and facts["message"] != value["error"] and not facts["code"]:
         facts["code"] = value["error"]  # OAuth: `error` is a code, and its description stands beside it
@@ -180,11 +193,14 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
     A message that is itself an object or a list becomes JSON text.
     """
     kind = _first_text(error, TYPE_FIELDS)
-    return {
+    facts: ErrorFacts = {
         "type": kind if kind != "error" else "",
         "code": _first_text(error, CODE_FIELDS),
         "message": _message(error),
     }
+    if param := parameter_name(error.get("param")):
+        facts["param"] = param
+    return facts
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:

@@ -39,8 +39,9 @@ _WITH_COST_KIND = DigestVersion((*_FIRST.columns, "other_usage", "cost_kind"), _
 _WITH_OUTPUT_LIMIT = DigestVersion((*_WITH_COST_KIND.columns, "output_limit"), _FIRST.marks)
 _WITH_LABELS = DigestVersion((*_WITH_OUTPUT_LIMIT.columns, "team", "owner", "end_user", "session"), _FIRST.marks)
 _WITH_ERROR_GROUP = DigestVersion((*_WITH_LABELS.columns, "error_group"), _FIRST.marks)
+_WITH_ERROR_PARAM = DigestVersion((*_WITH_ERROR_GROUP.columns, "error_param"), _FIRST.marks)
 VERSIONS: tuple[DigestVersion, ...] = (
-    _FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT, _WITH_LABELS, _WITH_ERROR_GROUP
+    _FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT, _WITH_LABELS, _WITH_ERROR_GROUP, _WITH_ERROR_PARAM
 )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Groups the messages of upstream's errors: two messages that differ only in numbers, ids and names are one group.
 
+Errors about different parameters of the request are different groups, whether their messages name them or not.
+
 The group of a message is a short digest of its pattern, and has no word of the message: upstream may quote the prompt,
 and sums are kept longer than calls. The pattern that people see is computed again from the message of a call that is
 still stored.
@@ -22,6 +24,8 @@ _PARAMETER = re.compile(r"[a-z][a-z0-9_.\[\]]{0,40}")
 _ID = re.compile(r"\b(?:org|proj|req|resp|msg|file|asst|thread|run|call|batch|vs|sk|user)[-_][\w-]{6,}")
 _WITH_DIGIT = re.compile(r"[\w-]*\d[\w-]*")
 _REPEATED = re.compile(r"#(?:[.,:/]?#)+")
+# A parameter in a pattern: a quoted name, or a word such as max_tokens. It is the same for all messages of a pattern.
+_NAMED = re.compile(r"['\"`“]([a-z][\w.\[\]#-]{0,60})['\"`”]|(?<![\w.\]-])([a-z]\w*[_.\[][\w.\[\]#]*[\w\]])")
 _SPACE = re.compile(r"\s+")
 
 
@@ -39,12 +43,18 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
     return _SPACE.sub(" ", _REPEATED.sub(SIGN, text)).strip()
 
 
-def group_of(message: str, names: Iterable[str] = ()) -> str:
+def group_of(message: str, names: Iterable[str] = (), parameter: str = "") -> str:
     """Returns the group of an error message: a digest, in hex, of its pattern; an empty text if the pattern is empty.
 
-    The digest has `GROUP_CHARACTERS` hex digits.
+    The digest has `GROUP_CHARACTERS` hex digits. If `parameter` (the one that was refused) is not the first that the
+    message names, the digest is of the pattern and the parameter, without the numbers in it.
     """
     pattern = pattern_of(message, names).casefold()
+    # Most messages name the parameter. Their groups are the same as before parameters were stored.
+    parameter = _WITH_DIGIT.sub(SIGN, parameter).casefold()
+    named = _NAMED.search(pattern)
+    if parameter and (named is None or parameter != (named[1] or named[2])):
+        pattern = f"{pattern}\n{parameter}"
     return hashlib.sha256(pattern.encode("utf-8", "replace")).hexdigest()[:GROUP_CHARACTERS] if pattern else ""
 
 

@@ -160,6 +160,14 @@ class Request(models.Model):
         db_default="",
         help_text="The same for errors whose messages differ only in numbers, ids and names.",
     )
+    error_param = models.CharField(
+        "refused parameter",
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The parameter of the request that was refused, if the error names one.",
+    )
     digest = models.CharField(
         max_length=32,
         editable=False,

@@ -31,10 +31,11 @@ COLUMNS = (
     "response_bytes", "client_address", "user_agent", "input_tokens", "cached_tokens", "cache_write_tokens",
     "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches",
     "usage_source", "cost", "tags", "team", "owner", "end_user", "session", "by_gateway", "cost_kind", *PRICE_COLUMNS,
+    "error_param",
 )  # fmt: skip
 GROUP_COLUMNS = (
     "calls", "fault", "outcome", "error_code", "message", "state", "first_at", "last_at", "keys", "models", "routes",
-    "note", "sample_id",
+    "note", "sample_id", "parameter",
 )  # fmt: skip
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 Row = Mapping[str, object]
@@ -91,6 +92,7 @@ def _group_row(group: ErrorGroup) -> Row:
         **{f"{name}s": group.counts[name] for name in ("key", "model", "route")},
         "note": group.known.note if group.known else "",
         "sample_id": group.sample_id,
+        "parameter": group.parameter,
     }
 
 

@@ -6,8 +6,9 @@ An error code is added when a call fails with it. Calls with other names are add
 and `OTHER_CODE`. Their rows have the real name, and a mark that they are added up so. By that mark a row is subtracted
 from the group to which it was added, even if its name has got sums of its own since.
 
-The messages of upstream's errors are grouped (`usage.kept_bodies.error_messages`). If a group has no sums of its own,
-the column `error_group` of its calls stays empty, and they are counted by their code alone.
+The messages of upstream's errors are grouped (`usage.kept_bodies.error_messages`), together with the parameter that was
+refused; those of the gateway by the parameter alone. If a group has no sums of its own, the column `error_group` of its
+calls stays empty, and they are counted by their code alone.
 """
 
 from __future__ import annotations
@@ -102,14 +103,19 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of messages to which the error message in a row belongs, if the error is upstream's.
+    """Returns the group of a failed call's error message and parameter; empty if the error's code says it all.
 
-    The group is empty for the gateway's own errors: they are told apart by their codes.
+    Of the gateway's errors, the code says all but the parameter.
     """
-    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == STUB_CODE:
+    if row.get("by_gateway") or row.get("error_code") == STUB_CODE:
+        return MESSAGE, ""
+    parameter = row.get("error_param") or ""
+    if row["outcome"] == Outcome.REJECTED:
+        return MESSAGE, group_of("", parameter=parameter)
+    if row["outcome"] != Outcome.UPSTREAM_ERROR:
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
-    return MESSAGE, group_of(row.get("error_message") or "", names)
+    return MESSAGE, group_of(row.get("error_message") or "", names, parameter)
 
 
 def _is_listed(name: Name) -> bool:

@@ -112,7 +112,7 @@ def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpRes
             "viewer": viewer,
             "call": call,
             "error_title": call_page.error_title(call),
-            "fault_sentence": fault_sentence(call, refused_parameter(call) if viewer.sees_bodies else ""),
+            "fault_sentence": fault_sentence(call, refused_parameter(call, reads_body=viewer.sees_bodies)),
             "error_text": call_page.error_text(call) if viewer.sees_bodies else call.error_message,
             "phases": call_page.timeline(call),
             "bill": call_page.bill(call),

@@ -86,6 +86,7 @@ def test_it_works(gateway: Gateway, simulator: Simulator, path: str) -> None:
     assert row["error_type"] == "invalid_request_error"
     assert row["error_code"] == "model_not_found"
     assert row["error_message"] == message
+    assert row["error_param"] == "model"
     assert row["upstream_request_id"] == answer.headers["x-request-id"]
     assert row["usage_source"] == "unknown"
 

@@ -86,6 +86,24 @@ def test_every_shape_has_its_words(shape: str) -> None:
     assert facts["code"] or facts["type"]
 
 
+@pytest.mark.parametrize(
+    ("body", "parameter"),
+    [
+        ({"error": {"message": "No", "param": "model"}}, "model"),
+        ({"error": {"message": "No", "param": "tools[0].type"}}, "tools[0].type"),
+        ({"object": "error", "message": "No", "param": "n", "code": 400}, "n"),
+        ([{"error": {"message": "No"}, "param": "n"}], "n"),
+        ({"error": {"message": "No", "param": None}}, None),
+        ({"error": {"message": "No", "param": 7}}, None),
+        ({"error": {"message": "No", "param": "words of a prompt"}}, None),
+        ({"error": {"message": "No", "param": "x" * 101}}, None),
+        ({"error": "No"}, None),
+    ],
+)
+def test_the_parameter_that_was_refused(body: object, parameter: str | None) -> None:
+    assert error_in_body(json.dumps(body).encode(), 400).get("param") == parameter
+
+
 @given(
     st.integers(300, 999),
     st.binary(max_size=300)

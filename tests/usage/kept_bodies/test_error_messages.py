@@ -46,6 +46,31 @@ def test_groups() -> None:
     assert group_of("\ud800 lone")
 
 
+def test_parameters_are_groups_of_their_own() -> None:
+    message = "Invalid value. Try another one."
+    groups = [group_of(message, parameter=name) for name in ("", "model", "temperature", "tools[0].type")]
+    assert len(set(groups)) == 4
+    assert group_of(message, parameter="tools[7].type") == groups[-1]  # numbers tell nothing apart
+    assert group_of("", parameter="model") not in ("", *groups)
+    two = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    assert group_of(two, parameter="max_tokens") != group_of(two, parameter="max_completion_tokens")
+
+
+@pytest.mark.parametrize(
+    ("message", "parameter"),
+    [
+        ("The model `gpt-x` does not support 'temperature'.", "temperature"),
+        ("Invalid 'messages[3].content': too long", "messages[3].content"),
+        ("max_tokens is too large: 5", "max_tokens"),
+        ("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "max_tokens"),
+        ("Some text", ""),
+    ],
+)
+def test_a_parameter_that_the_message_names_leaves_its_group(message: str, parameter: str) -> None:
+    """So the groups, and their marks, are those from before the parameter was stored."""
+    assert group_of(message, parameter=parameter) == group_of(message)
+
+
 @pytest.mark.parametrize("code", ["", "rate_limit_exceeded", "c#", "a#b", "a #0123456789abc", "x#0123456789ab"])
 @pytest.mark.parametrize("group", ["", group_of("x")])
 def test_a_code_with_its_group_is_read_again(code: str, group: str) -> None:

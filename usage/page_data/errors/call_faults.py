@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import orjson
 
+from usage.answers.errors import parameter_name
 from usage.models import Outcome, Request
 
 CALLER, GATEWAY, UPSTREAM = "caller", "gateway", "openai"
 FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", UPSTREAM: "OpenAI"}
-PARAMETER = re.compile(r"[\w.\[\]-]{1,100}")  # names such as `tools[0].type`, and no text of a prompt
 
 
 class Rule(NamedTuple):
@@ -105,11 +104,14 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
     return "OpenAI failed while it answered the call."
 
 
-def refused_parameter(call: Request) -> str:
-    """Returns the name of the request's parameter that the stored answer of a failed call complains about; "" if none.
+def refused_parameter(call: Request, *, reads_body: bool) -> str:
+    """Returns the parameter of a failed call's request that was refused, or an empty text if it is not known.
 
-    Only errors of the caller are examined. A name that cannot be a parameter's is ignored.
+    Rows from before there was a column for it have it only in the stored body of the answer, which is read if
+    `reads_body` is true.
     """
+    if call.error_param or not reads_body:
+        return call.error_param
     kept = getattr(call, "body", None)
     if kept is None or fault_of(call) != CALLER:
         return ""
@@ -117,4 +119,4 @@ def refused_parameter(call: Request) -> str:
         parameter = orjson.loads(kept.response_body)["error"]["param"]
     except (ValueError, LookupError, TypeError):  # no whole JSON, or not in OpenAI's shape
         return ""
-    return parameter if isinstance(parameter, str) and PARAMETER.fullmatch(parameter) else ""
+    return parameter_name(parameter)

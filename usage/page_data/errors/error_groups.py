@@ -29,6 +29,8 @@ LONGEST_IN_HOURS = timedelta(days=2)
 # In longer ranges months are read where possible, and are the bins of the trend.
 LONGEST_IN_DAYS = timedelta(days=92)
 STATES = ("new", "known", "resolved")
+# Errors that are grouped further than by their code: by message and parameter, or by parameter alone.
+GROUPED_OUTCOMES = (Outcome.UPSTREAM_ERROR, Outcome.REJECTED)
 # The error code of a group, without the group of the message (`split_group`).
 CODE_SQL = f"regexp_replace(judged.error_code, '{SIGN}[^{SIGN}]*$', '')"
 # Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any
@@ -156,10 +158,15 @@ class ErrorGroup:
         return pattern_of(self.sample.error_message, (self.sample.request_model, self.sample.response_model))
 
     @property
+    def parameter(self) -> str:
+        """The parameter of the request that was refused, as the newest call names it; empty if that is not known."""
+        return self.sample.error_param if self.sample else ""
+
+    @property
     def filters(self) -> dict[str, str]:
         """The query parameters for the list of requests that select only the calls of this group."""
         found = {"outcome": self.kind.outcome, "code": self.kind.error_code or NO_NAME}
-        if self.kind.outcome == Outcome.UPSTREAM_ERROR and self.kind.error_code != OTHER_CODE:
+        if self.kind.outcome in GROUPED_OUTCOMES and self.kind.error_code != OTHER_CODE:
             found["message"] = self.kind.message or NO_NAME
         return found
 

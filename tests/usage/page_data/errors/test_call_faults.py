@@ -109,4 +109,4 @@ def test_every_outcome_has_words() -> None:
 def test_an_odd_answer_names_no_parameter(body: str) -> None:
     make_failure(**{**REFUSED, "response_body": body})
 
-    assert refused_parameter(Request.objects.get()) == ""
+    assert refused_parameter(Request.objects.get(), reads_body=True) == ""
