@@ -227,7 +227,7 @@ class RequestReader(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection because the next request's head is late; restarts the timer if a call is running."""
+        """Closes the connection because the next request's head is late; only restarts the timer while a call runs."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:

@@ -42,8 +42,7 @@ def signed_in(request: HttpRequest) -> int:
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Base class of a table's pages in the admin; their list can be filtered only by columns in `allowed_lookups`.
 
-    Django checks the query parameter of a `SimpleListFilter` in the same way, so `allowed_lookups` must have this
-    parameter, too.
+    The query parameter of a `SimpleListFilter` must be in `allowed_lookups`, too, since Django checks it like a column.
     """
 
     allowed_lookups: tuple[str, ...] = ()

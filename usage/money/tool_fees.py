@@ -123,7 +123,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
 def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
     """Makes the line of a bill for `count` searches at `fee` dollars each.
 
-    An unknown fee (None) counts as 0, as an estimate.
+    If the fee is not known (None), the line costs $0, and is marked as estimated.
     """
     return Line(unit, count, NO_FEE, per=1, kind=CostKind.ESTIMATED) if fee is None else Line(unit, count, fee, per=1)
 

@@ -140,9 +140,10 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds new names to the table `KnownName`, as many as the day's limit still allows.
+    """Adds unknown names to the table `KnownName`, as many as the day's limit still allows.
 
-    Returns those of the given names that are in the table afterwards. If the limit allows no more names, returns none.
+    Returns the added names, and those that another process has added meanwhile. Returns no names if the limit is
+    reached.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

@@ -68,10 +68,10 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Compares the dashboard's totals of some spans with the right sums; yields a line of text for each wrong one.
+    """Compares the dashboard's totals of `spans`, such as hours and days, with sums of the rows that `source` reads.
 
-    `spans` are, for example, hours and days. The SQL query `source`, with the parameters `values`, reads the rows that
-    the totals must add up. Only totals from `since` on are compared; all if it is None.
+    Yields a line of text for each wrong total, at most 100. `source` is an SQL query with the parameters `values`. Only
+    totals from `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())

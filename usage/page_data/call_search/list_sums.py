@@ -148,7 +148,10 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 
 
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
-    """Adds to `sums` the calls that the scans find, no call twice, until all are read or `SECONDS` are over."""
+    """Returns `sums` plus the calls that the scans find; after `SECONDS`, only those found until then.
+
+    Each call must be found by one scan only.
+    """
     for part in _slices(scans, time.monotonic() + SECONDS):
         sums = sums.plus(part)
     return ListSums(sums, all(scan.is_done for scan in scans))
