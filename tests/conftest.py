@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import django
+import psycopg
 import pytest
 import uvloop
 from django.test import Client
@@ -29,6 +30,7 @@ from tests.simulator.server import Simulator, run_simulator
 from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.polling import PATIENCE
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.shared_setup import share_setup
 
@@ -162,6 +164,9 @@ def _postgres() -> Iterator[BundledPostgres]:
     postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
     try:
         postgres.start()
+        with psycopg.connect(postgres.url, autocommit=True) as server:  # nothing in it outlives the tests
+            server.execute("ALTER SYSTEM SET fsync = off")
+            server.execute("SELECT pg_reload_conf()")
         yield postgres
     finally:
         postgres.stop()
@@ -252,7 +257,7 @@ def start_gateway(_simulator: Simulator, gateway_database: str, tmp_path: Path) 
 @pytest.fixture
 def outage(_simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, Postgres]]:
     """A server whose database is its own, to be stopped."""
-    postgres = Postgres(tmp_path / "postgres")
+    postgres = Postgres(tmp_path / "postgres", give_cluster)
     try:
         (tmp_path / "data").mkdir()
         data_dir = tmp_path / "data"

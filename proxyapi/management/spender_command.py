@@ -31,6 +31,8 @@ SHARED_FIELDS = (
 class SpenderCommand(BaseCommand):
     """Base class of the commands `keys` and `teams`: runs the action that the command line names, such as `create`."""
 
+    requires_system_checks = ()  # they would load the admin, which takes as long as all else of a start
+
     def handle(self, *_args: object, **options: object) -> None:
         """Runs the action that the command line names, such as `create`, by calling the method of that name.
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import connection as migrated
 
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database
 
 WEEKS = 4
 FILLING = f"""
@@ -32,7 +32,7 @@ WEEKS_OF_CALLS = """
 
 @pytest.mark.django_db
 def test_a_new_database_is_filled_with_rows_and_sums_that_are_right(gateway_database: str, tmp_path: Path) -> None:
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         command = [sys.executable, "-c", FILLING, str(tmp_path), url]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr

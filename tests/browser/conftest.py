@@ -9,13 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.simulator.server import Simulator
+from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import PATIENCE, Gateway, run_gateway
 
 PASSWORD = "browser-password"
@@ -111,22 +110,14 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def new_database(url: str, name: str) -> str:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
-
-
 @pytest.fixture(scope="module")
-def site(
-    request: pytest.FixtureRequest,
-    _simulator: Simulator,
-    gateway_database: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Gateway]:
+def site(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Starts a server without any call yet."""
-    url = new_database(gateway_database, request.module.__name__)
-    with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("site"), ADMIN_PASSWORD=PASSWORD) as gateway:
+    folder = tmp_path_factory.mktemp("site")
+    with (
+        new_database(gateway_database) as url,
+        run_gateway(_simulator.base_url, url, folder, ADMIN_PASSWORD=PASSWORD) as gateway,
+    ):
         yield gateway
 
 
@@ -135,10 +126,10 @@ def busy_site(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     """Starts a server whose ledger has the calls of a month."""
-    url = new_database(gateway_database, "busy")
-    fill_ledger(url, tmp_path_factory.mktemp("filling"), 6000)
-    with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("busy"), ADMIN_PASSWORD=PASSWORD) as gateway:
-        yield gateway
+    with new_database(gateway_database) as url:
+        fill_ledger(url, tmp_path_factory.mktemp("filling"), 6000)
+        with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("busy"), ADMIN_PASSWORD=PASSWORD) as gateway:
+            yield gateway
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from playwright.sync_api import Browser, Page, Request
 
-from tests.browser.conftest import PASSWORD, new_database
+from tests.browser.conftest import PASSWORD
+from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 # Reads what only the admin may see, with the admin's cookie, as far as the browser lets it.
@@ -109,9 +110,12 @@ def servers() -> Iterator[tuple[Documents, Documents]]:
 def scripted(
     servers: tuple[Documents, Documents], gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    url = new_database(gateway_database, "answers_of_upstream")
     upstream = f"http://127.0.0.1:{servers[0].server_address[1]}/v1"
-    with run_gateway(upstream, url, tmp_path_factory.mktemp("scripted"), ADMIN_PASSWORD=PASSWORD) as gateway:
+    folder = tmp_path_factory.mktemp("scripted")
+    with (
+        new_database(gateway_database) as url,
+        run_gateway(upstream, url, folder, ADMIN_PASSWORD=PASSWORD) as gateway,
+    ):
         yield gateway
 
 

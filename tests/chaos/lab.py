@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +33,9 @@ PATIENCE = 60.0
 class Postgres:
     """The bundled PostgreSQL in a directory of its own; its processes can be frozen and killed."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, make: Callable[[Path], BundledPostgres] = BundledPostgres) -> None:
         home.mkdir()
-        self._bundled = BundledPostgres(home)
+        self._bundled = make(home)
         self.start()
         self.url = self._bundled.url
 

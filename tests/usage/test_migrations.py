@@ -17,7 +17,7 @@ import pytest
 from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
-from tests.support.servers.databases import manage, new_database
+from tests.support.servers.databases import empty_database, manage
 from usage.sums import adding_up, sum_tables
 from usage.sums.adding_up import Rollup
 from usage.sums.histogram import unpack
@@ -121,7 +121,7 @@ def test_an_old_database_gets_its_totals(gateway_database: str, tmp_path: Path) 
         | {"error_code": chance.choice(["", "rate_limit"]), "cost": chance.choice([None, 0.25])}
         for moment in moments
     ]
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         manage(url, tmp_path, "migrate", "usage", "0002", "-v", "0")
         with psycopg.connect(url) as connection:
             write_as_then(connection, rows)
@@ -148,7 +148,7 @@ def test_an_old_database_gets_its_names(gateway_database: str, tmp_path: Path) -
                      ('day', 'route', now(), ''), ('day', 'outcome', now(), 'success'), ('hour', 'key', now(), 'x'))
             AS one (span, dimension, start, value)
     """
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         manage(url, tmp_path, "migrate", "usage", "0023", "-v", "0")
         with psycopg.connect(url) as connection:
             connection.execute(insert)
@@ -162,7 +162,7 @@ def test_an_old_database_gets_its_names(gateway_database: str, tmp_path: Path) -
 def test_an_old_price_stays_for_every_tier(gateway_database: str, tmp_path: Path) -> None:
     """An empty tier meant every tier then. Old code may still write prices after the migration."""
     insert = "INSERT INTO usage_modelprice (model, service_tier, valid_from, input) VALUES (%s, '', now(), 1)"
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         manage(url, tmp_path, "migrate", "usage", "0015", "-v", "0")
         with psycopg.connect(url) as connection:
             connection.execute(insert, ["before"])

@@ -13,18 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.migrations import RunPython
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.documentation import blocks
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.months import ledger_at, names, places
 from tests.support.polling import wait_until
-from tests.support.servers.databases import manage, new_database, url_of
+from tests.support.servers.databases import copied_database, empty_database, manage
 from usage.database.partitions import is_locked, partitions
 from usage.journal_shipping.rows import write_rows
 from usage.models import Request, RequestBody
@@ -51,7 +48,7 @@ LEFT_OVER = """
 def template(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database with all migrations but this one, so that this version's code can write to it."""
     directory = tmp_path_factory.mktemp("old")
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         manage(url, directory, "migrate", "usage", "0023", "-v", "0")
         manage(url, directory, "migrate", "--fake", "usage", "0024", "-v", "0")
         manage(url, directory, "migrate", "-v", "0")
@@ -61,15 +58,8 @@ def template(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def old(gateway_database: str, template: str) -> Iterator[str]:
     """The database of the version before, in which this thread's code works."""
-    copied = sql.Identifier(str(conninfo_to_dict(template)["dbname"]))
-    with psycopg.connect(gateway_database, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE converted TEMPLATE {}").format(copied))
-    try:
-        with ledger_at(url_of(gateway_database, "converted")):
-            yield url_of(gateway_database, "converted")
-    finally:
-        with psycopg.connect(gateway_database, autocommit=True) as server:
-            server.execute("DROP DATABASE converted WITH (FORCE)")
+    with copied_database(gateway_database, template) as url, ledger_at(url):
+        yield url
 
 
 def partition() -> None:

@@ -32,6 +32,7 @@ STDIN = "-"
 
 class Command(BaseCommand):
     help = "Makes keys that are like those of another proxy."
+    requires_system_checks = ()  # they would load the admin, which takes as long as all else of a start
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         sources = parser.add_subparsers(dest="action", required=True)

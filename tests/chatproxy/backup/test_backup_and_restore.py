@@ -69,7 +69,7 @@ def test_a_restored_server_goes_on_where_the_backup_was_made(
     with tarfile.open(path) as tar:  # in the order of time
         assert [name.partition("/")[0] for name in tar.getnames()][-2:] == ["database", "end"]
 
-    restored = new("new", bundled=bundled)
+    restored = new("new", bundled=bundled, empty=True)
     restored.restore(path)
     assert stat.S_IMODE(restored.secrets.stat().st_mode) == 0o600
     with restored.run() as gateway:
@@ -113,7 +113,7 @@ def test_no_call_is_missing_that_was_answered_before_a_backup_under_load(
         all_rows = old.rows()
     assert len(answered) > len(before)
 
-    restored = new("new")
+    restored = new("new", empty=True)
     restored.restore(path)
     with restored.run() as gateway:
         wait_until(lambda: len(writers(restored.data_dir / "journal")) == 1)  # only the new worker's is left
@@ -131,7 +131,7 @@ def test_what_has_no_row_yet_is_copied_too(new: Callable[..., Place], tmp_path: 
         (old.data_dir / "journal" / "damaged.log").write_bytes(b"x\n")
         (old.data_dir / "prices.json").write_bytes(b"a list")
         old.backup(path)
-    restored = new("new")
+    restored = new("new", empty=True)
     restored.data_dir.mkdir()
     restored.secrets.write_text(old.secrets.read_text())
     restored.restore(path)
@@ -149,7 +149,7 @@ def test_secrets_are_in_a_backup_only_if_wanted(new: Callable[..., Place], tmp_p
         secrets = [line.partition("=")[2].encode() for line in old.secrets.read_text().splitlines()[1:]]
         assert not any(secret in done.stdout for secret in secrets)
         assert all(secret in old.manage("backup", "-", "--with-secrets").stdout for secret in secrets)
-    restored = new("new")
+    restored = new("new", empty=True)
     done = restored.manage("restore", str(tmp_path / "backup.tar"))
     assert done.returncode == 0
     assert b"before the start: this database has secrets that are missing here" in done.stderr
@@ -172,7 +172,7 @@ def test_what_was_pruned_is_not_shipped_again(new: Callable[..., Place], tmp_pat
     leave(old.data_dir / "journal", end(pruned), end(kept), end(late))
     old.backup(path, "--with-secrets")
 
-    restored = new("new")
+    restored = new("new", empty=True)
     restored.restore(path)
     with restored.run(RETENTION_DAYS="10") as gateway:
         wait_until(lambda: restored.rows().keys() == {kept["request_id"], late["request_id"]})

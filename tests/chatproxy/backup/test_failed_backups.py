@@ -33,7 +33,7 @@ def test_a_place_that_is_not_empty_is_refused(new: Callable[..., Place], tmp_pat
     used = Place(old.upstream, tmp_path / "new", old.database_url)
     assert "the database has been used by a server already" in used.refusal(path)
     assert not list(used.data_dir.iterdir())
-    unused = new("other")
+    unused = new("other", empty=True)
     unused.data_dir.mkdir()
     unused.secrets.write_text("SECURITY_KEY=of-somebody-else\n")
     assert "is not empty (secrets.env)" in unused.refusal(path)
@@ -46,7 +46,7 @@ def test_what_is_cut_or_foreign_is_refused_before_anything_is_written(
     old, path = new("old"), tmp_path / "backup.tar"
     with old.run():
         old.backup(path)
-    whole, place = path.read_bytes(), new("new", bundled=bundled)
+    whole, place = path.read_bytes(), new("new", bundled=bundled, empty=True)
     for content, said in ((whole[: len(whole) // 2], "is cut off"), (b"foreign" * 1000, "is no backup of chatproxy")):
         path.write_bytes(content)
         assert f"{path} {said}" in place.refusal(path)
@@ -61,7 +61,7 @@ def test_a_backup_of_a_newer_version_is_refused(new: Callable[..., Place], tmp_p
             database.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('usage', '9999_newer', now())")
         old.backup(path)
         assert gateway.http.get("/healthz").status_code == 200
-    place = new("new")
+    place = new("new", empty=True)
     assert "whose tables this version" in place.refusal(path)
     assert not place.data_dir.exists()
 
@@ -134,7 +134,7 @@ def test_a_backup_that_is_ended_leaves_nothing_behind(
 
 def test_a_restore_that_fails_leaves_nothing_behind(new: Callable[..., Place], tmp_path: Path) -> None:
     """And can be tried again in the same place."""
-    old, path, place = new("old"), tmp_path / "backup.tar", new("new")
+    old, path, place = new("old"), tmp_path / "backup.tar", new("new", empty=True)
     with old.run() as gateway:
         key = gateway.make_key("ada")
         old.backup(path, "--with-secrets")

@@ -17,7 +17,7 @@ from chatproxy.doctor import database_checks
 from chatproxy.doctor.finding import Level
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.simulator.server import Simulator
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database, new_database
 from tests.support.servers.gateway import launch_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
 
@@ -74,7 +74,7 @@ def test_an_encoding_that_is_not_utf8_is_refused(
     simulator: Simulator, gateway_database: str, tmp_path: Path, encoding: LiteralString
 ) -> None:
     options: LiteralString = "ENCODING '" + encoding + "' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
-    with new_database(gateway_database, options) as url:
+    with empty_database(gateway_database, options) as url:
         assert re.fullmatch(UTF8_ONLY.format(encoding), refusal(simulator.base_url, url, tmp_path))
 
 
@@ -82,7 +82,7 @@ def test_an_encoding_that_is_not_utf8_is_refused(
 def test_a_date_style_that_cannot_be_read_is_refused(
     simulator: Simulator, gateway_database: str, tmp_path: Path, style: str
 ) -> None:
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         set_for(url, "DateStyle", style)
         log = refusal(simulator.base_url, url, tmp_path)
     assert re.fullmatch(rf"chatproxy: DateStyle is '{style}.*' for database .* ALTER DATABASE .own_\d+. SET .*\n", log)
@@ -92,7 +92,7 @@ def test_a_date_style_that_cannot_be_read_is_refused(
 def test_numbers_that_would_be_read_rounded_are_refused(
     simulator: Simulator, gateway_database: str, tmp_path: Path, digits: str
 ) -> None:
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         set_for(url, "extra_float_digits", digits)
         log = refusal(simulator.base_url, url, tmp_path)
     assert re.fullmatch(rf"chatproxy: extra_float_digits is {digits} for database .* SET extra_float_digits .*\n", log)
@@ -106,7 +106,7 @@ def test_a_standby_is_refused(simulator: Simulator, standby: str, tmp_path: Path
 def test_a_database_that_takes_no_writes_is_refused(
     simulator: Simulator, gateway_database: str, tmp_path: Path
 ) -> None:
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         set_for(url, "default_transaction_read_only", "on")
         log = refusal(simulator.base_url, url, tmp_path)
     assert re.fullmatch(r"chatproxy: the database takes no writes: default_transaction_read_only is on .*\n", log)
@@ -139,7 +139,7 @@ def test_too_few_connections_are_a_warning(gateway_database: str) -> None:
     """Whether the server, the database or the role limits them."""
     needed = database_checks.connections_needed(settings.WEB_CONCURRENCY)
     assert needed == 13 + 9  # docs/troubleshooting.md says so
-    with new_database(gateway_database) as url, psycopg.connect(url, autocommit=True) as database:
+    with empty_database(gateway_database) as url, psycopg.connect(url, autocommit=True) as database:
         assert list(database_checks.check_connections(database)) == []
         limit = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
             sql.Identifier(database.info.dbname), sql.Literal(needed - 1)
@@ -153,7 +153,7 @@ def test_too_few_connections_are_a_warning(gateway_database: str) -> None:
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_connections_of_a_pooler_are_not_compared(gateway_database: str, tmp_path: Path, mode: str) -> None:
     """Many clients share few connections of PostgreSQL there, so fewer than the processes open are enough."""
-    with new_database(gateway_database, "CONNECTION LIMIT 2") as url, run_pgbouncer(url, tmp_path, mode) as pooled:
+    with empty_database(gateway_database, "CONNECTION LIMIT 2") as url, run_pgbouncer(url, tmp_path, mode) as pooled:
         with psycopg.connect(url, autocommit=True) as database:
             [found] = database_checks.check_connections(database)
             assert found.level is Level.WARNING

@@ -15,7 +15,7 @@ from chatproxy.doctor import checkup
 from chatproxy.doctor.finding import Finding, Level, fault
 from tests.simulator.server import Simulator
 from tests.support.polling import PATIENCE
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database
 from tests.support.servers.environments import variables
 from tests.support.servers.gateway import Gateway, launch_gateway
 
@@ -63,7 +63,7 @@ def test_before_the_first_start_nothing_is_made(tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_well(gateway_database: str, tmp_path: Path) -> None:
-    with new_database(gateway_database) as url:
+    with empty_database(gateway_database) as url:
         code, found = examine(tmp_path, DATABASE_URL=url)
         with psycopg.connect(url) as database:
             assert database.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from chatproxy.postgres import client_programs
 from chatproxy.postgres.binaries import PACKAGE
 from chatproxy.postgres.client_programs import ClientProgram, ClientProgramError
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database
 
 BUNDLED = PACKAGE / "pginstall" / "bin" / "pg_dump"
 SCHEMA = "public"
@@ -116,7 +116,7 @@ def test_a_dump_that_is_left_ends_pg_dump(in_path: Path) -> None:
 
 
 def test_a_restore_that_fails_changes_nothing(gateway_database: str) -> None:
-    with new_database(gateway_database) as old, new_database(gateway_database) as new:
+    with empty_database(gateway_database) as old, empty_database(gateway_database) as new:
         with psycopg.connect(old, autocommit=True) as database:
             database.execute("CREATE TABLE one (n int); CREATE TABLE two (n int); INSERT INTO two VALUES (7)")
             dump = list(ClientProgram.find_pg_dump(18, is_bundled=True).dump(parameters(old), SCHEMA, 1000, None))

@@ -14,6 +14,7 @@ from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.processes import children
 from tests.simulator.server import Simulator
 from tests.support.calls.held_streams import read_streams
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway
 from tests.support.servers.processes import assert_nothing_is_left
 
@@ -22,8 +23,8 @@ CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 @pytest.fixture
 def bundled(simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, BundledPostgres]]:
+    postgres = give_cluster(tmp_path)
     gateway = launch_gateway(simulator.base_url, "", tmp_path)
-    postgres = BundledPostgres(tmp_path)
     gateway._database_url = postgres.url
     try:
         gateway.wait_for_log("Booting worker")

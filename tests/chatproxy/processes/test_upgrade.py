@@ -38,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the code, to be changed while a server runs from it."""
     directory = tmp_path / "checkout"
     for name in ("chatproxy", "proxyapi", "usage", "templates"):
-        shutil.copytree(BASE_DIR / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(BASE_DIR / name, directory / name)  # with its bytecode: each server would compile it anew
     shutil.copy(BASE_DIR / "manage.py", directory)
     return directory
 

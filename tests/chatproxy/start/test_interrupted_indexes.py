@@ -10,17 +10,25 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.polling import wait_until
-from tests.support.servers.databases import manage, new_database
+from tests.support.servers.databases import copied_database, empty_database, manage
 from tests.support.servers.gateway import launch_gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+OLD = "0005"  # of the ledger; the next migration makes the index
 MAKING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND state = 'active'"
 INDEXES = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('usage_usageday_key')"
 
 
+@pytest.fixture(scope="module")
+def template(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with empty_database(gateway_database) as url:
+        manage(url, tmp_path_factory.mktemp("old"), "migrate", "usage", OLD, "-v", "0")
+        yield url
+
+
 @pytest.fixture
-def database(gateway_database: str) -> Iterator[str]:
-    with new_database(gateway_database) as url:
+def database(gateway_database: str, template: str) -> Iterator[str]:
+    with copied_database(gateway_database, template) as url:
         yield url
 
 
@@ -31,7 +39,6 @@ def rows(database: str, query: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("dies", ["the server", "the server and its connection", "the connection"])
 def test_it_is_made_anew(simulator: Simulator, database: str, tmp_path: Path, dies: str) -> None:
-    manage(database, tmp_path, "migrate", "usage", "0005", "-v", "0")  # the next migration makes the index
     killed = launch_gateway(simulator.base_url, database, tmp_path)
     try:
         with psycopg.connect(database) as writer:  # for whose end the making of the index waits

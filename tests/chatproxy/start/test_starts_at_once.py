@@ -18,7 +18,7 @@ import pytest
 from chatproxy.start import startup
 from tests.simulator.server import Simulator
 from tests.support.polling import PATIENCE, wait_until
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database, new_database
 from tests.support.servers.gateway import Gateway, launch_gateway, run_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
 
@@ -28,6 +28,13 @@ LOCK = 4711
 
 @pytest.fixture
 def database(gateway_database: str) -> Iterator[str]:
+    """An empty one, which the first server migrates."""
+    with empty_database(gateway_database) as url:
+        yield url
+
+
+@pytest.fixture
+def migrated(gateway_database: str) -> Iterator[str]:
     with new_database(gateway_database) as url:
         yield url
 
@@ -53,13 +60,12 @@ def start_at_once(simulator: Simulator, urls: list[str], directory: Path) -> lis
         return list(pool.map(run, range(len(urls))))
 
 
-@pytest.mark.parametrize("servers", [2, 3])
 def test_servers_that_start_at_once_on_a_new_database_all_come_up(
-    simulator: Simulator, database: str, tmp_path: Path, servers: int
+    simulator: Simulator, database: str, tmp_path: Path
 ) -> None:
-    gateways = start_at_once(simulator, [database] * servers, tmp_path)
-    assert [gateway.process.returncode for gateway in gateways] == [0] * servers
-    assert gateways[0].count() == servers
+    gateways = start_at_once(simulator, [database] * 3, tmp_path)
+    assert [gateway.process.returncode for gateway in gateways] == [0] * 3
+    assert gateways[0].count() == 3
 
 
 def test_servers_that_start_at_once_behind_a_pooler_all_come_up(
@@ -70,7 +76,7 @@ def test_servers_that_start_at_once_behind_a_pooler_all_come_up(
 
 
 def test_behind_a_pooler_every_start_is_like_the_first(simulator: Simulator, pooled: str, tmp_path: Path) -> None:
-    for number in range(1, 4):
+    for number in range(1, 3):
         with run_gateway(simulator.base_url, pooled, tmp_path) as gateway:
             assert gateway.post("/openai", CALL).status_code == 200
             key = gateway.make_key(f"key {number}", "--budget-day", "1")
@@ -122,14 +128,11 @@ def test_a_pooler_in_session_mode_is_like_none(simulator: Simulator, database: s
                 assert gateway.post("/openai", CALL).status_code == 200
 
 
-@pytest.mark.parametrize("is_migrated", [False, True])
+@pytest.mark.parametrize("state", ["database", "migrated"])
 def test_a_pooler_in_statement_mode_is_refused(
-    simulator: Simulator, database: str, tmp_path: Path, is_migrated: bool
+    request: pytest.FixtureRequest, simulator: Simulator, tmp_path: Path, state: str
 ) -> None:
-    if is_migrated:
-        with run_gateway(simulator.base_url, database, tmp_path):
-            pass
-    with run_pgbouncer(database, tmp_path, "statement") as pooled:
+    with run_pgbouncer(request.getfixturevalue(state), tmp_path, "statement") as pooled:
         gateway = launch_gateway(simulator.base_url, pooled, tmp_path)
         try:
             gateway.wait_for_log(r"\Achatproxy: .*transaction blocks not allowed in statement pooling mode\n\Z")
@@ -156,10 +159,12 @@ with try_lock(int(sys.argv[1])) as is_mine:
 
 
 @pytest.fixture(params=["direct", "pooled"])
-def hold(request: pytest.FixtureRequest, database: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+def hold(
+    request: pytest.FixtureRequest, migrated: str, tmp_path: Path
+) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     """Starts a process that holds the migration lock, directly or through a pooler, until its standard input ends."""
-    url = request.getfixturevalue("pooled") if request.param == "pooled" else database
     with ExitStack() as running:
+        url = running.enter_context(run_pgbouncer(migrated, tmp_path)) if request.param == "pooled" else migrated
 
         def start(number: int) -> subprocess.Popen[str]:
             variables = {**os.environ, "DATABASE_URL": url}
@@ -178,13 +183,13 @@ def hold(request: pytest.FixtureRequest, database: str) -> Iterator[Callable[[in
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_start_waits_with_a_line_and_goes_on_when_the_holder_dies(
     simulator: Simulator,
-    database: str,
+    migrated: str,
     tmp_path: Path,
     hold: Callable[[int], subprocess.Popen[str]],
     end: signal.Signals,
 ) -> None:
     holder = hold(startup.MIGRATION_LOCK)
-    gateway = launch_gateway(simulator.base_url, database, tmp_path)
+    gateway = launch_gateway(simulator.base_url, migrated, tmp_path)
     try:
         gateway.wait_for_log("chatproxy: waiting for another server of this database")
         assert "Booting worker" not in gateway.log
@@ -195,19 +200,19 @@ def test_a_start_waits_with_a_line_and_goes_on_when_the_holder_dies(
     assert gateway.log.count("waiting for another server") == 1
 
 
-def test_a_holder_has_no_snapshot(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
+def test_a_holder_has_no_snapshot(migrated: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
     """While a server holds the lock, an index can be made concurrently, whatever the isolation level."""
-    with psycopg.connect(database, autocommit=True) as other:
+    with psycopg.connect(migrated, autocommit=True) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET default_transaction_isolation TO 'repeatable read'")
         other.execute("CREATE TABLE kept (number int)")
     holder = hold(LOCK)
-    with psycopg.connect(database, autocommit=True, options="-c statement_timeout=60s") as other:
+    with psycopg.connect(migrated, autocommit=True, options="-c statement_timeout=60s") as other:
         other.execute("CREATE INDEX CONCURRENTLY kept_number ON kept (number)")
     assert holder.poll() is None
 
 
-def test_a_holder_may_be_idle_for_long(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
-    with psycopg.connect(database, autocommit=True) as other:
+def test_a_holder_may_be_idle_for_long(migrated: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
+    with psycopg.connect(migrated, autocommit=True) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET idle_in_transaction_session_timeout TO '1s'")
         hold(LOCK)
         other.execute("SELECT pg_sleep(2)")

@@ -16,18 +16,24 @@ from django.db.utils import OperationalError, ProgrammingError
 
 from chatproxy.start import waiting_migrations
 from tests.simulator.server import Simulator
-from tests.support.servers.databases import manage, new_database
+from tests.support.servers.databases import copied_database, empty_database, manage
 from tests.support.servers.gateway import launch_gateway
 
 OLD = "0014"  # of the ledger; the migrations after it alter tables
 LINE = "chatproxy: a migration waits for transactions that use its tables"
 
 
+@pytest.fixture(scope="module")
+def template(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with empty_database(gateway_database) as url:
+        manage(url, tmp_path_factory.mktemp("old"), "migrate", "usage", OLD, "-v", "0")
+        yield url
+
+
 @pytest.fixture
-def old(gateway_database: str, tmp_path: Path) -> Iterator[str]:
-    """The database of an older version, with a key's hour in its sums."""
-    with new_database(gateway_database) as url:
-        manage(url, tmp_path, "migrate", "usage", OLD, "-v", "0")
+def old(gateway_database: str, template: str) -> Iterator[str]:
+    """The database of an older version."""
+    with copied_database(gateway_database, template) as url:
         yield url
 
 

@@ -27,6 +27,7 @@ from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.callers.budgeted_keys import ask, database, holds, make_key, settled
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
@@ -369,7 +370,7 @@ def test_a_key_without_a_budget_needs_no_connection(
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    postgres = Postgres(tmp_path / "database")
+    postgres = Postgres(tmp_path / "database", give_cluster)
     yield postgres
     postgres.delete()
 

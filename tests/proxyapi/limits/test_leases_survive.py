@@ -17,6 +17,7 @@ from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.callers.budgeted_keys import ask, holds, make_key, settled
 from tests.support.polling import wait_until
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import Gateway, run_gateway
 
 CHAT = {
@@ -30,7 +31,7 @@ REFUSED = 429
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    postgres = Postgres(tmp_path / "database")
+    postgres = Postgres(tmp_path / "database", give_cluster)
     yield postgres
     postgres.delete()
 

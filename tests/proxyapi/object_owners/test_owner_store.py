@@ -17,6 +17,7 @@ from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.polling import PATIENCE
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
@@ -182,7 +183,7 @@ def test_a_key_that_is_rotated_keeps_what_it_made(server: Gateway) -> None:
 
 
 def test_with_the_database_away_what_is_known_stays_known(simulator: Simulator, tmp_path: Path) -> None:
-    postgres = Postgres(tmp_path / "postgres")
+    postgres = Postgres(tmp_path / "postgres", give_cluster)
     (tmp_path / "data").mkdir()
     with closing_database(postgres), run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as server:
         alice, bob = client(server, server.make_key("dora")), client(server, server.make_key("emil"))

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from django.conf import settings
 from openai.types.chat import ChatCompletion
@@ -21,6 +19,7 @@ from openai.types.chat import ChatCompletion
 from proxyapi.pages.page_headers import PAGE_HEADERS
 from tests.simulator.server import Simulator
 from tests.simulator.wire.recording import ReceivedRequest
+from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 
 TOKEN = {"access_token": ACCESS_TOKEN}
@@ -46,10 +45,10 @@ class Visits:
 
 @pytest.fixture(scope="module")
 def visits(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visits]:
-    with psycopg.connect(gateway_database, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE pages")
-    database = urlsplit(gateway_database)._replace(path="/pages").geturl()
-    with run_gateway(_simulator.base_url, database, tmp_path_factory.mktemp("pages")) as gateway:
+    with (
+        new_database(gateway_database) as database,
+        run_gateway(_simulator.base_url, database, tmp_path_factory.mktemp("pages")) as gateway,
+    ):
         visits = Visits(gateway, known_calls(gateway))
         for page in GUARDED:
             _simulator.clear()

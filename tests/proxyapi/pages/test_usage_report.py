@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call
+from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
@@ -29,10 +28,10 @@ TOKEN = {"authorization": f"Bearer {ACCESS_TOKEN}"}
 @pytest.fixture(scope="module")
 def used(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Starts a server and makes four calls: three with the key, one with the access token."""
-    with psycopg.connect(gateway_database, autocommit=True) as database:
-        database.execute("CREATE DATABASE usage_report")
-    url = urlsplit(gateway_database)._replace(path="/usage_report").geturl()
-    with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("usage")) as gateway:
+    with (
+        new_database(gateway_database) as url,
+        run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("usage")) as gateway,
+    ):
         for model in ("gpt-4o-mini", "gpt-4o-mini", "gpt-nope"):
             gateway.post("/openai", {"model": model, "messages": [{"role": "user", "content": "hi"}]})
         gateway.http.get("/health", headers=TOKEN)

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start.first_start import GENERATORS
 from tests.support.polling import PATIENCE
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import empty_database, new_database
 from tests.support.servers.environments import variables
 from tests.support.servers.gateway import Gateway, run_gateway
 
@@ -90,13 +90,14 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def new_place(upstream: str, data_dir: Path, server_url: str) -> Iterator[Place]:
-    """Yields a place with an empty database on the server at `server_url` or, if that is empty, with the bundled one.
+def new_place(upstream: str, data_dir: Path, server_url: str, *, is_migrated: bool) -> Iterator[Place]:
+    """Yields a place with a migrated or empty database on the server at `server_url`; without that, the bundled one.
 
-    The database is deleted at the end.
+    The database is deleted at the end. Nothing can be restored into a migrated one.
     """
     with ExitStack() as undo:
-        database_url = undo.enter_context(new_database(server_url)) if server_url else ""
+        make = new_database if is_migrated else empty_database
+        database_url = undo.enter_context(make(server_url)) if server_url else ""
         if not server_url:
             undo.callback(_delete_bundled, data_dir)
         yield Place(upstream, data_dir, database_url)

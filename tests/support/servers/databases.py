@@ -1,12 +1,18 @@
-"""Makes databases for single tests on the throw-away PostgreSQL, and runs commands of `manage.py` on them."""
+"""Makes databases for single tests on the throw-away PostgreSQL, and runs commands of `manage.py` on them.
+
+A server that starts on an empty database spends two seconds of CPU on its migrations. Most tests are not about these:
+their databases are copies of one that was migrated once.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import LiteralString
@@ -22,16 +28,47 @@ _numbers = count(1)
 
 
 @contextmanager
-def new_database(server_url: str, options: LiteralString = "") -> Iterator[str]:
-    """Creates an empty database with `options` of CREATE DATABASE, yields its URL, and drops it when the block ends."""
+def new_database(server_url: str) -> Iterator[str]:
+    """Creates a migrated database, yields its URL, and drops it when the block ends."""
+    with copied_database(server_url, _migrated(server_url)) as url:
+        yield url
+
+
+@contextmanager
+def copied_database(server_url: str, url: str) -> Iterator[str]:
+    """Copies the database at `url`, to which nobody is connected; yields the copy's URL, and drops it at the end."""
+    # Copying files takes a third of the time of copying each page through the write-ahead log.
+    copying = sql.SQL("TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(str(conninfo_to_dict(url)["dbname"])))
+    with empty_database(server_url, copying) as copy:
+        yield copy
+
+
+@contextmanager
+def empty_database(server_url: str, options: LiteralString | sql.Composed = "") -> Iterator[str]:
+    """Creates an empty database with `options` of CREATE DATABASE, yields its URL, and drops it when the block ends.
+
+    The first server that starts on it migrates it.
+    """
     name = f"own_{next(_numbers)}"
+    given = sql.SQL(options) if isinstance(options, str) else options
     with psycopg.connect(server_url, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {} " + options).format(sql.Identifier(name)))
+        server.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), given))
     try:
         yield url_of(server_url, name)
     finally:
         with psycopg.connect(server_url, autocommit=True) as server:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@cache
+def _migrated(server_url: str) -> str:
+    """Returns the URL of a migrated database to copy, on the server at `server_url`; makes it at the first call."""
+    url = url_of(server_url, "migrated")
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute("CREATE DATABASE migrated")
+    with tempfile.TemporaryDirectory() as directory:
+        manage(url, Path(directory), "migrate", "-v", "0")
+    return url
 
 
 def url_of(server_url: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,30 +23,35 @@ def variables(data_dir: Path, **settings: str) -> dict[str, str]:
 
 
 class SDKAnswers:
-    """The stored answers of the SDK, by the address of upstream; for servers with a new `DATA_DIR`.
+    """The stored answer of the SDK; for servers with a new `DATA_DIR`.
 
     Such a server then starts like one that has run before. Otherwise its first worker would ask the SDK, which takes
-    half a second of CPU.
+    half a second of CPU. The answers for two upstreams of tests differ in nothing but the address.
     """
 
     FILE = "sdk.json"  # not imported from `proxyapi.upstream.client`, which needs Django's settings
+    ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/v1")
 
     def __init__(self) -> None:
-        self._contents: dict[str, bytes] = {}
+        self._known: tuple[str, bytes] | None = None  # the address of an upstream, and the answer
 
     def learn(self, upstream: str, data_dir: Path) -> None:
         """Reads the answer of the SDK that a server has stored in its `data_dir`, if there is one."""
-        with suppress(OSError):
-            self._contents[upstream] = (data_dir / self.FILE).read_bytes()
+        if self.ADDRESS.fullmatch(upstream):
+            with suppress(OSError):
+                self._known = upstream, (data_dir / self.FILE).read_bytes()
 
     def give(self, upstream: str, data_dir: Path) -> None:
-        """Writes the stored answer of the SDK into `data_dir`, the DATA_DIR of a server that a test will start.
+        """Writes the answer of the SDK for `upstream` into `data_dir`, the DATA_DIR of a server that a test will start.
 
-        Does nothing if the directory does not exist or has an answer already, or if no answer is stored for `upstream`.
+        Does nothing if the directory does not exist or has an answer already, or if none is known for such an upstream.
         """
+        if self._known is None or not self.ADDRESS.fullmatch(upstream):
+            return
+        address, answer = self._known
         with suppress(OSError):  # some tests let it be no directory, or one that cannot be written
-            if upstream in self._contents and data_dir.is_dir() and not (data_dir / self.FILE).exists():
-                (data_dir / self.FILE).write_bytes(self._contents[upstream])
+            if data_dir.is_dir() and not (data_dir / self.FILE).exists():
+                (data_dir / self.FILE).write_bytes(answer.replace(address.encode(), upstream.encode()))
 
 
 sdk_answers = SDKAnswers()

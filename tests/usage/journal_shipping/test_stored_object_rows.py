@@ -17,6 +17,7 @@ from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call, end, ship
+from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import AnswerReader
@@ -114,7 +115,7 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 
 def test_a_worker_that_starts_with_the_database_away_knows_the_owners(simulator: Simulator, tmp_path: Path) -> None:
-    postgres = Postgres(tmp_path / "postgres")
+    postgres = Postgres(tmp_path / "postgres", give_cluster)
     (tmp_path / "data").mkdir()
     try:
         with run_gateway(simulator.base_url, postgres.url, tmp_path / "data", V1_ROUTES="all") as server:

@@ -49,6 +49,7 @@ class Options(TypedDict, total=False):
 
 class Command(BaseCommand):
     help = "Shows, proves and repairs the ledger."
+    requires_system_checks = ()  # they would load the admin, which takes as long as all else of a start
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

@@ -27,6 +27,7 @@ class PricesOptions(TypedDict, total=False):
 
 class Command(BaseCommand):
     help = "Shows how old the price lists are, and which models of the last 30 days they lack; updates the list."
+    requires_system_checks = ()  # they would load the admin, which takes as long as all else of a start
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
