@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx2
@@ -27,6 +28,7 @@ from tests.support.upstreams.fixed import run_fixed_upstream
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 CONNECTIONS = 40  # looked at; they come in turns
+PAUSE_SECONDS = 0.02  # between two calls of others; without it, they would take most of the time of both cores
 # What a session keeps: whoever gets the connection next would find it, or miss his own.
 LEFT = """
 SELECT 'prepared statement ' || name FROM pg_prepared_statements
@@ -69,12 +71,12 @@ def gateway(
 def others_at_work(gateway: Gateway) -> Iterator[None]:
     """Calls go on meanwhile, some with a budget: they take the pooler's connections in turns."""
     text = gateway.make_key(f"busy {id(object())}", "--budget-day", "100")
-    is_over = False
+    is_over = Event()
 
     def call(key: str) -> int:
         calls = 0
         with httpx2.Client(base_url=gateway.url, timeout=60) as http:
-            while not is_over:
+            while not is_over.wait(PAUSE_SECONDS):
                 answer = http.post("/openai", json=CHAT, headers={"Authorization": f"Bearer {key}"})
                 assert answer.status_code == 200, answer.text
                 calls += 1
@@ -85,7 +87,7 @@ def others_at_work(gateway: Gateway) -> Iterator[None]:
         try:
             yield
         finally:
-            is_over = True
+            is_over.set()
         assert all(one.result() for one in running)
 
 

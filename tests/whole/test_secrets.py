@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
+import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.inputs.spellings import SPELLINGS, is_gone
 from tests.support.ledger.tables import dump_tables
 from tests.support.polling import PATIENCE
+from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import Gateway
 
-CALLS = 10_000
+CALLS = 2_700  # each plant a hundred times
 AT_ONCE = 24
 # The secrets of the gateway, of a caller and of strangers; the middle of each is what must be found nowhere.
 SECURITY_KEY = "planted-5ecurity-key-of-the-gateway"
@@ -101,6 +103,13 @@ def find(text: str, trace: str) -> str:
     """Where it is, for who has to mend it."""
     at = text.index(trace)
     return text[max(0, at - 100) : at + 100]
+
+
+@pytest.fixture(scope="module")
+def gateway_database(gateway_database: str) -> Iterator[str]:
+    """A database of these tests alone, since all of it is searched."""
+    with new_database(gateway_database) as url:
+        yield url
 
 
 def test_a_planted_secret_is_found_nowhere(

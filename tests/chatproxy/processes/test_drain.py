@@ -21,8 +21,7 @@ CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, "2"), (signal.SIGINT, "1")])
 def test_calls_in_flight_are_finished(
     start_gateway: Callable[..., Gateway], simulator: Simulator, number: int, workers: str
 ) -> None:

@@ -18,8 +18,7 @@ from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run
 from tests.support.servers.processes import assert_nothing_is_left
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("workers", "times"), [("1", 3), ("2", 1)])
 def test_a_terminal_that_closes_cuts_no_stream(
     start_gateway: Callable[..., Gateway], simulator: Simulator, workers: str, times: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""Makes calls without a pause, from several clients, and records how each call ended."""
+"""Makes calls one after the other, from several clients, and records how each call ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import SECURITY_KEY
 
 CLIENTS = 6
+PAUSE_SECONDS = 0.01  # of each client; without it, calls would take the time of what the tests wait for
 CALL = {
     "security_key": SECURITY_KEY,
     "model": "gpt-4o-mini",
@@ -19,7 +20,7 @@ CALL = {
 
 
 class SteadyLoad:
-    """Context manager that calls the gateway at `url` until its block ends, from `CLIENTS` clients, without a pause.
+    """Context manager that calls the gateway at `url` until its block ends, from `CLIENTS` clients, with short pauses.
 
     `ids` are the request ids of the calls that have succeeded, and `failures` the answers or errors of the others. No
     client repeats a call.
@@ -55,7 +56,7 @@ class SteadyLoad:
 
     def _call_until_end(self) -> None:
         with httpx2.Client(timeout=PATIENCE, headers=self._headers) as client:
-            while not self._ends.is_set():
+            while not self._ends.wait(PAUSE_SECONDS):
                 try:
                     answer = client.post(self._url, json=CALL)
                 except httpx2.TransportError as error:

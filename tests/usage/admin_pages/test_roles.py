@@ -332,6 +332,7 @@ def test_somebody_on_the_staff_without_a_role_sees_nothing(ids: dict[str, Any]) 
 # What is said in a call
 
 WORDS = ("words-of-the-prompt", "words-of-the-answer", "words-of-an-error")
+OF_ONE_ROW = ("_add", "_delete", "_history", "(short)")  # pages that read neither a search nor a range
 
 
 def text_of(answer: Any) -> str:
@@ -351,7 +352,7 @@ def test_prompts_and_answers_are_for_those_who_may_see_bodies(ids: dict[str, Any
     for page, path in pages(ids).items():
         if page == "logout":
             continue
-        for query in ("", "q=gpt", "range=hour"):
+        for query in ("", *(() if page.endswith(OF_ONE_ROW) else ("q=gpt", "range=hour"))):
             answer = client.get(f"{path}{'&' if '?' in path else '?'}{query}")
             seen |= {words for words in WORDS if words in text_of(answer)}
 
