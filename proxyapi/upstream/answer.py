@@ -58,7 +58,8 @@ class UpstreamAnswer:
         """Reads upstream's answer to its end, and returns the whole body, decoded.
 
         Raises:
-            UpstreamUnreachable: the connection broke before the end of the body.
+            UpstreamUnreachable: the connection broke before the end of the body, or JSON without a stated length has no
+                end.
             UpstreamTimeout: the deadline of the call passed, or upstream sent nothing for too long.
             UpstreamAnswerTooLarge: the body has, or announces, more than `MAX_WHOLE_BYTES`; the exchange is closed.
         """
@@ -76,7 +77,20 @@ class UpstreamAnswer:
                     f" {MAYBE_BILLED}"
                 )
             self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._exchange.ends_with_connection and self._is_cut_json(self._body):
+                raise UpstreamUnreachable(
+                    f"The connection to upstream ended in the middle of the answer. {MAYBE_BILLED}",
+                    code="upstream_disconnected",
+                )
         return self._body
+
+    def _is_cut_json(self, body: bytes) -> bool:
+        """Returns whether the last bytes of a successful answer of JSON are missing: its object or array has no end."""
+        # Of an answer that states no length, nothing else tells.
+        if self.status >= 300 or not self.content_type.lower().startswith("application/json"):
+            return False
+        text = body.strip()
+        return (text[:1] == b"{" and text[-1:] != b"}") or (text[:1] == b"[" and text[-1:] != b"]")
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
         """Tests the first bytes of upstream's body with the function `reads`; returns True or False.

@@ -363,7 +363,7 @@ class Exchange:
     def eof_received(self) -> None:
         """Completes an answer without a stated length, because upstream has closed its side of the connection."""
         # Any other answer is left to `connection_lost`, which checks whether all of it has arrived.
-        if self.status and self._ends_with_connection():
+        if self.status and self.ends_with_connection:
             self.on_message_complete()
             self._wake()
 
@@ -372,8 +372,9 @@ class Exchange:
         if self._state < State.DECODING:
             self._fail(lost(exc))
 
-    def _ends_with_connection(self) -> bool:
-        """Returns whether the answer states no length, and so ends when its connection is closed (RFC 9112, 6.3)."""
+    @property
+    def ends_with_connection(self) -> bool:
+        """True if the answer states no length, and so ends when its connection is closed (RFC 9112, 6.3)."""
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
         return not has_length and self.status not in BODILESS
 

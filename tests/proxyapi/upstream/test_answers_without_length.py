@@ -1,0 +1,43 @@
+"""An answer that states no length ends with its connection: JSON shows whether it has come whole."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxyapi.exceptions import UpstreamUnreachable
+from proxyapi.keys.credentials import Credentials
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.request import UpstreamRequest
+from tests.support.upstreams.raw import answering, call, raw_upstream, transport_to
+
+JSON, TEXT = b"application/json; charset=utf-8", b"text/plain"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "is_whole"),
+    [
+        (b"200", JSON, b'{"choices": [{"message": {"content": "Hello, wor', False),
+        (b"200", JSON, b'[{"id": 1}, ', False),
+        (b"200", JSON, b"{", False),
+        (b"200", JSON, b' {"a": 1}\r\n', True),
+        (b"200", JSON, b"[]", True),
+        (b"200", JSON, b'"text"', True),
+        (b"200", JSON, b"", True),
+        (b"200", TEXT, b"[Music] Hello", True),  # a transcript
+        (b"500", JSON, b'{"error": ', True),  # an error stays what it is
+    ],
+)
+async def test_json_without_its_end_was_cut(status: bytes, kind: bytes, body: bytes, is_whole: bool) -> None:
+    sent = b"HTTP/1.1 %b X\r\ncontent-type: %b\r\n\r\n%b" % (status, kind, body)
+    async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
+        request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), asyncio.get_running_loop().time() + 60)
+        answer = UpstreamAnswer(await call(transport), request)
+        if is_whole:
+            assert await answer.read() == body
+        else:
+            with pytest.raises(UpstreamUnreachable, match="may have been billed") as raised:
+                await answer.read()
+            assert raised.value.code == "upstream_disconnected"
+        answer.close()
