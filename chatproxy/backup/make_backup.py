@@ -22,7 +22,8 @@ from chatproxy.backup.data_files import read_data_files
 from chatproxy.configuration.setting_reader import SECRETS_FILE
 from chatproxy.postgres.client_programs import STRICT_MAJOR, ClientProgram
 from chatproxy.postgres.database_refusals import reason_of
-from chatproxy.start.startup import Output, StartError, assumed_role, connect, connection_parameters, is_pooled
+from chatproxy.start.startup import Output, StartError, assumed_role, connect, connection_parameters
+from usage.database.pooler import is_pooled
 
 DATABASE = "database"  # the name of the dump in the archive
 

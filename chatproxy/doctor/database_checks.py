@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from chatproxy.doctor.finding import Finding, Level, fault, warning
-from chatproxy.start.startup import is_pooled
+from usage.database.pooler import is_pooled
 from usage.money.lease_rounds import CONNECTIONS as LEASE_CONNECTIONS
 
 KEYRING_CONNECTIONS = 1  # of the thread that keeps the keys of a worker in memory

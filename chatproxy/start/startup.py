@@ -201,18 +201,6 @@ def connect() -> psycopg.Connection[TupleRow]:
     return probe
 
 
-def is_pooled(database: psycopg.Connection[TupleRow]) -> bool:
-    """Returns whether a connection leads to a connection pooler, such as PgBouncer, instead of PostgreSQL itself.
-
-    A pooler is recognised by the process id that it reports: a number of its own, not that of a PostgreSQL session.
-
-    Raises:
-        psycopg.Error: the database does not answer.
-    """
-    [(session,)] = database.execute("SELECT pg_backend_pid()").fetchall()
-    return bool(session != database.info.backend_pid)
-
-
 def connection_parameters() -> dict[str, str]:
     """Returns libpq's parameters for a connection to the database, for another program such as pg_dump."""
     # Only those that are set: a program with an older libpq does not know all others.

@@ -12,7 +12,8 @@ second transaction. If a server was killed in between, no server could start wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -24,10 +25,13 @@ from django.db.migrations.migration import Migration
 from django.db.migrations.state import ProjectState
 from django.db.utils import OperationalError, ProgrammingError
 
+from usage.database.pooler import is_pooled
+from usage.database.time_limits import lift_limits
+
 # Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
 LOCK_TIMEOUT_MS = 500
-# A database that ends transactions for being idle would end a migration whose Python takes its time.
-LIMITS = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL idle_in_transaction_session_timeout = 0"
+LIMIT_WAIT = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
+CONCURRENTLY = " CONCURRENTLY "  # of a statement that makes or drops an index beside readers and writers
 PAUSE_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
 # What passes by itself: another transaction has the table, or had locked it in another order.
@@ -87,12 +91,35 @@ def migrate(notice: Callable[[], None]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement of a migration; within a transaction, it waits at most `LOCK_TIMEOUT_MS` for a table."""
+    """Runs one SQL statement of a migration, without the database's own time limits.
+
+    Within a transaction, it waits at most `LOCK_TIMEOUT_MS` for a table.
+    """
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
     # Before each statement, since a migration may set other limits. They hold until the transaction ends, so that a
     # connection that a pooler reuses does not keep them. After a failed statement, PostgreSQL accepts only a rollback,
     # which waits for nothing.
     if database.in_atomic_block and not has_failed:
-        database.connection.execute(LIMITS)
+        # A statement may take long, and so may the migration's Python between two of them.
+        lift_limits(database.connection)
+        database.connection.execute(LIMIT_WAIT)
+    if not database.in_atomic_block and CONCURRENTLY in str(sql) and not is_pooled(database.connection):
+        with _session_without_limits(database.connection):
+            return execute(sql, params, many, context)
     return execute(sql, params, many, context)
+
+
+@contextmanager
+def _session_without_limits(database: psycopg.Connection[Any]) -> Iterator[None]:
+    """Context manager that lifts the time limits of a whole session, for a statement that no transaction may have.
+
+    Not for a session of a connection pooler, which could lend it to somebody else.
+    """
+    names = ("statement_timeout", "lock_timeout")
+    database.execute("; ".join(f"SET {name} = 0" for name in names).encode())
+    try:
+        yield
+    finally:
+        if not database.closed:
+            database.execute("; ".join(f"RESET {name}" for name in names).encode())

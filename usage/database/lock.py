@@ -18,18 +18,17 @@ import psycopg
 from django.db import connection
 from psycopg.rows import TupleRow
 
+from usage.database.time_limits import lift_limits
+
 POLL_SECONDS = 0.2
 FIRST_NOTICE_SECONDS, NOTICE_SECONDS = 1.0, 60.0
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # The transaction may be idle for long; a host that vanished is noticed after a minute, not after two hours.
-# PostgreSQL before 17 has no `transaction_timeout`, and it is an error to set an unknown parameter.
 CONFIGURE = """
 SELECT set_config(wanted.name, wanted.value, true)
-FROM (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
-             ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
+FROM (VALUES ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
      ) AS wanted (name, value)
-WHERE EXISTS (SELECT FROM pg_settings WHERE pg_settings.name = wanted.name)
 """
 TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
@@ -91,6 +90,7 @@ def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)
+        lift_limits(lock)
         lock.execute(CONFIGURE)
         [is_mine] = lock.execute(TRY, [number]).fetchone() or [False]
         if not is_mine:

@@ -45,6 +45,7 @@ from usage.database.partitions import (
     has_rows,
     partitions,
 )
+from usage.database.time_limits import without_time_limits
 from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
@@ -262,7 +263,8 @@ class DailyPruning(PeriodicThread):
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
         for task in tasks:
             try:
-                task()
+                with without_time_limits():
+                    task()
             except Error as error:
                 logger.warning("%s: %s", self.failure, words_of(error))
                 if is_unreached(error):

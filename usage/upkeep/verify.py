@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from django.db import connection, connections
 
+from usage.database.time_limits import without_time_limits
 from usage.journal import segments
 from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.money.spent_and_reserved import find_strays
@@ -97,7 +98,8 @@ def find_faults(
 def _run_check(faults: Iterator[str]) -> list[str]:
     """Runs one check in a thread and returns the faults that it finds; closes the thread's database connection."""
     try:
-        return list(faults)
+        with without_time_limits():
+            return list(faults)
     finally:
         connections.close_all()
 

@@ -185,3 +185,29 @@ def test_a_migration_may_pause_between_its_statements() -> None:
         finally:
             cursor.execute("RESET idle_in_transaction_session_timeout")
     assert shown == ["0", "90s"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_statement_of_a_migration_is_cut_by_a_limit_of_the_role(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    """Neither in a transaction nor outside, where an index is made beside readers and writers."""
+
+    def run(*_: object, **__: object) -> None:
+        with connection.cursor() as cursor:
+            with transaction.atomic():
+                cursor.execute("SELECT pg_sleep(0.3)")
+            cursor.execute(f"CREATE INDEX CONCURRENTLY of_this_test_slow ON {table} ({slow}(number))")
+
+    slow = "of_this_test_slowly"
+    monkeypatch.setattr(waiting_migrations, "call_command", run)
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} VALUES (1)")  # noqa: S608  (our own name)
+        cursor.execute(
+            f"CREATE FUNCTION {slow}(number int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(0.3); RETURN number; END $$"
+        )
+        cursor.execute("SET statement_timeout = '100ms'")
+        try:
+            waiting_migrations.migrate(_unexpected)
+        finally:
+            cursor.execute("RESET statement_timeout")
+            cursor.execute(f"DROP INDEX IF EXISTS of_this_test_slow; DROP FUNCTION {slow}")

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 
 from usage.database.clock import ClocksDiffer
 from usage.database.partitions import is_locked
+from usage.database.time_limits import without_time_limits
 from usage.journal import segments
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
 from usage.journal_shipping.delivery import GaveUp
@@ -75,7 +76,8 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Runs the chosen action of `manage.py ledger`, such as `status`, by the method of the same name."""
         self.journal: Path = settings.DATA_DIR / "journal"
-        getattr(self, options["action"])(options)
+        with without_time_limits():
+            getattr(self, options["action"])(options)
 
     def status(self, _options: Options) -> None:
         """Prints the state of the ledger, one value a line, such as the size of the journals and the newest call."""

@@ -1,0 +1,18 @@
+"""Recognises a connection pooler, such as PgBouncer, between this process and PostgreSQL."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.rows import TupleRow
+
+
+def is_pooled(database: psycopg.Connection[TupleRow]) -> bool:
+    """Returns whether a connection leads to a connection pooler, such as PgBouncer, instead of PostgreSQL itself.
+
+    A pooler is recognised by the process id that it reports: a number of its own, not that of a PostgreSQL session.
+
+    Raises:
+        psycopg.Error: the database does not answer.
+    """
+    [(session,)] = database.execute("SELECT pg_backend_pid()").fetchall()
+    return bool(session != database.info.backend_pid)
