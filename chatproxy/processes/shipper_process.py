@@ -42,7 +42,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 20.0
 TRY_AGAIN_SECONDS = 10.0  # after a report could not be written
-LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, or another's
+LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn
+GIVE_UP_SECONDS = 2.0  # between two checks of whether it is another's, which is rare
 
 
 def run_shipper(lifeline: int) -> None:
@@ -190,7 +191,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
         gc.collect()
         gc.freeze()
         logger.info("the shipper ships the journals of this host")
-        while not ended.wait(LOOK_SECONDS) and not turn.is_over():
+        while not ended.wait(GIVE_UP_SECONDS) and not turn.is_over():
             status.start()
 
 

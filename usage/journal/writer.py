@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 SYNC_SECONDS = 0.2
-ROOM_CHECK_SECONDS = 1.0
+ROOM_CHECK_SECONDS, IDLE_SECONDS = 1.0, 1.0  # the thread sleeps for the second time while nothing is written
 Sync = Literal["interval", "always", "off"]
 
 
@@ -57,7 +57,8 @@ class Journal:
         self._carried = 0  # bytes at the start of the current segment that are copies of begin records
         self._dirty = False
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._sync_wanted = threading.Event()
+        # Set when something was written that is not synced, and when that should be synced at once.
+        self._has_work, self._sync_wanted = threading.Event(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run_thread, name="journal", daemon=True)
 
@@ -133,7 +134,7 @@ class Journal:
         waiter: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiters.append((loop, waiter))
-        self._sync_wanted.set()
+        self._wake()
         await waiter
 
     def rotate(self) -> None:
@@ -151,7 +152,7 @@ class Journal:
         records to the database, and delete the journal.
         """
         self._stopping = True
-        self._sync_wanted.set()
+        self._wake()
         self._thread.join()
         with self._lock:
             self._forget_begins(self._full_disk.write_kept())
@@ -162,7 +163,6 @@ class Journal:
         os.close(self._lock_fd)
 
     # Below, the caller holds the lock.
-
     def _write(self, line: bytes) -> bool:
         """Appends a line to the current journal file; returns False if the disk refuses the line."""
         try:
@@ -175,7 +175,9 @@ class Journal:
                 os.ftruncate(self._fd, self._written)  # a full disk writes short without an error
             return False
         self._written += count
-        self._dirty = True
+        if not self._dirty:
+            self._dirty = True
+            self._has_work.set()
         return True
 
     def _rotate_if_large(self) -> None:
@@ -214,6 +216,7 @@ class Journal:
         self._fd = fd
         self._carried = self._written = len(carried)
         self._dirty = True
+        self._has_work.set()
         self._next_number += 1
         self._opened_at = time.monotonic()
 
@@ -231,13 +234,12 @@ class Journal:
     def _run_thread(self) -> None:
         """Runs the journal's thread until `close` is called.
 
-        Every 0.2 seconds it syncs the files, and every second it checks the free disk space. It starts a new file when
-        the current one has records and is a minute old.
+        It syncs the files 0.2 seconds after something was written to them, and checks the free disk space every second.
+        It starts a new file when the current one has records and is a minute old.
         """
         checked = 0.0
         while not self._stopping:
-            self._sync_wanted.wait(SYNC_SECONDS)
-            self._sync_wanted.clear()
+            self._wait_for_work()
             try:
                 self._sync_now()
                 now = time.monotonic()
@@ -250,6 +252,17 @@ class Journal:
             except Exception:  # the border: without this thread nothing is synced, and `full` is never reset
                 logger.exception("the journal's thread failed and goes on")
         self._sync_now()
+
+    def _wait_for_work(self) -> None:
+        """Waits until records can be synced together, or until the free disk space must be checked."""
+        if self._has_work.wait(IDLE_SECONDS):
+            self._has_work.clear()
+            self._sync_wanted.wait(SYNC_SECONDS)
+            self._sync_wanted.clear()
+
+    def _wake(self) -> None:
+        self._sync_wanted.set()
+        self._has_work.set()
 
     def _sync_now(self) -> None:
         """Syncs what was written to the journal since the last sync, unless the `sync` mode is `off`.
@@ -274,8 +287,7 @@ class Journal:
 
 
 def _sync_file(fd: int) -> None:
-    """Syncs a journal file to the disk; logs an error instead of raising it."""
-    # No call may fail for it.
+    """Syncs a journal file to the disk; logs an error instead of raising it, since no call may fail for it."""
     try:
         os.fdatasync(fd)
     except OSError as error:

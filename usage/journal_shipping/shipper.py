@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
 # A transaction costs as much as thirty rows: under load it is better to wait for more of them.
 BUSY_ROWS, BUSY_PAUSES = 20, 4
+# After ten seconds without a row, two looks a second are enough for the next one.
+QUIET_AFTER_SECONDS, QUIET_PAUSES = 10.0, 2.5
 LONGEST_BACKOFF = 5.0  # after errors with one journal; the others wait as long
 # After the death of a writer, the database may still execute a statement of its that gets a lease.
 LATE_SECONDS = 5.0
@@ -92,16 +94,19 @@ class Shipper:
 
         While rounds fail, the pauses between them grow.
         """
-        backoff = IDLE_SECONDS
+        backoff, delivered_at = IDLE_SECONDS, time.monotonic()
         while True:
             is_last = self._stopping.is_set()
             delivered = self.delivery.delivered
-            pauses = 1
+            pauses = 1.0
             try:
                 self._ship_once()
                 self.fault = ""
                 backoff = IDLE_SECONDS
-                pauses = BUSY_PAUSES if self.delivery.delivered - delivered >= BUSY_ROWS else 1
+                if rows := self.delivery.delivered - delivered:
+                    delivered_at = time.monotonic()
+                is_quiet = time.monotonic() - delivered_at > QUIET_AFTER_SECONDS
+                pauses = BUSY_PAUSES if rows >= BUSY_ROWS else QUIET_PAUSES if is_quiet else 1
             except GaveUp:
                 logger.warning("the shipper ends; %d bytes stay in the journals", self.lag_bytes)
                 return

@@ -25,6 +25,7 @@ from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 from tests.support.servers.processes import assert_nothing_is_left, is_running, requests_with_signal
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+LONG_SECONDS = 3600.0
 LONG = "3600"
 
 
@@ -134,3 +135,22 @@ def test_a_replaced_worker_tells_its_clients_before_it_closes_the_port(
         now += 0.02
         asyncio.run(server.on_tick(0))
         assert server.should_exit
+
+
+@pytest.mark.parametrize("stop", ["drain", "cancel_calls"])
+def test_a_server_that_sleeps_is_woken_to_stop(monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
+    """An idle worker looks seldom at what is to be done."""
+    monkeypatch.setattr(draining_server, "TICK_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(draining_server, "DRAINING_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(draining_server, "REPLACED_DRAIN_SECONDS", 0.05)
+
+    async def serve_and_stop() -> None:
+        server = DrainingServer(Config("chatproxy.asgi:application"), os.getppid(), 0, Connections(), print)
+        loop = asyncio.create_task(server.main_loop())
+        await asyncio.sleep(0)  # until it sleeps
+        assert not loop.done()
+        getattr(server, stop)()
+        async with asyncio.timeout(PATIENCE):
+            await loop
+
+    asyncio.run(serve_and_stop())

@@ -47,7 +47,7 @@ def pass_a_second(journal: Journal) -> None:
 def die(journal: Journal) -> None:
     """Ends a journal as `kill -9` would: nothing more is written, and the lock is released."""
     journal._stopping = True
-    journal._sync_wanted.set()
+    journal._wake()
     journal._thread.join()
     os.close(journal._fd)
     os.close(journal._lock_fd)

@@ -140,6 +140,15 @@ def test_an_old_segment_is_closed_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
         wait_until(lambda: len(files_of(journal)) > 1)
 
 
+def test_a_thread_that_sleeps_syncs_soon_after_each_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(journal_module, "IDLE_SECONDS", 3600.0)
+    with running(tmp_path) as journal:
+        for _ in range(3):
+            journal.end(new_id(), FACTS)
+            assert journal._dirty
+            wait_until(lambda: not journal._dirty)
+
+
 @pytest.mark.parametrize("room", [0, 1, 40, 99])
 def test_a_short_write_leaves_no_torn_bytes(disk: PretendedOS, journal: Journal, room: int) -> None:
     request_id, refused = new_id(), new_id()

@@ -34,6 +34,27 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_first_row_after_a_long_pause_is_shipped(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipper_module, "QUIET_AFTER_SECONDS", 0.0)
+    pauses: list[float | None] = []
+    shipper = Shipper(journal.directory)
+    wait = shipper._stopping.wait
+
+    def note(seconds: float | None = None) -> bool:
+        pauses.append(seconds)
+        return wait(0.005)
+
+    monkeypatch.setattr(shipper._stopping, "wait", note)
+    shipper.start()
+    try:
+        wait_until(lambda: len(pauses) > 2)
+        write(journal, [call()])
+        wait_until(lambda: Request.objects.count() == 1)
+    finally:
+        assert shipper.stop(PATIENCE)
+    assert set(pauses) == {shipper_module.IDLE_SECONDS * shipper_module.QUIET_PAUSES}
+
+
 @pytest.mark.parametrize(
     ("fault", "words", "has_traceback"),
     [
