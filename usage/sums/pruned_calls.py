@@ -95,14 +95,13 @@ def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
     return mark if mark and mark <= now else None
 
 
-def oldest_call(table: str) -> datetime | None:
-    """Returns the time at which the oldest call with a row in `table` began; None if there is no row.
+def oldest_call(table: str, since: datetime = FIRST_CALL) -> datetime | None:
+    """Returns the time at which the oldest call since `since` with a row in `table` began; None if there is no row.
 
-    Ids from before `FIRST_CALL` are ignored, because a wrong clock has made them.
+    Ids from before `FIRST_CALL` are ignored, because a clock that was years behind has made them.
     """
     with connection.cursor() as cursor:
-        # Ids from before 2020 are those of a clock that was years behind.
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"
-        cursor.execute(query, [first_id(FIRST_CALL)])
+        cursor.execute(query, [first_id(max(since, FIRST_CALL))])
         found: tuple[UUID] | None = cursor.fetchone()
     return time_of(found[0]) if found else None

@@ -35,7 +35,7 @@ from usage.page_data.filters import (
 )
 from usage.page_data.search import Page, plan_scans
 from usage.sums.breakdown_reader import rows_of_range, sum_sql
-from usage.sums.pruned_calls import comparable_since, oldest_call
+from usage.sums.pruned_calls import FIRST_CALL, comparable_since, oldest_call
 from usage.sums.summed_names import UNKNOWN_MODEL
 from usage.sums.totals_reader import ceiling, floor
 
@@ -120,7 +120,7 @@ def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
     It is the part of the filters' range in which no row of a call has been deleted.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
-    first = floor(oldest_call("usage_request") or latest, Span.HOUR)
+    first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)
     if mark is not None:
         first = max(first, ceiling(mark - DAY, Span.HOUR))  # `usage.upkeep.retention` stores a day more than it deletes
     if filters.since:
