@@ -28,6 +28,7 @@ USUAL_DAYS = 7
 TEAMS_PAGE = "admin/proxyapi/team/"
 LEAST_TIMES_USUAL = 3  # how many times the usual rate of errors opens an alert
 LEAST_SLOW_MS = 5000.0
+MOST_DAYS = 100 * 366.0  # before an expiry; a rule may have more, and no calendar has such a day
 SPANS = {"day": "budget for today", "month": "budget for this month", "total": "lifetime budget"}
 
 
@@ -128,7 +129,7 @@ def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 def find_expiring_keys(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault for each active key that expires soon: within the number of days that is the rule's threshold."""
-    end = now + timedelta(days=float(_threshold(rule)))
+    end = now + timedelta(days=min(_threshold(rule), MOST_DAYS))
     found = AccessKey.objects.filter(active=True, revoked_at=None, expires_at__gt=now, expires_at__lte=end)
     for name, expires_at in found.values_list("name", "expires_at"):
         title = f"Key {one_line(name)} expires on {expires_at:%Y-%m-%d}"

@@ -22,6 +22,7 @@ from usage.admin_pages.access import may_see_bodies
 from usage.money.spenders import SpenderKind
 from usage.money.spent_and_reserved import spent_by
 from usage.page_data.errors.newest_failures import read_newest_own_failures
+from usage.page_data.filters import in_address
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars, month_pace
 from usage.page_data.newest_calls import read_newest_calls_of_key
@@ -101,7 +102,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
     found: dict[str, dict[str, object]] = {
         "budgets": {**budget_context("key", key.ceilings, now), **team},
         "tiles": {"is_own": key.is_own},
-        "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
+        "used": {"is_own": key.is_own, "key_query": urlencode({"key": in_address(key.name)})},
     }
     if key.is_own:
         if not key.sees_calls:

@@ -2,22 +2,35 @@
 
 Django lets the URL of a list filter by any column (`?digest__startswith=a`). So whoever may view a list could find out
 hidden values, one character at a time. Here a lookup that is not in `allowed_lookups` is answered with 400.
+
+A form is refused if somebody has changed its row since the form was opened. Otherwise it would write all its old values
+back: it would make a key active again that somebody has switched off meanwhile, or restore its budget. The page of the
+form has a digest of its row, and sends it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import ForeignKey, Model
 from django.forms import BaseForm, BaseModelFormSet
-from django.http import HttpRequest
+from django.forms.models import _get_foreign_key
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import salted_hmac
 from unfold.admin import ModelAdmin
 
 from usage.admin_pages.audit_words import change_in_words, deletion_in_words
+
+VERSION = "row-version"  # the hidden field of the page
+STALE = "Somebody has changed this since you opened the page, and nothing was saved. Load the page again."
+# Columns that no form shows, and that change by themselves.
+NOT_COMPARED = frozenset({"last_login", "last_used_at"})
+RowForm = TypeVar("RowForm", bound=BaseForm)
 
 
 def row_number(text: str) -> int | None:
@@ -26,6 +39,40 @@ def row_number(text: str) -> int | None:
     PostgreSQL has no larger numbers of rows, and Python refuses to parse much larger ones.
     """
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) -> str:
+    """Returns a digest of a row: of its columns, of what it is related to, and of the rows that refer to it.
+
+    `foreign_keys` are the columns of other tables by which the latter rows refer to it, such as the members of a team.
+    """
+    parts = [
+        (field.attname, str(field.value_from_object(row)))
+        for field in row._meta.concrete_fields
+        if field.name not in NOT_COMPARED
+    ]
+    for relation in row._meta.many_to_many:
+        through = relation.remote_field.through
+        if through is not None and through._meta.auto_created:
+            related = relation.value_from_object(row)
+            parts.append((relation.name, str(sorted(one.pk for one in related))))
+    for key in foreign_keys:
+        rows = key.model._default_manager.filter(**{key.name: row.pk}).order_by("pk").values_list()
+        parts.append((key.model._meta.label, str(list(rows))))
+    # An HMAC: the columns have secrets.
+    return salted_hmac(VERSION, repr(parts), algorithm="sha256").hexdigest()
+
+
+def refusing(form: type[RowForm]) -> type[RowForm]:
+    """Returns a form like `form` that is never valid, and says why: its row was changed since it was opened."""
+
+    def clean(self: Any) -> Any:
+        cleaned = form.clean(self)
+        self.add_error(None, STALE)
+        return cleaned
+
+    refusing_form: type[RowForm] = type(form).__new__(type(form), form.__name__, (form,), {"clean": clean})
+    return refusing_form
 
 
 def signed_in(request: HttpRequest) -> int:
@@ -47,9 +94,39 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     allowed_lookups: tuple[str, ...] = ()
     empty_words = ""  # what the list is for and what to do, where it has no row yet
+    change_form_before_template = "admin/usage/row_version.html"
 
     def lookup_allowed(self, lookup: str, value: object, request: HttpRequest | None = None) -> bool:
         return lookup in self.allowed_lookups
+
+    def get_form(
+        self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
+    ) -> type[BaseForm]:
+        """Returns the class of the form for a row: one that refuses, if the row has changed since it was opened."""
+        form: type[BaseForm] = super().get_form(request, obj, change=change, **options)
+        seen = request.POST.get(VERSION)
+        return form if obj is None or seen is None or seen == self._version_of(obj) else refusing(form)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Model | None = None,
+    ) -> HttpResponse:
+        """Renders the page with the form of a row, with the version of the row when the form was opened."""
+        if request.method == "POST":  # the form is wrong, and `obj` has its values already
+            context["row_version"] = request.POST.get(VERSION, "")
+        elif obj is not None and self.has_change_permission(request, obj):
+            context["row_version"] = self._version_of(obj)
+        answer: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
+        return answer
+
+    def _version_of(self, row: Model) -> str:
+        tables = (inline.model for inline in self.inlines)
+        return version_of(row, [_get_foreign_key(self.model, table) for table in tables])
 
     def construct_change_message(
         self,

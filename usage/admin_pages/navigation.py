@@ -14,7 +14,7 @@ from unfold.dataclasses import SearchResult
 from usage.admin_pages.access import ALERTS, PERMISSION
 from usage.admin_pages.saved_views.views import address_of, seen_views
 from usage.models import Dimension
-from usage.page_data.filters import MAX_TEXT, find_names
+from usage.page_data.filters import MAX_TEXT, find_names, in_address
 from usage.page_data.search import find_by_id
 from usage.untrusted_text import escape_invisible
 
@@ -112,7 +112,7 @@ def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
         )
     for dimension in (Dimension.KEY, Dimension.MODEL):
         for name in find_names(dimension, term, MAX_FOUND):
-            link = f"{reverse('admin:usage_request_changelist')}?{urlencode({str(dimension): name})}"
+            link = f"{reverse('admin:usage_request_changelist')}?{urlencode({str(dimension): in_address(name)})}"
             found.append(SearchResult(escape_invisible(name, 100), f"Calls of this {dimension}", link, "list_alt"))
     return found
 

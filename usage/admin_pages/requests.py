@@ -20,7 +20,16 @@ from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
 from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
 from usage.page_data.errors.error_groups import GROUPED_OUTCOMES
-from usage.page_data.filters import ANY_FAILURE, LABELS, MAX_TEXT, Filters, find_names, read_choices, read_filters
+from usage.page_data.filters import (
+    ANY_FAILURE,
+    LABELS,
+    MAX_TEXT,
+    Filters,
+    find_names,
+    in_address,
+    read_choices,
+    read_filters,
+)
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
 
@@ -75,7 +84,7 @@ def suggest_names(request: HttpRequest) -> HttpResponseBase:
     if dimension not in SUGGESTED:
         raise Http404
     names = find_names(Dimension(dimension), text.replace("\0", "")[:MAX_TEXT], MAX_SUGGESTIONS)
-    return JsonResponse({"names": names}, headers={"Cache-Control": "no-store"})
+    return JsonResponse({"names": [in_address(name) for name in names]}, headers={"Cache-Control": "no-store"})
 
 
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -113,12 +122,14 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         fault_sentence=fault_sentence(call, refused_parameter(call, reads_body=may_see_bodies(request))),
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
-        same_key=urlencode({"key": call.key_name}),
-        same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
+        same_key=urlencode({"key": in_address(call.key_name)}),
+        same_caller=urlencode({"key": in_address(call.key_name), "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
         same_response=urlencode({"q": call.response_id}),
         labels=[
-            (words, value, urlencode({name: value})) for name, words in LABELS.items() if (value := getattr(call, name))
+            (words, value, urlencode({name: in_address(value)}))
+            for name, words in LABELS.items()
+            if (value := getattr(call, name))
         ],
         tags=[(tag, urlencode({"tag": tag})) for tag in call.tags],
     )

@@ -20,7 +20,7 @@ from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard_reader import DashboardNumbers, read_all, read_durations_of_key, read_key
 from usage.page_data.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles
-from usage.page_data.filters import ANY_DATE, NO_NAME
+from usage.page_data.filters import ANY_DATE, in_address
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.sums.ranges import TimeRange
 from usage.sums.ranking import RankedGroup, add_durations, all_others, dates_of, lines_of_models, rank
@@ -258,7 +258,7 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
     dates = dates_of(group) if group and len(group.members) > 1 else []
     return UsageRow(
         name=name,
-        filter_value=None if group is None else f"{name}{ANY_DATE}" if dates else name or NO_NAME,
+        filter_value=None if group is None else f"{name}{ANY_DATE}" if dates else in_address(name),
         dates=", ".join(dates),
         calls=totals.calls,
         share=round(100 * totals.cost / total.cost) if total.cost else 0,

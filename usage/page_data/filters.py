@@ -33,6 +33,8 @@ LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session
 NAMES = ("key", "model", "route", "code", "message", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
 ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
+LITERALLY = "\\"  # before a name in an address that would mean something else there: callers choose some names
+_OF_ANY_DATE = "\0"  # stands for `ANY_DATE` in `Filters.model`, since no name of a model has this character
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages", "is_own"})
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
@@ -81,13 +83,35 @@ class Filters:
             for item in fields(self)
             if item.name not in NOT_IN_QUERY and (value := getattr(self, item.name)) not in ("", None)
         }
-        for name in NAMES:
-            if getattr(self, name) == "":
-                query[name] = NO_NAME
+        query |= {name: in_address(value) for name in NAMES if (value := getattr(self, name)) is not None}
         for name, moment in (("from", self.since), ("to", self.until)):
             if moment:
                 query[name] = f"{moment:%Y-%m-%dT%H:%M}"
         return query
+
+
+def in_address(name: str) -> str:
+    """Returns the text that stands for a name in the query parameter of a page's URL; `name_in` is its inverse."""
+    if name.endswith(_OF_ANY_DATE):
+        return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
+    means_other = name == NO_NAME or name.endswith(ANY_DATE) or name.startswith(LITERALLY)
+    return f"{LITERALLY}{name}" if means_other else name or NO_NAME
+
+
+def name_in(text: str) -> str | None:
+    """Returns the name for which the text of a query parameter stands; None for an empty text, which is no filter.
+
+    The name is empty for `NO_NAME`, which selects, for example, calls without a model.
+    """
+    text = text.replace("\0", "")[: MAX_TEXT + len(LITERALLY)]
+    if text.startswith(LITERALLY):
+        return text.removeprefix(LITERALLY)
+    return "" if text == NO_NAME else text[:MAX_TEXT] or None
+
+
+def model_of_any_date(model: str | None) -> str | None:
+    """Returns the undated name of the model of which `Filters.model` selects all names; None if it selects one name."""
+    return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
 
 
 def read_filters(
@@ -103,7 +127,7 @@ def read_filters(
         q=address.read_text("q"),
         text=address.read_words(is_allowed=with_messages),
         key=address.read_name("key"),
-        model=address.read_name("model"),
+        model=address.read_model("model"),
         route=address.read_name("route"),
         code=address.read_name("code"),
         message=address.read_name("message"),
@@ -154,12 +178,15 @@ class _Address:
         return text
 
     def read_name(self, name: str) -> str | None:
-        """Returns the query parameter `name` as a name to filter by; None if there is no filter.
+        """Returns the query parameter `name` as a name to filter by; None if there is no filter."""
+        return name_in(self._query.get(name, ""))
 
-        The value `NO_NAME` is read as an empty name: it selects, for example, calls without a model.
-        """
-        text = self._raw(name)
-        return "" if text == NO_NAME else text or None
+    def read_model(self, name: str) -> str | None:
+        """Returns the query parameter `name` as the name of a model, or of a model with any date; None: no filter."""
+        text = self._query.get(name, "")
+        if text.endswith(ANY_DATE) and not text.startswith(LITERALLY):
+            return self._raw(name).removesuffix(ANY_DATE) + _OF_ANY_DATE
+        return name_in(text)
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
         """Returns the query parameter `name`, parsed by the function `parse`.
@@ -358,8 +385,8 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the SQL conditions of the filters by model, key and route."""
     found: list[Condition] = []
-    if filters.model and filters.model.endswith(ANY_DATE):
-        names = names_of_model(filters.model.removesuffix(ANY_DATE))
+    if (undated := model_of_any_date(filters.model)) is not None:
+        names = names_of_model(undated)
         each = tuple(_name_condition(CALLED_MODEL_SQL, name, "model") for name in names)
         found.append(Condition(f"{CALLED_MODEL_SQL} = ANY(%s)", (names,), any_of=each, in_slice="model = ANY(%s)"))
     elif filters.model is not None and filters.model != UNKNOWN_MODEL:

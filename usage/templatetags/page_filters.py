@@ -11,7 +11,7 @@ from django.utils.safestring import mark_safe
 
 from usage.admin_pages.base_url import own_path
 from usage.models import Request, UsageSource
-from usage.page_data import call_page, formatting
+from usage.page_data import call_page, filters, formatting
 from usage.page_data.conversations.safe_markdown import markdown_html
 from usage.page_data.errors import call_faults
 from usage.untrusted_text import escape_invisible
@@ -30,6 +30,7 @@ register.filter("fault_label", call_faults.fault_label)
 register.filter("duration", formatting.duration)
 register.filter("response_size", call_page.response_size)
 register.filter("size", formatting.size)
+register.filter("in_address", filters.in_address)
 
 
 @register.filter

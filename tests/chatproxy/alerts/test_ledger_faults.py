@@ -209,6 +209,13 @@ def test_a_missing_price(host: Host) -> None:
     assert open_titles() == []
 
 
+def test_a_key_about_to_expire_for_a_rule_with_any_number_of_days(host: Host) -> None:
+    make_rule(AlertKind.KEY_EXPIRY, 9999999999)
+    AccessKey.objects.issue("late", expires_at=host.start + timedelta(days=30000))
+    host.look()
+    assert len(open_titles()) == 1
+
+
 def test_a_key_about_to_expire(host: Host) -> None:
     make_rule(AlertKind.KEY_EXPIRY, 7)
     soon, later = host.start + timedelta(days=6.9), host.start + timedelta(days=7.1)

@@ -25,12 +25,12 @@ from usage.page_data import formatting
 from usage.page_data.call_search.index_scan import CallSums, IndexScan
 from usage.page_data.call_search.scan_merging import Walk
 from usage.page_data.filters import (
-    ANY_DATE,
     ANY_FAILURE,
     UNKNOWN,
     Filters,
     SQLValue,
     conditions_of,
+    model_of_any_date,
     names_of_model,
 )
 from usage.page_data.search import Page, plan_scans
@@ -131,9 +131,9 @@ def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
 def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums:
     equal = {"key_name": filters.key, "model": filters.model, "route": filters.route}
     further, values = "TRUE", list[SQLValue]()
-    if filters.model and filters.model.endswith(ANY_DATE):
+    if (undated := model_of_any_date(filters.model)) is not None:
         equal["model"] = None
-        further, values = "model = ANY(%s)", [names_of_model(filters.model.removesuffix(ANY_DATE))]
+        further, values = "model = ANY(%s)", [names_of_model(undated)]
     if filters.outcome == ANY_FAILURE:
         further += f" AND outcome <> '{Outcome.SUCCESS}'"
     elif filters.outcome:

@@ -15,7 +15,7 @@ from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
 from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
 from usage.page_data.errors.call_faults import CALLER, FAULT_SQL, FAULTS, GATEWAY, UPSTREAM
 from usage.page_data.errors.error_marks import OUTCOMES, ErrorKind
-from usage.page_data.filters import NO_NAME, NO_STATUS
+from usage.page_data.filters import NO_STATUS, in_address
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import OTHER_CODE
 from usage.sums.totals_reader import ceiling, complete_months, floor, next_month, pieces_of_range, starts_of
@@ -165,9 +165,9 @@ class ErrorGroup:
     @property
     def filters(self) -> dict[str, str]:
         """The query parameters for the list of requests that select only the calls of this group."""
-        found = {"outcome": self.kind.outcome, "code": self.kind.error_code or NO_NAME}
+        found = {"outcome": self.kind.outcome, "code": in_address(self.kind.error_code)}
         if self.kind.outcome in GROUPED_OUTCOMES and self.kind.error_code != OTHER_CODE:
-            found["message"] = self.kind.message or NO_NAME
+            found["message"] = in_address(self.kind.message)
         return found
 
     @property
@@ -189,7 +189,7 @@ class ErrorGroup:
         """
         if part == "status":
             return {**self.filters, part: value if value != "0" else NO_STATUS}
-        return {**self.filters, part: value or NO_NAME}
+        return {**self.filters, part: in_address(value)}
 
 
 def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list[ErrorGroup]:

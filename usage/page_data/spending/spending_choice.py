@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from usage.models import Span
-from usage.page_data.filters import MAX_TEXT, NO_NAME
+from usage.page_data.filters import MAX_TEXT, in_address, name_in
 from usage.sums.labels.compared_reader import ORDERS
 from usage.sums.labels.label_reader import COLUMNS, DAY, is_label, whole_days
 from usage.sums.labels.label_tables import END_USER, TAG
@@ -105,7 +105,7 @@ class SpendingChoice:
         return [
             ("tag", name.removeprefix(TAG) + ("" if value is None else f"={value}"))
             if name.startswith(TAG)
-            else (name, value or NO_NAME)
+            else (name, in_address(value or ""))
             for name, value in self.only.items()
         ]
 
@@ -201,11 +201,11 @@ def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
     """
     only: dict[str, str | None] = {}
     for name in FILTERS:
-        text = _text(query.get(name, ""))
-        if text == NO_NAME and name == END_USER:
+        value = name_in(query.get(name, ""))
+        if value == "" and name == END_USER:
             faults.append("Calls without an end user cannot be chosen here. Group by end user to see their sum.")
-        elif text:
-            only[name] = "" if text == NO_NAME else text
+        elif value is not None:
+            only[name] = value
     for tag in filter(None, map(_text, query.getlist("tag"))):
         name, has_value, value = tag.partition("=")
         only[f"{TAG}{name}"] = value if has_value else None

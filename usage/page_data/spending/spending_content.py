@@ -13,7 +13,7 @@ from django.http import QueryDict
 from usage.database.snapshot import one_snapshot
 from usage.page_data import formatting
 from usage.page_data.dashboard_content import ChartSeries
-from usage.page_data.filters import NO_NAME
+from usage.page_data.filters import NO_NAME, in_address
 from usage.page_data.spending.spending_choice import (
     DEFAULT_GROUPS,
     GROUP_LABELS,
@@ -243,7 +243,7 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
         if value == OTHERS:
             return ""
         if not name.startswith(TAG):
-            query[name] = str(value or NO_NAME)
+            query[name] = in_address(str(value or ""))
         elif "tag" in query or value == "" or (value is None and name not in choice.only):
             return ""
         else:

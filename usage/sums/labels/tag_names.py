@@ -44,4 +44,5 @@ def read_tag_names(since: date) -> list[str]:
     """Returns the names, from A to Z, of the tags that have sums for the month of the day `since` or a later month."""
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
-        return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]
+        # A caller's tag may have a value and no name. Nothing can be grouped by that.
+        return [name for (label,) in cursor.fetchall() if (name := label.removeprefix(TAG))]
