@@ -5,7 +5,8 @@ hidden values, one character at a time. Here a lookup that is not in `allowed_lo
 
 A form is refused if somebody has changed its row since the form was opened. Otherwise it would write all its old values
 back: it would make a key active again that somebody has switched off meanwhile, or restore its budget. The page of the
-form has a digest of its row, and sends it.
+form has a digest of its row, and sends it. The row is locked while it is compared and saved, so that of two forms that
+are sent at once only one is saved.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from unfold.admin import ModelAdmin
 from usage.admin_pages.audit_words import change_in_words, deletion_in_words
 
 VERSION = "row-version"  # the hidden field of the page
-STALE = "Somebody has changed this since you opened the page, and nothing was saved. Load the page again."
-# Columns that no form shows, and that change by themselves.
-NOT_COMPARED = frozenset({"last_login", "last_used_at"})
+# To load the page again would send the form again.
+STALE = (
+    "This has been changed since you opened the page, so nothing was saved. Leave the page, open it anew, and make your"
+    " changes there."
+)
+# Columns that no such form changes, and that change by themselves: the hash of an old password does when its user
+# signs in.
+NOT_COMPARED = frozenset({"last_login", "last_used_at", "password"})
 RowForm = TypeVar("RowForm", bound=BaseForm)
 
 
@@ -105,7 +111,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         """Returns the class of the form for a row: one that refuses, if the row has changed since it was opened."""
         form: type[BaseForm] = super().get_form(request, obj, change=change, **options)
         seen = request.POST.get(VERSION)
-        return form if obj is None or seen is None or seen == self._version_of(obj) else refusing(form)
+        return form if obj is None or seen is None or seen == self._version_of_locked(obj) else refusing(form)
 
     def render_change_form(
         self,
@@ -123,6 +129,12 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             context["row_version"] = self._version_of(obj)
         answer: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
         return answer
+
+    def _version_of_locked(self, row: Model) -> str:
+        """Locks a row until the present transaction ends; returns its version as of now, or "" if it was deleted."""
+        rows = self.model._default_manager.select_for_update(no_key=True)
+        present = rows.filter(pk=row.pk).first()
+        return "" if present is None else self._version_of(present)
 
     def _version_of(self, row: Model) -> str:
         tables = (inline.model for inline in self.inlines)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.contrib import admin as django_admin
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection, connections, transaction
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
@@ -17,6 +19,7 @@ from chatproxy.alert_models import AlertChannel, AlertKind, AlertRule, ChannelKi
 from proxyapi.models import AccessKey, ApiToken
 from proxyapi.team_models import Team, TeamMember, TeamRole
 from tests.support.callers.roles import SUPERUSER, browser_of, person
+from tests.support.polling import wait_until
 from usage.admin_pages.admin_base import STALE, VERSION, GuardedAdmin, ReadOnlyAdmin
 from usage.models import ModelPrice
 
@@ -106,9 +109,42 @@ def test_a_form_of_the_present_row_is_saved(admin: Client) -> None:
         row.refresh_from_db()
         assert row.note == "new"
     before = version_on(admin, user)
-    User.objects.filter(pk=user.pk).update(last_login=datetime(2026, 11, 1, tzinfo=UTC))  # is no change by somebody
+    # A sign-in is no change by somebody, also if it stores a newer hash of the password.
+    User.objects.filter(pk=user.pk).update(last_login=datetime(2026, 11, 1, tzinfo=UTC), password="another hash")
     assert version_on(admin, user) == before
     assert version_on(admin, team) != before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_forms_that_are_sent_at_once_one_is_saved() -> None:
+    admin, (key, _) = browser_of(User.objects.create_superuser("root", password=None)), AccessKey.objects.issue("a")
+    form = {VERSION: version_on(admin, key), "note": "second", "log_bodies": "inherit"}
+
+    def send() -> str:
+        try:
+            return admin.post(page_of(key), form).content.decode()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            first = AccessKey.objects.select_for_update().get(pk=key.pk)
+            first.note = "first"
+            first.save(update_fields=["note"])
+            answer = pool.submit(send)
+            wait_until(lambda: answer.done() or is_somebody_waiting())
+        assert STALE in answer.result()
+    key.refresh_from_db()
+    assert key.note == "first"
+
+
+def is_somebody_waiting() -> bool:
+    """Returns whether another connection to this database waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def test_every_table_that_can_be_changed_is_tried_here() -> None:
