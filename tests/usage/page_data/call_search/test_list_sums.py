@@ -74,7 +74,7 @@ def rows(number: int = 700) -> Iterator[Row]:
             stream=chance.random() < 0.5,
             tags=["project=x"] if chance.random() < 0.3 else [],
             end_user=chance.choice(["ada", ""]),
-            by_gateway=not has_failed and chance.random() < 0.05,
+            by_gateway=chance.random() < 0.05,
         )
 
 
@@ -160,7 +160,8 @@ def test_words(sums: CallSums, is_whole: bool, words: str) -> None:
     assert ListSums(sums, is_whole).words == words
 
 
-def test_the_page_says_so_on_each_of_its_pages(admin: Client) -> None:
+def test_the_page_says_so_on_each_of_its_pages(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_sums, "SECONDS", 30.0)  # a busy machine may take more than a tenth for the first slice
     for number in range(60):
         make_call(number, response_model="nobody-knows" if number == 3 else "gpt-4o-mini-2024-07-18")
     cost = sum(row.cost or Decimal(0) for row in Request.objects.all())
