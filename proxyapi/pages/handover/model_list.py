@@ -74,7 +74,7 @@ class ModelsWidget(forms.Widget):
 
         The boxes of allowed models are ticked.
         """
-        allowed, models = [line.strip() for line in str(value or "").splitlines()], known_models()
+        allowed, models = [line.strip() for line in str(value or "").split("\n")], known_models()
         known = {model.name for model in models}
         others = "\n".join(line for line in allowed if line not in known)
         field = self.textarea.render(name, others, dict(attrs or {}))

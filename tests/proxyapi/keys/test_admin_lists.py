@@ -8,10 +8,11 @@ from urllib.parse import quote
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.forms import Form
+from django.forms import Form, Textarea
 from django.test import Client
 
 from proxyapi.models import AccessKey
+from proxyapi.pages.handover.model_list import ModelsWidget
 from proxyapi.team_models import Team
 from tests.support.callers.roles import SUPERUSER, browser_of, person
 
@@ -73,6 +74,12 @@ def test_what_is_added_is_split_and_what_was_there_stays(admin: Client, row: Acc
     added = {name: f"{fields[name]}\r\n/new,/newer" for name in before}
     assert admin.post(page_of(row), fields | added).status_code == 302
     assert lists_of(row) == {name: [*items, "/new", "/newer"] for name, items in before.items()}
+
+
+def test_a_model_is_on_one_line_of_the_text_area() -> None:
+    widget = ModelsWidget(Textarea())
+    for item in ("a,b", "a\u2028b", "a\u2029b"):
+        assert item in widget.render("allowed_models", f"first\n{item}\nlast")
 
 
 @pytest.mark.parametrize("name", LISTS)
