@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from proxyapi.key_names import SECURITY_KEY_NAME
@@ -28,6 +29,8 @@ from proxyapi.management.spender_command import (
 )
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team
+from usage.database.snapshot import one_snapshot
+from usage.models import UsageDay
 from usage.page_data.key_summary import read_summaries
 
 # The columns of a new key for which the command line has an option each.
@@ -183,19 +186,30 @@ def _shown_facts(key: AccessKey) -> dict[str, object]:
     `spent_day`, `spent_month` (both UTC) and `spent_total` are dollars without those in `reserved`, as texts.
     """
     now = timezone.now()
-    summary = read_summaries([key.name], now)[key.name]
-    held = summary.spent.held
-    spent = {f"spent_{span}": getattr(summary.spent, span) for span in ("day", "month", "total")}
+    with one_snapshot():
+        summary = read_summaries([key.name], now)[key.name]
+        spent = _dollars_spent(key.name, now.date())
     return {
         **_facts(key),
         "owner_user": None if key.owner_user is None else key.owner_user.get_username(),
         "revoked_at": as_json(key.revoked_at),
-        **{name: as_json(max(dollars - held, Decimal(0))) for name, dollars in spent.items()},
-        "reserved": as_json(held),
+        **{name: as_json(dollars) for name, dollars in spent.items()},
+        "reserved": as_json(summary.spent.held),
         "last_used_on": None if summary.spent.last_day is None else summary.spent.last_day.isoformat(),
         "calls_in_7_days": summary.calls,
         "failed_calls_in_7_days": summary.errors,
     }
+
+
+def _dollars_spent(key_name: str, today: date) -> dict[str, Decimal]:
+    """Returns the cost of a key's calls today, in this month (UTC) and in total, without what is reserved for calls."""
+    # Not what `spent_by` returns less what is reserved: a part of that may be reserved for calls of an earlier day.
+    none = Decimal(0)
+    return UsageDay.objects.filter(key_name=key_name).aggregate(
+        spent_day=Sum("cost", filter=Q(day=today), default=none),
+        spent_month=Sum("cost", filter=Q(day__year=today.year, day__month=today.month), default=none),
+        spent_total=Sum("cost", default=none),
+    )
 
 
 def find_team(name: str) -> Team:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 
@@ -48,6 +49,22 @@ def test_it_works() -> None:
     assert {"name: a key", "state: active", "team: team a", "allowed_models: gpt-4o*, gpt-5"} <= {*lines}
     assert len(lines) == len(found)
     assert not {text, key.digest, "sk-of-the-key"} & {word for line in lines for word in line.split(": ")}
+
+
+def test_what_is_reserved_for_calls_of_another_day_is_not_taken_off() -> None:
+    """A background response of last month may wait for its usage, while other calls are made."""
+    today = timezone.now().date()
+    AccessKey.objects.issue("a key")
+    UsageDay.objects.create(day=today, key_name="a key", cost=Decimal("1.25"), calls=3, **NO_COUNTS)
+    before = today.replace(day=1) - timedelta(days=1)
+    UsageDay.objects.create(day=before, key_name="a key", cost=Decimal(2), calls=1, **NO_COUNTS)
+    Hold.objects.create(
+        request_id="01934c5e-0000-7000-8000-000000000001", key_name="a key", day=before, dollars=Decimal("0.5")
+    )
+
+    found = json.loads(show("a key", "--json"))
+    spent = [Decimal(found[name]) for name in ("spent_day", "spent_month", "spent_total", "reserved")]
+    assert spent == [Decimal("1.25"), Decimal("1.25"), Decimal("3.25"), Decimal("0.5")]
 
 
 def _listed() -> str:
