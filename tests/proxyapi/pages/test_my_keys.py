@@ -103,7 +103,7 @@ def test_a_person_signs_out_whatever_cookie_of_a_key_is_left(
     assert not client.session.keys()
 
 
-def test_the_list_names_no_other_key(people: dict[str, User]) -> None:
+def test_the_list_names_no_other_key_and_no_call_of_one(people: dict[str, User]) -> None:
     expected = {
         "member": {"member"}, "colleague": {"colleague"}, "lead": {"member", "colleague", "lead"},
         "stranger": {"stranger"}, "other lead": {"stranger", "other lead"}, "nobody": set(),
@@ -111,7 +111,7 @@ def test_the_list_names_no_other_key(people: dict[str, User]) -> None:
     for name, user in people.items():
         page = browser_of(user).get(SITE).content.decode()
         assert {one for one in PEOPLE if f">{one}s key<" in page} == expected[name], name
-        assert "words of" not in page
+        assert {one for one in PEOPLE if f"words of {one}" in page} == ({name} - {"nobody"}), name
 
 
 @pytest.mark.parametrize(
