@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,11 +143,13 @@ def test_an_old_segment_is_closed_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_thread_that_sleeps_syncs_soon_after_each_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(journal_module, "IDLE_SECONDS", 3600.0)
+    synced = threading.Semaphore(0)
+    monkeypatch.setattr(journal_module, "_sync_file", lambda _: synced.release())
     with running(tmp_path) as journal:
+        assert synced.acquire(timeout=PATIENCE)  # the new file
         for _ in range(3):
             journal.end(new_id(), FACTS)
-            assert journal._dirty
-            wait_until(lambda: not journal._dirty)
+            assert synced.acquire(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("room", [0, 1, 40, 99])

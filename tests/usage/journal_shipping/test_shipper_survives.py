@@ -55,6 +55,7 @@ def test_the_first_row_after_a_long_pause_is_shipped(journal: Journal, monkeypat
     assert set(pauses) == {shipper_module.IDLE_SECONDS * shipper_module.QUIET_PAUSES}
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("fault", "words", "has_traceback"),
     [
