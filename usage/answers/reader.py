@@ -137,16 +137,20 @@ class AnswerReader:
         """Removes the stated usage, except its positive counts, if it cannot be that of the whole answer.
 
         Such a usage is that of a moment in a stream whose end has not come, or it lacks counts although the answer has
-        output.
+        output. That of a failed response is believed if it states tokens: without it, the response would count as not
+        billed.
         """
-        if self.usage is None:
+        states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
+        if self.usage is None or (self.response_status == "failed" and states_tokens):
             return
         has_output = self.has_output or self._pictures > 0 or (self.text is not None and self.text.size > 0)
         if (self._has_interim_usage and self.lacks_end) or (
             has_output and lacks_counts(self.usage, self.counts, needs_output=not self._has_no_output_tokens)
         ):
             self.usage = None
-            self.counts = cast(Counts, {name: count for name, count in self.counts.items() if count})
+            # Searches are not stated in a usage: that there were none is known from the answer itself.
+            known = {name: count for name, count in self.counts.items() if count or name == "web_searches"}
+            self.counts = cast(Counts, known)
 
     @property
     def has_events(self) -> bool:

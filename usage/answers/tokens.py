@@ -18,7 +18,9 @@ MAX_COUNT = 2**53  # a larger number cannot be stored exactly
 # repeat its prompt only.
 WITHOUT_OUTPUT_TOKENS = {"list", "text_completion"}
 # The members of a chat's message, and of a legacy completion's choice, that have the output of a model.
-_OUTPUT_OF_CHOICE = ("content", "tool_calls", "function_call", "refusal", "audio", "reasoning_content", "text")
+_OUTPUT_OF_CHOICE = (
+    "content", "tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning", "text",
+)  # fmt: skip
 
 
 def is_count(value: object) -> TypeGuard[int | float]:

@@ -24,8 +24,8 @@ def chat(message: dict[str, Any]) -> dict[str, Any]:
 
 SAYS: tuple[dict[str, Any], ...] = (
     chat({"content": "hi"}), chat({"content": None, "tool_calls": [{"id": "call_1"}]}), chat({"refusal": "No."}),
-    chat({"content": "", "audio": {"data": "aGk="}}), {"object": "response", "output": [{"type": "message"}]},
-    {"data": [{"b64_json": "aGk="}]},
+    chat({"content": "", "audio": {"data": "aGk="}}), chat({"content": "", "reasoning": "Hm."}),
+    {"object": "response", "output": [{"type": "message"}]}, {"data": [{"b64_json": "aGk="}]},
 )  # fmt: skip
 SAYS_NOTHING: tuple[dict[str, Any], ...] = (
     chat({"content": ""}), chat({"content": None}), {"object": "chat.completion", "choices": None},
@@ -66,6 +66,13 @@ def test_a_failed_response_with_zeros_is_not_billed() -> None:
     failed = {"object": "response", "status": "failed", "output": [{"type": "message"}]}
     assert read_body(failed, {"input_tokens": 0, "output_tokens": 0}).has_failed
     assert not read_body(failed, {"input_tokens": 9, "output_tokens": 4}).has_failed
+    assert not read_body(failed, {"input_tokens": 9, "output_tokens": 0}).has_failed  # it broke off, and was billed
+
+
+def test_searches_that_an_answer_shows_do_not_belong_to_its_usage() -> None:
+    """A request that allows searches would else be estimated to have made them."""
+    answer = {"object": "response", "output": [{"type": "message"}], "tools": [{"type": "web_search"}]}
+    assert read_body(answer, ZEROS).counts == {"web_searches": 0}
 
 
 def chunk(content: str, usage: object, finish: str | None = None) -> bytes:
