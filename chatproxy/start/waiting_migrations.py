@@ -26,7 +26,7 @@ from django.db.migrations.state import ProjectState
 from django.db.utils import OperationalError, ProgrammingError
 
 from usage.database.pooler import is_pooled
-from usage.database.time_limits import lift_limits
+from usage.database.time_limits import lift_limits, limits_of
 
 # Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
 LOCK_TIMEOUT_MS = 500
@@ -116,7 +116,7 @@ def _session_without_limits(database: psycopg.Connection[Any]) -> Iterator[None]
 
     Not for a session of a connection pooler, which could lend it to somebody else.
     """
-    names = ("statement_timeout", "lock_timeout")
+    names = limits_of(database)  # that of transactions is one of single statements, too
     database.execute("; ".join(f"SET {name} = 0" for name in names).encode())
     try:
         yield

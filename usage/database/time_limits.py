@@ -19,6 +19,11 @@ LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_time
 TRANSACTION_LIMIT, FIRST_VERSION = "transaction_timeout", 170000  # an error in earlier versions of PostgreSQL
 
 
+def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """Returns the names of the time limits that PostgreSQL has in the version to which `database` is connected."""
+    return (*LIMITS, TRANSACTION_LIMIT) if database.info.server_version >= FIRST_VERSION else LIMITS
+
+
 def lift_limits(database: psycopg.Connection[Any]) -> None:
     """Lifts all time limits of PostgreSQL until the end of the transaction of `database`.
 
@@ -27,9 +32,8 @@ def lift_limits(database: psycopg.Connection[Any]) -> None:
     Raises:
         psycopg.Error: the database does not answer.
     """
-    newer = (TRANSACTION_LIMIT,) if database.info.server_version >= FIRST_VERSION else ()
     # No SELECT, after which a transaction could no longer choose its snapshot.
-    database.execute("; ".join(f"SET LOCAL {name} = 0" for name in (*LIMITS, *newer)).encode())
+    database.execute("; ".join(f"SET LOCAL {name} = 0" for name in limits_of(database)).encode())
 
 
 @contextmanager

@@ -188,13 +188,16 @@ def test_a_migration_may_pause_between_its_statements() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_statement_of_a_migration_is_cut_by_a_limit_of_the_role(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+@pytest.mark.parametrize("limit", ["statement_timeout", "transaction_timeout"])
+def test_no_statement_of_a_migration_is_cut_by_a_limit_of_the_role(
+    monkeypatch: pytest.MonkeyPatch, table: str, limit: str
+) -> None:
     """Neither in a transaction nor outside, where an index is made beside readers and writers."""
 
     def run(*_: object, **__: object) -> None:
         with connection.cursor() as cursor:
             with transaction.atomic():
-                cursor.execute("SELECT pg_sleep(0.3)")
+                cursor.execute("SELECT pg_sleep(0.6)")
             cursor.execute(f"CREATE INDEX CONCURRENTLY of_this_test_slow ON {table} ({slow}(number))")
 
     slow = "of_this_test_slowly"
@@ -203,11 +206,11 @@ def test_no_statement_of_a_migration_is_cut_by_a_limit_of_the_role(monkeypatch: 
         cursor.execute(f"INSERT INTO {table} VALUES (1)")  # noqa: S608  (our own name)
         cursor.execute(
             f"CREATE FUNCTION {slow}(number int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(0.3); RETURN number; END $$"
+            " $$ BEGIN PERFORM pg_sleep(0.6); RETURN number; END $$"
         )
-        cursor.execute("SET statement_timeout = '100ms'")
+        cursor.execute(f"SET {limit} = '300ms'")
         try:
             waiting_migrations.migrate(_unexpected)
         finally:
-            cursor.execute("RESET statement_timeout")
+            cursor.execute(f"RESET {limit}")
             cursor.execute(f"DROP INDEX IF EXISTS of_this_test_slow; DROP FUNCTION {slow}")
