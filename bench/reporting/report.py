@@ -102,7 +102,7 @@ def full_ledger_rows(found: Found) -> Iterator[Sequence[str]]:
     yield ["disk, a million calls without bodies", f"{sum(parts.values()) / millions:,.0f} MB"]
     yield from ([f"of it {part}", f"{size / millions:,.0f} MB"] for part, size in parts.items())
     yield ["disk, the bodies of a million calls, 2 KB each", f"{bodies / found['bodies'] * 1e6:,.0f} MB"]
-    yield ["`ledger verify --since` yesterday", f"{found['verify_day']['seconds']:.1f} s"]
+    yield ["`ledger verify` since yesterday", f"{found['verify_day']['seconds']:.1f} s"]
 
 
 def peers(found: Found) -> Iterator[str]:

@@ -221,8 +221,8 @@ def test_two_that_look_at_once_send_once() -> None:
                     barrier.wait(PATIENCE)
                     for rule in rules:
                         look(rule, START + timedelta(minutes=number), *subjects)
-                    barrier.wait(PATIENCE)
-                    AlertMessage.objects.update(attempts=1, due_at=None)
+                    if barrier.wait(PATIENCE) == 0:  # one of them: updates of all rows could wait for each other
+                        AlertMessage.objects.update(attempts=1, due_at=None)
         except BaseException as fault:
             faults.append(fault)
             barrier.abort()
