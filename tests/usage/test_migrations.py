@@ -85,7 +85,8 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
         patch.setattr(adding_up, "ADD_HOURS", PARTS_OF_COST.sub("", ADD_UNPACKED_HOURS))
         patch.setattr(adding_up, "_hour_columns", unpacked(adding_up._hour_columns))
         patch.setattr(Rollup, "_peaks", lambda _: ())
-        rollup.write_hours(connection.cursor())  # type: ignore[arg-type]  # a cursor without Django's wrapper
+        cursor = psycopg.ClientCursor(connection)  # as Django's: it may execute several statements at once
+        rollup.write_hours(cursor)  # type: ignore[arg-type]  # it is without Django's wrapper
     for row in rows:
         connection.execute(
             "INSERT INTO usage_request SELECT * FROM jsonb_populate_record(NULL::usage_request, %s::jsonb)",

@@ -134,6 +134,7 @@ def test_every_page_of_the_admin(gateway: Gateway, admin: httpx2.Client) -> None
 COMMANDS: dict[str, tuple[list[str], str]] = {
     "keys create": (["keys", "create", "made behind a pooler"], "^cp-"),
     "keys list": (["keys", "list"], "made behind a pooler"),
+    "keys show": (["keys", "show", "made behind a pooler"], "made behind a pooler"),
     "keys rotate": (["keys", "rotate", "made behind a pooler"], "^cp-"),
     "teams create": (["teams", "create", "a team behind a pooler"], ""),
     "teams list": (["teams", "list"], "a team behind a pooler"),
