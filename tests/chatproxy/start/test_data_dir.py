@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatproxy.start.directory_lock import NAME as LOCK
 from tests.simulator.server import Simulator
 from tests.support.polling import PATIENCE
 from tests.support.servers.environments import sdk_answers
@@ -71,8 +72,11 @@ def test_what_is_not_the_gateways_is_refused_and_left_alone(
 
 
 def contents(directory: Path) -> dict[str, str]:
-    """Returns all files and symbolic links below a directory, with their contents or targets."""
-    found = (Path(parent, name) for parent, _, names in os.walk(directory) for name in names)
+    """Returns all files and symbolic links below a directory, with their contents or targets.
+
+    Without the empty file by whose lock a server keeps others out of the directory: it is made first, and stays.
+    """
+    found = (Path(parent, name) for parent, _, names in os.walk(directory) for name in names if name != LOCK)
     links = (Path(parent, name) for parent, names, _ in os.walk(directory) for name in names)
     texts = {str(path): str(path.readlink()) if path.is_symlink() else path.read_text() for path in found}
     return texts | {str(path): str(path.readlink()) for path in links if path.is_symlink()}

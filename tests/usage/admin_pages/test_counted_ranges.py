@@ -72,7 +72,9 @@ def moments(time_machine: Traveller) -> Sequence[datetime]:
     time_machine.move_to(NOW.timestamp(), tick=False)
     chance = random.Random(7)
     made = [NOW - timedelta(seconds=1 + 1000 * number + chance.randrange(900)) for number in range(560)]
-    rows = [call(at, key_name=KEY, **(FAILED if number % 3 == 0 else {})) for number, at in enumerate(made)]
+    rows = [
+        call(at, key_name=KEY, owner="root", **(FAILED if number % 3 == 0 else {})) for number, at in enumerate(made)
+    ]
     write_rows(Pricer().priced(rows))
     return made
 

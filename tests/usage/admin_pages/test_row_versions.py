@@ -141,6 +141,7 @@ def test_of_two_forms_that_are_sent_at_once_one_is_saved() -> None:
 def is_somebody_waiting() -> bool:
     """Returns whether another connection to this database waits for a lock."""
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction always sees what it saw first
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
