@@ -19,6 +19,11 @@ TAG_NAMES = f"""
     SELECT label FROM labels WHERE label LIKE %(tags)s AND label <> %(none)s AND EXISTS (
         SELECT FROM {TABLE} AS known
         WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
+    ORDER BY NOT EXISTS (
+        SELECT FROM {TABLE} AS valued
+        WHERE valued.span = 'month' AND valued.label = labels.label AND valued.value > '' AND valued.start = (
+            SELECT max(start) FROM {TABLE} AS newest WHERE newest.span = 'month' AND newest.label = labels.label)
+    ), label
 """
 # Finds the teams one after the other, and looks for days of each, in the index of the primary key (team, day): few
 # teams have very many days each. In the sums by label, all rows would be read where there are no teams.
@@ -41,7 +46,11 @@ def has_teams(since: date) -> bool:
 
 
 def read_tag_names(since: date) -> list[str]:
-    """Returns the names, from A to Z, of the tags that have sums for the month of the day `since` or a later month."""
+    """Returns the names of the tags that have sums for the month of the day `since` or a later month.
+
+    First are those that have values, such as `project` of `project=x`, because calls can be grouped by their values.
+    Then come the others. Both are in the order from A to Z.
+    """
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
         # A caller's tag may have a value and no name. Nothing can be grouped by that.
