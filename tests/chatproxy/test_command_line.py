@@ -67,7 +67,7 @@ def test_no_output_makes_a_traceback(line: str, status: int, words: str) -> None
 def test_an_interrupted_command_ends_by_its_signal() -> None:
     # A script's background job, such as a whole run of the tests, has SIGINT ignored, and so have its children.
     heard = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN}"
-    code = "print(1, flush=True); import time; time.sleep(100)"
+    code = "print(1, flush=True); import signal; signal.pause()"
     running = subprocess.Popen(
         [PYTHON, "-c", heard, code], cwd=BASE_DIR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -134,7 +134,7 @@ class AnswerReader:
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Removes the stated usage, except its positive counts, if it cannot be that of the whole answer.
+        """Forgets the stated usage if the answer contradicts it; only counts above zero are kept.
 
         Such a usage is that of a moment in a stream whose end has not come, or it lacks counts although the answer has
         output. That of a failed response is believed if it states tokens: without it, the response would count as not

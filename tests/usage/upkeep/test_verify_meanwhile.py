@@ -8,11 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, call
 from tests.support.ledger.months import months
+from tests.support.other_connection import elsewhere
 from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
@@ -51,20 +52,6 @@ def write(number: int) -> None:
 
 def empty_histograms() -> None:
     empty_old_histograms(NOON + HISTOGRAMS_KEPT + timedelta(days=1), threading.Event(), all_at_once=True)
-
-
-def elsewhere(action: Callable[[], object]) -> None:
-    """Runs `action` with another connection to the database."""
-
-    def run() -> None:
-        try:
-            action()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
 
 
 @pytest.mark.parametrize("change", [lambda: prune(LATER), empty_histograms, lambda: write(2)])

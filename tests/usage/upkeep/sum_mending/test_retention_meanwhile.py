@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, SUMS, call
 from tests.support.ledger.months import months
+from tests.support.other_connection import elsewhere
 from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
@@ -44,20 +45,6 @@ def _ledger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         columns = {"team": "red", "tags": ["a"], "outcome": "timeout", "cost": "1.5", "cost_kind": "exact", "price": {}}
         write_rows([call(moment, **columns) for moment in (OLD_MONTH + timedelta(days=3), NOON)])
         yield
-
-
-def elsewhere(action: Callable[[], object]) -> None:
-    """Runs `action` with another connection to the database."""
-
-    def run() -> None:
-        try:
-            action()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
 
 
 def is_refused(action: Callable[[], object]) -> bool:
