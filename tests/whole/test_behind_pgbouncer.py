@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -70,7 +71,7 @@ def gateway(
 @contextmanager
 def others_at_work(gateway: Gateway) -> Iterator[None]:
     """Calls go on meanwhile, some with a budget: they take the pooler's connections in turns."""
-    text = gateway.make_key(f"busy {id(object())}", "--budget-day", "100")
+    text = gateway.make_key(f"busy {uuid4()}", "--budget-day", "100")
     is_over = Event()
 
     def call(key: str) -> int:

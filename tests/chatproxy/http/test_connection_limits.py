@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,11 +16,12 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.callers.metrics import value, wait_until
-from tests.support.callers.wire import Wire, head, json_call
+from tests.support.callers.wire import Wire, WireAnswer, head, json_call
 from tests.support.polling import wait_until as wait_until_true
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+GATED = {**CALL, "model": "fault:gate"}
 HELD = {"model": "fault:events-5+silent-600", "input": "hi", "stream": True}
 
 
@@ -151,12 +152,13 @@ def test_few_open_files_mean_fewer_calls_at_once(
         simulator.base_url, gateway_database, tmp_path, Path.cwd(), command, TRUSTED_PROXIES="127.0.0.1"
     ) as gateway:
         gateway.wait_for_log(f"need .* open files, and {files} are allowed")
-        calls = [opened(gateway) for _ in range(100)]
-        with ThreadPoolExecutor(len(calls)) as pool:
-            for call in calls:
-                call.send(json_call("/v1/chat/completions", {**CALL, "model": "fault:gate"}))
-            answers = [pool.submit(call.read_answer) for call in calls]
-            wait_until_true(lambda: simulator.waiting + sum(answer.done() for answer in answers) == len(calls))
+        answers: list[Future[WireAnswer]] = []
+        with ThreadPoolExecutor(100) as pool:
+            for _ in range(100):  # in turns: a new connection may close one on which no request has come
+                call = opened(gateway)
+                call.send(json_call("/v1/chat/completions", GATED))
+                answers.append(pool.submit(call.read_answer))
+                wait_until_true(lambda: simulator.waiting + sum(answer.done() for answer in answers) == len(answers))
             simulator.release()
         served = [answer.result() for answer in answers if answer.result().status == 200]
         refused = [answer.result() for answer in answers if answer.result().status != 200]
