@@ -50,7 +50,8 @@ UNITS = {
 class Phase:
     """One part of a call's duration, such as waiting for upstream, with its place on the drawn timeline.
 
-    `x` and `width` are in units of the drawing, which is `TIMELINE_WIDTH` wide.
+    `name` is a short code by which the page chooses a colour, and `text` is the label. `x` and `width` are in units of
+    the drawing, which is `TIMELINE_WIDTH` wide.
     """
 
     name: str
@@ -86,7 +87,7 @@ class DisplayedBody:
 
 @dataclass(frozen=True)
 class StoredSize:
-    """The numbers of bytes of a body that were stored and that were cut; `name` is `request` or `answer`."""
+    """How many bytes of a logged body of a call are stored, and how many were cut; `name` is `request` or `answer`."""
 
     name: str
     kept_bytes: int
@@ -99,9 +100,10 @@ class StoredSize:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the parts of a call's duration in order of time, to be drawn as a timeline.
+    """Returns the parts of a call's duration in order of time, to be drawn as a timeline; they add up to the duration.
 
-    The parts add up to the duration. Parts that were not measured are left out.
+    A call that never went upstream has only the gateway's part. Passing the answer on is a part of its own if the time
+    of the answer's first byte was measured.
     """
     total = call.duration_ms
     if call.upstream_ms is None:
@@ -145,7 +147,7 @@ def outcome_label(call: Request) -> str:
 def error_title(call: Request) -> str:
     """Returns the title of a failed call's error: its code or, if there is none, how the call ended.
 
-    If the caller has left, the title says when, and how much of the answer was sent.
+    If the caller has left, the title says after how long, and how many bytes of the answer had been sent.
     """
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
@@ -154,10 +156,10 @@ def error_title(call: Request) -> str:
 
 
 def error_text(call: Request) -> str:
-    """Returns why a call failed: the error's message or, if there is none, facts about the answer.
+    """Returns why a call failed: the error's message or, if there is none, the answer's status, size and first line.
 
-    If the caller has left, no facts are given. Show the text only to people who may see bodies, since it may quote the
-    prompt.
+    If the caller has left, only a message is returned, or an empty text. Show the result only to people who may see
+    bodies, since it may quote the prompt.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message
@@ -168,15 +170,16 @@ def error_text(call: Request) -> str:
 
 
 def response_size(call: Request) -> str:
-    """Returns the size of a call's answer as text; a dash for an error of the gateway's own that was not measured."""
+    """Returns the size of a call's answer as text; a dash if the gateway made the answer and did not record its size."""
     is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)
     return formatting.size(call.response_bytes or None if is_own else call.response_bytes)
 
 
 def cost_remark(call: Request) -> str:
-    """Returns the remark below a call's cost in a list, such as `estimated`, `not billed` or `needs a price`.
+    """Returns the remark below a call's cost in a list; empty for an exact cost of a call that was billed.
 
-    The remark is empty for an exact cost of a call that was billed.
+    It is `estimated`, `provisional` (an assumed price), `not billed` or `not counted` (both $0); without a cost `needs
+    a price` or `counted when it ends`.
     """
     if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
         return str(source)
@@ -186,7 +189,7 @@ def cost_remark(call: Request) -> str:
 
 
 def bill_summary(call: Request) -> str:
-    """Returns the text above a call's bill: how certain the counts and the cost are, or why there is no cost."""
+    """Returns the text above a call's bill: how certain usage and cost are, or why the call itself is not billed."""
     price: Mapping[str, object] = call.price or {}
     remark = cost_remark(call)
     if price.get("source") in (NOT_BILLED, NOT_COUNTED):
@@ -199,10 +202,7 @@ def bill_summary(call: Request) -> str:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """Returns the lines of a call's bill from the price in its row; they add up to the call's cost.
-
-    Units that were not used are left out.
-    """
+    """Returns the lines of a call's bill, one for each unit that was used; they add up to the call's cost."""
     price: Price = call.price or Price()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
 
@@ -227,7 +227,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request, *, is_own: bool = False) -> str:
-    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost.
+    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost of its own.
 
     `is_own` says that the reader is the holder of the key, who sees no polls and cannot search for a response ID.
     """
@@ -265,7 +265,7 @@ def stored_bodies(call: Request) -> dict[str, str]:
 
 
 def stored_sizes(call: Request) -> list[StoredSize]:
-    """Returns how many bytes of each body of a call are stored, and how many were cut."""
+    """Returns how many bytes of each logged body of a call are stored, and how many were cut; skips empty bodies."""
     found = []
     for name, text in stored_bodies(call).items():
         kept, cut_bytes = split_cut(text)
@@ -287,6 +287,6 @@ def _displayed_body(title: str, text: str) -> DisplayedBody:
 
 
 def conversation(call: Request) -> Conversation | None:
-    """Returns the conversation in the logged bodies of a call; None if the bodies have none, or were not logged."""
+    """Returns the conversation that a call's logged bodies contain; None if they contain none, or were not logged."""
     texts = stored_bodies(call)
     return conversation_of(call.route, texts.get("request", ""), texts.get("answer", ""), is_streamed=call.stream)

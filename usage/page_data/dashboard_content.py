@@ -63,7 +63,7 @@ class Charts(TypedDict):
 class UsageRow:
     """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls.
 
-    A table ends with a row for all groups that have no row of their own, and a row for all calls.
+    If there are more names than rows, one further row adds up the others. A table of several rows ends with the total.
     """
 
     name: str
@@ -121,7 +121,8 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
     """Reads the content of one key's dashboard, for a range of time extended to whole hours, from the database.
 
-    The state of the server, and the latency of the gateway itself, are left out.
+    It has no table of keys, and nothing about the server: no states, no calls in flight, no latency of the gateway
+    itself. Of its newest errors there is one for each hour and kind.
     """
     reading = read_key(key, time_range, now)
     time_range = reading.time_range
@@ -174,8 +175,8 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
     """Returns the lines of the chart of dollars: one for each of the costliest models, and one for all other models.
 
-    `costs` maps names of models to their dollars in each bin of time. A model may have several names, with and without
-    a date; `lines` maps each of them to the name of the model's line.
+    Models without any cost are left out. `costs` maps names of models to their dollars in each bin of time. A model may
+    have several names, with and without a date; `lines` maps each of these names to the name of their common line.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -235,12 +236,19 @@ def _usage_tables(
 
 
 def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
-    """Returns a map from each model's names, with and without a date, to the one name that the dashboard shows."""
+    """Returns a map from names of models to the undated name under which the dashboard shows them together.
+
+    `gpt-4o` and `gpt-4o-2024-08-06`, for example, become one line. A model with a single name is not in the map.
+    """
     return lines_of_models({*reading.by_value[Dimension.MODEL], *reading.series.by_value[Dimension.MODEL]})
 
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
-    """Returns the rows of one table of the dashboard: the costliest groups, then all others, then the total."""
+    """Returns the rows of one table of the dashboard: the costliest groups, all others together, and the total.
+
+    The row for the others exists only if there are more than `MAX_TABLE_ROWS` groups, the total only below several
+    rows.
+    """
     shown = ranked[:MAX_TABLE_ROWS]
     rows = [_usage_row(group.name, group.totals, total, group) for group in shown]
     if rest := ranked[MAX_TABLE_ROWS:]:
@@ -273,7 +281,8 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
 def _uncertain(totals: Totals) -> list[str]:
     """Returns remarks on the cost of some calls: how many dollars are uncertain, and how many calls lack a price.
 
-    Dollars are uncertain if they are estimated or use an assumed price.
+    Dollars are uncertain if they are estimated or use an assumed price. The list is empty if there is nothing to
+    remark.
     """
     parts = formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost)
     if unpriced := totals.unpriced_calls:

@@ -80,9 +80,10 @@ class DashboardNumbers:
     """All numbers that a dashboard shows for a range of time, as they are read from the database.
 
     * `time_range`: the range whose calls were counted. `totals`: the sums of the range.
-    * `before_range`: the start and the end of the previous range; both are the same if it has no sums. `before`: its
-      sums.
-    * `by_value`: maps each dimension, such as `model`, to a map from names to totals, with the most calls first.
+    * `before_range`: the start and the end of the previous range, for comparison. It is empty (the end is the start) if
+      rounding to whole minutes or hours would change its length too much. `before`: its sums.
+    * `by_value`: for each dimension with a table (key, model and route; for one key only model and route), the totals
+      by name, with the most calls first.
     * `series`: the data of the charts. `step`: the length of a chart's bins.
     """
 
@@ -142,8 +143,9 @@ def read_durations_of_key(
 ) -> dict[str, dict[str, list[int]]]:
     """Reads the histograms of the durations of one key's calls, by model and by route, from the database.
 
-    `wanted` maps each dimension to the names of the models or routes to read. The range of time is extended to whole
-    hours. Old hours have no histograms (`usage.upkeep.old_histograms`).
+    `wanted` maps each dimension (model, route) to the names to read. Returns, by dimension and name, the numbers of
+    calls in the histogram's buckets; a name without a histogram is left out. The range of time is extended to whole
+    hours. Histograms of old hours have been deleted (`usage.upkeep.old_histograms`).
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
     of_key = {KEY: key}
@@ -162,8 +164,8 @@ def read_durations_of_key(
 def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, datetime]:
     """Returns the start and the end of the previous range of time, with which a dashboard compares its range.
 
-    Both are whole minutes, or whole hours if the totals of minutes may have been deleted. If this makes the range too
-    much longer or shorter (`MAX_ROUNDED_SHARE`), it is empty: its end is its start.
+    Both are whole minutes, or whole hours if the sums by minute may have been deleted. If this changes the length of
+    the range by more than `MAX_ROUNDED_SHARE`, the result is an empty range: its end is its start.
     """
     before = time_range.before
     unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
@@ -174,7 +176,7 @@ def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, dateti
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds one row of a key's sums to the numbers of its dashboard: totals, charts, model and route."""
+    """Adds one row of a key's sums, as `_sums` yields it, to the totals and charts of the key's dashboard."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
@@ -196,7 +198,10 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
-    """Adds up one key's sums in the database; yields a row for each chart bin, model, route and outcome."""
+    """Adds up one key's sums in the database; yields a row for each combination of chart bin, model, route and outcome.
+
+    A row maps the names `GROUPS`, `SUMMED` and `errors` (the number of failed calls) to its values.
+    """
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
     rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)
     with connection.cursor() as cursor:
@@ -207,7 +212,10 @@ def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
-    """Adds up one key's latency histograms in the database; yields the start and the histogram of each chart bin."""
+    """Adds up the histograms of one key's call durations in the database, for each bin of the charts.
+
+    Yields the start of the bin, and the numbers of calls in the histogram's buckets.
+    """
     first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
     if step < LENGTHS[Span.DAY] or first > last:
         first = last = end

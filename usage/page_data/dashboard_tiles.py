@@ -150,10 +150,10 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Makes a percentile of a latency, with its change from the previous range of time, for a tile of the dashboard.
+    """Makes the `Figure` of a percentile of a latency, with its change from the previous range of time.
 
-    `column` names the latency, and `share` is the percentile from 0 to 1. `now` and `before` have the sums of the shown
-    range and of the previous one.
+    `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. `now` and `before`
+    have the sums of the shown range and of the previous one.
     """
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")
@@ -169,8 +169,8 @@ def _figure(
 ) -> Figure:
     """Makes a `Figure`: a number in a tile of the dashboard, with its change from the number `before`.
 
-    The function `show` formats a number. If `before` is None, no change is shown. `bad` is the direction of bad news:
-    `up`, `down`, or empty for neither.
+    The function `show` formats a number; a dash stands for a `value` of None. No change is shown if either number is
+    None, or if `before` is 0. `bad` is the direction of bad news: `up`, `down`, or empty for neither.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:
@@ -191,7 +191,10 @@ def ratio(part: float, whole: float) -> float | None:
 
 
 def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartStatus]:
-    """Returns the states of the server's parts, in the order in which the dashboard shows them."""
+    """Returns the states of the server's parts, in the order in which the dashboard shows them.
+
+    They are upstream, database, Redis, ledger and journal; prices are added if some are missing.
+    """
     return [
         _upstream_status(status),
         _database_status(status),

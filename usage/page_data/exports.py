@@ -47,6 +47,9 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
 
     `kind` is `csv` or `json`. The column `MESSAGE` is included only if the person may see error messages
     (`Filters.with_messages`).
+
+    Raises:
+        django.db.OperationalError: a query takes longer than the time limit of a page; raised while pieces are taken.
     """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
@@ -69,7 +72,10 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 
 
 def _price_row(price: Price) -> Row:
-    """Converts the price of a call to the columns `PRICE_COLUMNS` of an export: source, model, tier and rates."""
+    """Converts the price of a call to the columns `PRICE_COLUMNS` of an export; a missing fact becomes an empty text.
+
+    The columns are source, model, tier and rates; the rates are JSON.
+    """
     rates = dict(price.get("per_million", {}))
     for item in price.get("items", []):
         if "rate" in item:
@@ -129,7 +135,7 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 def _csv_value(value: object) -> str:
     """Converts a value to the text of a CSV cell that a spreadsheet cannot take for a formula.
 
-    Times are in ISO 8601, and the items of a list are joined by commas.
+    Times are in ISO 8601, and the items of a list are joined by commas. None becomes an empty text.
     """
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
@@ -139,7 +145,10 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Replaces invisible characters in a text, or in a list of texts, by codes; returns any other value unchanged."""
+    """Replaces invisible characters in a text by codes, and converts the items of a list to such texts.
+
+    Returns any other value unchanged.
+    """
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value

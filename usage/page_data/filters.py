@@ -91,7 +91,11 @@ class Filters:
 
 
 def in_address(name: str) -> str:
-    """Returns the text that stands for a name in the query parameter of a page's URL; `name_in` is its inverse."""
+    """Encodes a name, such as a model's, as the value of a query parameter in a page's URL; `name_in` decodes it.
+
+    An empty name becomes `NO_NAME`. A name that would mean something else there gets the prefix `LITERALLY`. A value of
+    `Filters.model` that stands for a model with any date ends with `ANY_DATE`.
+    """
     if name.endswith(_OF_ANY_DATE):
         return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
     means_other = name == NO_NAME or name.endswith(ANY_DATE) or name.startswith(LITERALLY)
@@ -99,9 +103,10 @@ def in_address(name: str) -> str:
 
 
 def name_in(text: str) -> str | None:
-    """Returns the name for which the text of a query parameter stands; None for an empty text, which is no filter.
+    """Decodes a name from the value of a query parameter, as `in_address` encodes it.
 
-    The name is empty for `NO_NAME`, which selects, for example, calls without a model.
+    Returns None for an empty value, which means no filter, and an empty name for `NO_NAME`, which selects, for example,
+    calls without a model. Names are cut to `MAX_TEXT` characters; NUL is removed.
     """
     text = text.replace("\0", "")[: MAX_TEXT + len(LITERALLY)]
     if text.startswith(LITERALLY):
@@ -110,7 +115,10 @@ def name_in(text: str) -> str | None:
 
 
 def model_of_any_date(model: str | None) -> str | None:
-    """Returns the undated name of the model of which `Filters.model` selects all names; None if it selects one name."""
+    """Returns the name without a date if `model`, a value of `Filters.model`, stands for a model with any date.
+
+    Returns None if it stands for a single name, or is None.
+    """
     return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
 
 
@@ -119,8 +127,9 @@ def read_filters(
 ) -> Filters:
     """Parses the filters of the list of requests from the query parameters of a page's URL.
 
-    For each filter that cannot be read, `Filters.faults` gets a sentence. `with_messages` says whether the person may
-    see error messages, prompts and answers, and `is_own` whether the list is for the holder of a key.
+    `Filters.faults` gets a sentence about each filter that is not applied, or only in part; a wrong `stream` is ignored
+    silently. `with_messages` says whether the person may see error messages, prompts and answers, and `is_own` whether
+    the list is for the holder of a key.
     """
     address = _Address(query)
     return Filters(
@@ -157,14 +166,18 @@ class _Address:
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns the query parameter `name` as text, stripped and cut to `MAX_TEXT` characters; "" if missing."""
+        """Returns the query parameter `name` as text; "" if it is missing.
+
+        The text is cut to `MAX_TEXT` characters, and NUL and the white space at its ends are removed.
+        """
         return self._raw(name).strip()
 
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        If `is_allowed` is false, the person may not see prompts and answers, and the result is empty. In that case, and
-        if there are too many words or characters, a sentence is added to `faults`.
+        If `is_allowed` is false, the person may not see prompts and answers, and the result is empty. A longer text is
+        cut to `MAX_TEXT` characters. In these cases, and if there are more than `MAX_WORDS` words, a sentence is added
+        to `faults`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -182,7 +195,10 @@ class _Address:
         return name_in(self._query.get(name, ""))
 
     def read_model(self, name: str) -> str | None:
-        """Returns the query parameter `name` as the name of a model, or of a model with any date; None: no filter."""
+        """Returns the query parameter `name` as a value of `Filters.model`: a model's name, or a model with any date.
+
+        Returns None if there is no filter.
+        """
         text = self._query.get(name, "")
         if text.endswith(ANY_DATE) and not text.startswith(LITERALLY):
             return self._raw(name).removesuffix(ANY_DATE) + _OF_ANY_DATE
@@ -200,7 +216,7 @@ class _Address:
             return ""
 
     def read_number(self, name: str) -> str:
-        """Returns the query parameter `name` as text, if it is a number from 0 to below a billion.
+        """Returns the query parameter `name` as text if it is empty or a number from 0 to below a billion.
 
         For another text, adds a sentence to `faults`, and returns an empty text, which means no filter.
         """
@@ -216,8 +232,9 @@ class _Address:
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
         """Returns the limits for the time of a call, as a map with the keys `since` and `until`; None means no limit.
 
-        The times are read from the query parameter `range`, such as `today`, or from `from` and `to`. If they cannot be
-        read, the reason is added to `faults`, and the map is empty.
+        The times are read from the query parameter `range`, such as `today`, or else from `from` and `to`. A range that
+        has not ended has no limit `until`. If the times cannot be read, the reason is added to `faults`, and the map is
+        empty.
         """
         try:
             if self._query.get("range"):
@@ -308,7 +325,7 @@ NO_POLL = Condition("NOT by_gateway")
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates the filters to SQL conditions on calls; leaves out the searched text `q` and the times."""
+    """Translates the filters to SQL conditions on calls; leaves out the times, and the texts `q` and `text`."""
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
         *_label_conditions(filters),
@@ -334,13 +351,16 @@ def _label_conditions(filters: Filters) -> list[Condition]:
 
 
 def _own_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the holder of a key: this key's calls, without the gateway's own; else []."""
+    """Returns the SQL conditions of a list for the holder of a key: only this key's calls, and no polls.
+
+    Polls are the gateway's own requests. For another list (`is_own` is false), returns an empty list.
+    """
     # Before all others: along another index, a search would read the calls of all other keys.
     return [*_key_conditions(filters), NO_POLL] if filters.is_own else []
 
 
 def _key_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL condition of the filter by key, if there is one."""
+    """Returns a list with the SQL condition of the filter by key; an empty list if there is no such filter."""
     return [] if filters.key is None else [_name_condition("key_name", filters.key, "key_name")]
 
 
@@ -383,7 +403,11 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 
 def _name_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filters by model, key and route."""
+    """Returns the SQL conditions of the filters by model, key and route.
+
+    Left out are the key in a list for its holder (`_own_conditions` has it), and the unknown model
+    (`_failure_conditions`).
+    """
     found: list[Condition] = []
     if (undated := model_of_any_date(filters.model)) is not None:
         names = names_of_model(undated)
@@ -403,7 +427,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def names_of_model(model: str) -> list[str]:
-    """Returns all names under which calls of a model were counted: without a date, and with dates at the end."""
+    """Returns all names under which calls of a model were counted: `model`, which has no date, and names with dates."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 

@@ -10,7 +10,10 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Formats a number for a page: 12,345 in full, but from a million on shortened to 1.23 M. None becomes a dash."""
+    """Formats a number for a page: 12,345 in full, and from a million on shortened to 1.23 M, G or T.
+
+    None becomes a dash.
+    """
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -96,7 +99,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def time_left(left: timedelta) -> str:
-    """Formats the time that is left until an event, to the minute: "3 h 5 min", or "12 d 4 h"."""
+    """Formats the time that is left until an event, at least a minute: "3 h 5 min" or, from a day on, "12 d 4 h"."""
     hours, minutes = divmod(max(1, round(left.total_seconds() / 60)), 60)
     days, hours = divmod(hours, 24)
     parts = ((days, "d"), (hours, "h"), (0 if days else minutes, "min"))
@@ -106,7 +109,8 @@ def time_left(left: timedelta) -> str:
 def period(start: datetime, end: datetime) -> str:
     """Formats a range of time in UTC; a range of whole days as its first and last day, without times.
 
-    Examples are "2026-11-16 to 2026-11-22", "2026-11-16" and "2026-11-16 00:00 to 2026-11-21 12:00".
+    Examples are "2026-11-16 to 2026-11-22", "2026-11-16", "2026-11-16 00:00 to 2026-11-21 12:00" and, within a day,
+    "2026-11-16 08:00 to 12:00".
     """
     if start.time() == end.time() == time() and start < end:
         first, last = start.date(), (end - timedelta(days=1)).date()
@@ -136,7 +140,7 @@ def size(number: float | None) -> str:
 def change(value: float, before: float) -> str:
     """Formats the change from `before` to `value` in percent, such as "+20 %"; "" if `before` is 0.
 
-    From +1000 % on, it is written as a factor after a times sign.
+    A change below half a percent is "±0 %". From +1000 % on, the factor is written instead, after a times sign.
     """
     if not before:
         return ""

@@ -26,7 +26,8 @@ NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the 
 class BudgetBar:
     """A bar that compares the dollars a key has spent with its budget; it is full when the budget is used up.
 
-    `span` is the period of the budget, one of `SPANS`: `day`, `month` or `total`. Without a budget, the bar is empty.
+    `span` is the period of the budget, one of `SPANS`: `day`, `month` or `total`. Without a budget, only `spent` is
+    known, and the bar is empty.
     """
 
     span: str
@@ -80,11 +81,13 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 
 
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: datetime | None = None) -> str:
-    """Returns a sentence with the days left in this month (UTC), and a forecast of a key's spending by the month's end.
+    """Returns a text for a key's page: the days left in this month (UTC), and a forecast of its spending by the month's
+    end.
 
-    The forecast assumes that the key spends as fast as it has since the beginning of the month, or since `created_at`
-    if the key was made later. Reserved dollars do not count. On the first day, and if nothing was spent, there is no
-    forecast.
+    If the forecast exceeds `budget` (dollars a month; None: no budget), the text also says on which day the budget
+    would be used up, or that it is used up. The forecast assumes the average speed since the month began, or since
+    `created_at` if that is later; reserved dollars do not count. There is no forecast in the first 24 hours, or if
+    nothing was spent.
     """
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     start = max(month, created_at or month)

@@ -32,16 +32,20 @@ def read_counters() -> dict[str, float | None]:
 
 
 def read_newest_calls(*, failed_only: bool) -> list[Request]:
-    """Returns the newest `MAX_CALLS` calls of all keys, the latest first; polls by the gateway are left out.
+    """Returns the newest `MAX_CALLS` calls of all keys, the latest first, without polls.
 
-    With `failed_only`, returns the newest failed calls and failed polls.
+    With `failed_only`, returns the newest failed calls instead, with failed polls. Polls are the gateway's own requests
+    for background responses.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:MAX_CALLS])
 
 
 def read_newest_failures(time_range: TimeRange, most: int) -> list[Request]:
-    """Returns the newest `most` failed calls of all keys that began in a range of time, the latest first."""
+    """Returns the newest `most` failed calls of all keys that began in a range of time, the latest first.
+
+    Failed polls (the gateway's own requests for background responses) are included.
+    """
     return list(_within(time_range).filter(FAILED).order_by("-request_id")[:most])
 
 
@@ -65,9 +69,9 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Reads a key's newest failed calls in a range of time, latest first; one call for each hour and kind of error.
+    """Reads failed calls of a key in a range of time, the latest first: of each hour and kind of error, the last one.
 
-    The range has whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
+    The range must have whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
     """
     # The error counts name the last call of each: no search through the successful calls.
     hours = ErrorTotal.objects.filter(

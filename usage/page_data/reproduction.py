@@ -44,8 +44,8 @@ class FormField:
 def as_curl(call: Request, base_url: str) -> str:
     """Writes a curl command that sends a logged call again; it reads the key from `$CHATPROXY_API_KEY`.
 
-    All values are quoted for the shell. If something must be supplied before the command can run, the first line says
-    so.
+    All values are quoted for the shell. If a person must supply something first, such as an uploaded file, the first
+    line says so.
     """
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
     if call.method != "GET":
@@ -67,10 +67,11 @@ def as_curl(call: Request, base_url: str) -> str:
 
 
 def _missing(call: Request) -> str:
-    """Returns a line that names what a person must supply to repeat a call ("Supply first: …"); "" if nothing.
+    """Returns a line ("Supply first: …") that names what a person must supply to repeat a call; "" if nothing.
 
-    The line does not name the key. It has no characters with a meaning for a shell or Python, since the names of files
-    are placeholders.
+    This may be uploaded files, what was not kept of the body, an unknown response id, and the same key as before if the
+    call names objects that only this key may use. The line is safe in a shell command and in a comment of Python, since
+    the names of files are placeholders.
     """
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)
@@ -97,7 +98,8 @@ def _curl_field(field: FormField) -> str:
 def as_python(call: Request, base_url: str) -> str:
     """Writes a Python program that sends a logged call again, with the request body that was logged.
 
-    The program reads the key from an environment variable.
+    The program reads the key from the environment variable `KEY_VARIABLE`. If a person must supply something first,
+    such as an uploaded file, a comment in the first line says so.
     """
     # What the caller sent stands only in literals, so that none of it is run.
     fields = _form_fields(call)
@@ -121,7 +123,10 @@ def as_python(call: Request, base_url: str) -> str:
 
 
 def _as_literal(body: object) -> str:
-    """Writes a JSON value as a Python literal in ASCII, on several lines unless it is very long."""
+    """Writes a JSON value as a Python literal in ASCII, on several lines.
+
+    A value that is very long, or needs escapes to be ASCII, is written on one line.
+    """
     whole = ascii(body)
     if len(whole) > MAX_BROKEN_CHARACTERS:
         return whole
@@ -174,7 +179,11 @@ def _without_secrets(value: object, depth: int = 0) -> object:
 
 
 def _form_fields(call: Request) -> list[FormField] | None:
-    """Parses the logged body of a call as the fields of a submitted form, without secrets; None if it is no form."""
+    """Parses the logged body of a call as the fields of a submitted form; None if the body is no form.
+
+    Fields with the name of a secret are left out. Values are cut to 2000 characters, and invisible characters are
+    replaced by codes.
+    """
     text = kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None

@@ -170,7 +170,7 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _page(walk: Walk, wanted: int) -> Page:
-    """Makes a page of the newest calls that a `Walk` has found until now, at most `wanted` calls."""
+    """Makes a page of at most `wanted` calls: the newest that a `Walk` (a search for calls) has found until now."""
     found = walk.found(wanted + 1)
     if len(found) > wanted:
         return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True)
@@ -180,7 +180,10 @@ def _page(walk: Walk, wanted: int) -> Page:
 
 
 def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
-    """Searches the calls of a `Walk` for words in prompts and answers; returns a page of at most `wanted` calls."""
+    """Searches calls for words in prompts and answers; returns a page of at most `wanted` calls.
+
+    The `Walk` finds calls by the other filters. The search ends after about `max_seconds`.
+    """
     search = WordSearch(filters.text, walk)
     search.go_on(wanted + 1, time.monotonic() + max_seconds)
     found = list(search.found)

@@ -29,7 +29,8 @@ SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_m
 class CallSums(NamedTuple):
     """The number of some calls, their cost in dollars, and how many of them lack a price.
 
-    Polls (the gateway's own requests for background responses) are no calls, but their cost is included.
+    Polls (the gateway's own requests for background responses) are not in the number of calls, but in the other two
+    sums.
     """
 
     calls: int = 0
@@ -44,8 +45,8 @@ class CallSums(NamedTuple):
 class IndexScan:
     """A search for calls through one database index, a slice of some thousand calls at a time.
 
-    * The calls are read in the order of the index: newest first, or oldest first if `is_upward` is true.
-    * `others`: conditions that have no index. Each call read is compared with them.
+    * The calls are read newest first, or oldest first if `is_upward` is true.
+    * `others`: further conditions, with which each call that is read is compared.
     * `rare`: a condition on cost or duration that few calls fulfil, or None. If it is set, only these few calls are
       read, through the index of cost or duration, and sorted by id.
     """

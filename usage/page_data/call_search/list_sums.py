@@ -68,10 +68,11 @@ class ListSums:
 
 
 def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
-    """Reads the number and cost of all calls that match the filters; None if nothing useful is known of them.
+    """Reads the number and cost of all calls that match the filters, on all pages of the list.
 
     `page` is the page of the list that is shown, and `is_first` says whether it is the first one. Adding up rows ends
-    after `SECONDS`; then the result has only a part of the calls.
+    after `SECONDS`; then the result has only a part of the calls. A search for words in prompts and answers is added up
+    on its first page only; on a later one, the result is None.
     """
     if _are_summed(filters):
         with one_snapshot():
@@ -93,7 +94,7 @@ def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: boo
 def _are_summed(filters: Filters) -> bool:
     """Returns whether the number and cost of the calls that match the filters can be read from tables of sums.
 
-    They can if nothing but key, model, route, outcome and time is filtered by.
+    They can if nothing but key, model, route, outcome and time is filtered by, and the list is not for a key's holder.
     """
     others = replace(filters, key=None, model=None, route=None, outcome="", since=None, until=None)
     return others == Filters() and not filters.is_own

@@ -23,7 +23,7 @@ READ_AT_ONCE = 10  # bodies that come into this process: 5 MB at most
 
 
 class WordSearch:
-    """A search for words in the stored prompts and answers of calls; a `Walk` finds the calls by the other filters.
+    """A search for words in the stored prompts and answers of the calls that a `Walk` finds by the other filters.
 
     `found` maps the ids of the calls that contain all words to excerpts around the words, in the order of the walk.
     `reached` is the id of the last call that was searched; None if all calls were searched.
@@ -38,9 +38,9 @@ class WordSearch:
         self.reached: UUID | None = None
 
     def go_on(self, wanted: int, deadline: float) -> None:
-        """Continues the search until `wanted` calls are found or no calls are left.
+        """Continues the search until `wanted` calls are found in all, or no calls are left.
 
-        Ends at the latest when `time.monotonic()` reaches `deadline`; but at least one batch of calls is searched.
+        Ends at the latest when `time.monotonic()` reaches `deadline`; but at least one batch of calls is begun.
         """
         while len(self.found) < wanted:
             self._walk.read(self._size, deadline)

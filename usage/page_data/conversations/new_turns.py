@@ -41,9 +41,8 @@ class NewTurns:
 class NewTurnsReader:
     """Reader of the conversations of a session's calls, in order; finds in each call the turns that are new in it.
 
-    If `is_start` is false, the session has calls before the first one that is read. Of the first call, then, only the
-    last exchange counts as new, as a remark says. But if its request continues a stored response, it repeats nothing,
-    and all of its turns are new.
+    If `is_start` is false, the session has earlier calls, which are not read. Then only the last exchange of the first
+    call counts as new, unless its request continues a stored response: such a request repeats nothing.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -72,7 +71,8 @@ class NewTurnsReader:
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
         """Returns the turns of a request, each with only its new parts: those that no earlier call had.
 
-        Remembers all parts of the call, to recognise them in later calls.
+        If only instructions are new, the last turn is returned as well. Remembers all parts of the call, to recognise
+        them in later calls.
         """
         turns = [*conversation.earlier, *conversation.asked]
         already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)

@@ -211,14 +211,17 @@ def _add_ending(found: TurnList, members: Members) -> None:
 
 
 def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """Splits a request's turns into earlier ones, which the page shows folded, and those of the last exchange."""
+    """Splits a request's turns into earlier ones, which the page shows folded, and those of the last exchange.
+
+    The last exchange begins with the last turn of the user, and has at most `MAX_TURNS_IN_SIGHT` turns.
+    """
     last = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=0)
     start = max(last, len(turns) - MAX_TURNS_IN_SIGHT)
     return ([], turns) if start < 2 else (turns[:start], turns[start:])
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request, as many as have at most `room` parts together, but at least one turn.
+    """Returns the newest turns of a request, as many as have about `room` parts together, but at least one turn.
 
     Surplus parts are removed from the oldest of these turns.
     """
@@ -230,9 +233,10 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Removes all parts after the first `room` from the given turns, in place; returns how much room is left.
+    """Shortens the turns of a conversation, in place, to about `room` parts in total.
 
-    A turn counts as one part, too. Each list of parts keeps at least one part; a remark says how many were removed.
+    Turns, their parts, and the results of tool calls in the parts count as one each. Each list keeps at least its first
+    part; a text at its end says how many were removed. Returns `room` less what was kept; 0 or less if it is used up.
     """
     for turn in turns:
         room -= 1

@@ -69,7 +69,11 @@ def _all_tokens(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def _make_harmless(token: Token) -> None:
-    """Removes all attributes except harmless ones from a Markdown token, and makes invisible characters visible."""
+    """Changes a Markdown token so that it can do no harm on a page.
+
+    All attributes are removed, except a link's address and a list's first number. Invisible characters become visible,
+    and headings become smaller than those of the page.
+    """
     token.content = escape_invisible(token.content)
     token.info = ""  # would become a class of the page
     token.tag = _HEADINGS.get(token.tag, token.tag)

@@ -79,7 +79,7 @@ class Part:
 class Turn:
     """One turn of a conversation: what one side says before the other side answers.
 
-    `name` tells several users apart.
+    `name` tells several users apart; of a tool's result without its call, it is the id of the call.
     """
 
     role: str

@@ -107,8 +107,8 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
 def refused_parameter(call: Request, *, reads_body: bool) -> str:
     """Returns the parameter of a failed call's request that was refused, or an empty text if it is not known.
 
-    Rows from before there was a column for it have it only in the stored body of the answer, which is read if
-    `reads_body` is true.
+    In old rows, which have no column for it, it is known only from the stored body of an answer to a mistake of the
+    caller's. This body is read if `reads_body` is true.
     """
     if call.error_param or not reads_body:
         return call.error_param

@@ -115,8 +115,8 @@ class GroupPart(NamedTuple):
 class ErrorGroup:
     """One group on the errors page: the calls that failed in the same way within a range of time.
 
-    `first_at` is the time of the first call that ever failed in this way, even before the range. Everything else is
-    about the range.
+    `first_at` is the time of the first call that ever failed in this way, even before the range. `has_returned`
+    considers calls outside of the range, too. All other facts are about the range.
     """
 
     kind: ErrorKind
@@ -147,9 +147,10 @@ class ErrorGroup:
 
     @property
     def message(self) -> str:
-        """The error's message without numbers and ids, for people who may see bodies.
+        """The error message of the group's newest call, for people who may see bodies.
 
-        It is empty if the newest call of the group has no message, or if the row of this call was deleted.
+        Numbers and ids are removed if messages distinguish the groups of this error code. The text is empty if the call
+        has no message, or if its row was deleted.
         """
         if self.sample is None or not self.sample.error_message:
             return ""
@@ -164,7 +165,7 @@ class ErrorGroup:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The query parameters for the list of requests that select only the calls of this group."""
+        """The query parameters for the list of requests that select this group's calls, of any time."""
         found = {"outcome": self.kind.outcome, "code": in_address(self.kind.error_code)}
         if self.kind.outcome in GROUPED_OUTCOMES and self.kind.error_code != OTHER_CODE:
             found["message"] = in_address(self.kind.message)

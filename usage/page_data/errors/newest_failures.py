@@ -20,10 +20,11 @@ RANGE = "day"  # the last 24 hours, in `usage.sums.ranges`
 
 @dataclass(frozen=True)
 class NewestFailures:
-    """The newest failed calls of a key, or of a person, in the last 24 hours, latest first, and how many there are.
+    """The newest failed calls of a key, or of a person, in the last 24 hours, latest first, and how many were found.
 
-    If `is_whole` is false, there may be more: the search has ended because its time was up. If it has found none,
-    `searched_since` is the time since which it has searched all calls.
+    `calls` has at most `MAX_CALLS`, and `number` counts all that were found. If `is_whole` is false, there may be more,
+    because the search has ended at its limit of time or of calls. If such a search has found none, `searched_since` is
+    the time since which it has searched all calls.
     """
 
     calls: Sequence[Request]
@@ -47,7 +48,7 @@ class NewestFailures:
 
     @property
     def query(self) -> str:
-        """The query string with which the list of the key's calls shows all of them."""
+        """The query string for the list of the key's calls that selects the failed calls of the last 24 hours."""
         return urlencode({"range": RANGE, "outcome": ANY_FAILURE})
 
 
@@ -67,7 +68,8 @@ def read_newest_own_failures(key: str, owner: str | None, now: datetime) -> Newe
 def read_newest_failures_of_owner(owner: str, keys: Collection[str], now: datetime) -> NewestFailures:
     """Reads the newest failed calls in the last 24 hours that a person's keys have made, in a bounded time.
 
-    `keys` are the names of the keys that are theirs now. At most `MAX_COUNTED` calls are counted.
+    Only calls that were made while the person owned the key count. `keys` are the names of the keys that are the
+    person's now. At most `MAX_COUNTED` failed calls are looked at.
     """
     filters = Filters(owner=owner, outcome=ANY_FAILURE, since=now - NAMED[RANGE], with_messages=True)
     page = find(filters, wanted=MAX_COUNTED)

@@ -83,19 +83,25 @@ class SpendingChoice:
         return f"{self.first:%Y-%m}" if is_month and self.days.name != CUSTOM else ""
 
     def as_query(self) -> str:
-        """Returns this choice of what the page *Usage* shows as a query string, which `read_choice` parses."""
+        """Encodes this choice (days, groups, filters, order of rows) as a URL query string; `read_choice` parses it."""
         return urlencode([*self.days_fields, *self.further_fields])
 
     @property
     def days_fields(self) -> list[tuple[str, str]]:
-        """The query parameters for the days on the page *Usage*, as pairs of name and value."""
+        """The query parameters for the days on the page *Usage*, as pairs of name and value.
+
+        They are `range`, for days with a name such as `2026-11`, or else `first` and `last`.
+        """
         if self.days.name != CUSTOM:
             return [("range", self.days.name)]
         return [("first", self.first.isoformat()), ("last", self.last.isoformat())]
 
     @property
     def further_fields(self) -> list[tuple[str, str]]:
-        """The query parameters for groups, filters and order, as pairs of name and value; the days are not included."""
+        """The query parameters for groups, filters and order, as pairs of name and value.
+
+        The default order is left out, and so are the days (`days_fields`).
+        """
         fields = [*zip(("by", "then"), self.groups, strict=False), *self.filter_fields]
         return fields if self.sort == _default_sort(self.groups) else [*fields, ("sort", self.sort)]
 
@@ -113,7 +119,7 @@ class SpendingChoice:
         """Returns a copy of this choice with one more filter: only calls with the value `value` in the group `group`.
 
         The copy is no longer grouped by `group`. If this was the only group, the first of `FOLLOWING` that is no filter
-        takes its place.
+        takes its place. The rows of the copy have the default order.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
@@ -124,7 +130,8 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice with only the days from `first` until before `end`, not grouped by day.
 
-        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` that are no filters.
+        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` that are no filters, or by
+        `DEFAULT_GROUPS` if all are. The rows of the copy have the default order.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
@@ -133,17 +140,18 @@ class SpendingChoice:
     def sorted_by(self, name: str) -> SpendingChoice:
         """Returns a copy of this choice with the same rows, sorted by the column `name`.
 
-        Texts are sorted from A on, numbers from the greatest on. If the rows are sorted by this column already, the
-        order is reversed.
+        Values of a group (`by_0`, `by_1`) are sorted upward, numbers from the greatest on. If the rows are sorted in
+        this way already, the order is reversed.
         """
         first, second = (name, f"-{name}") if name.startswith("by_") else (f"-{name}", name)
         return replace(self, sort=second if self.sort == first else first)
 
 
 def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...] = DEFAULT_GROUPS) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage*.
+    """Parses the query parameters of the page *Usage* (days, groups, filters and order of rows).
 
-    A parameter that cannot be read gets its default, and `faults` a sentence about it.
+    Days, groups and an order that cannot be read get their defaults, and a filter that cannot be used is left out;
+    `faults` gets a sentence about each. `default_groups` are the groups if the parameters name none.
     """
     faults: list[str] = []
     try:
@@ -197,7 +205,8 @@ def _range_of(name: str, first: date, end: date, passed: timedelta | None = None
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
     """Returns the filters in the query parameters: a map from the name of a group to the value that calls must have.
 
-    For a filter that cannot be used, a sentence is added to `faults`.
+    None stands for any value of a tag. If calls without an end user are asked for, which is impossible, a sentence is
+    added to `faults` instead.
     """
     only: dict[str, str | None] = {}
     for name in FILTERS:

@@ -95,12 +95,12 @@ class Spending:
 
 
 def group_label(name: str) -> str:
-    """Returns the label of a group on pages, such as "Key owner" for `owner`; for a tag, the name of the tag."""
+    """Returns the label of a group on the page *Usage*: "Key owner" for `owner`; for a tag, the tag's name."""
     return GROUP_LABELS.get(name, name.removeprefix(TAG))
 
 
 def value_text(group: str, value: GroupValue) -> str:
-    """Returns a value of a group as text for pages and files; "(none)" for calls that have no value."""
+    """Returns a group's value, such as a team, as text for pages and files; "(none)" for calls without a value."""
     return shown_value(group, value) or NO_NAME
 
 
@@ -137,7 +137,10 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
 
 @one_snapshot()
 def read_spending(choice: SpendingChoice) -> Spending:
-    """Reads the content of the page *Usage* from the database; if it cannot be read, the result has only a `fault`."""
+    """Reads the content of the page *Usage* from the database.
+
+    If these groups and filters cannot be read for so long a range (`LabelsUnreadable`), the result has only a `fault`.
+    """
     try:
         report = read_report_of(choice, MAX_ROWS)
     except LabelsUnreadable as fault:
@@ -173,11 +176,12 @@ def _lacking(choice: SpendingChoice) -> str:
 
 
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the format for a row's change since the period before; its only field `{}` is for the change as text.
+    """Returns the format for a row's change since the period before; a field `{}` in it is for the change as text.
 
-    Usually the format adds nothing. If one of the row's days is not over, the format adds “so far”, unless the head of
-    the table says this already. If none of them is over, it leaves the change out: part of a day cannot be compared
-    with a whole one.
+    * "so far", without the change: the row's day, or the first chosen day, is today or later. A part of a day cannot be
+      compared with a whole one.
+    * "{} so far": in a table by day, for a row of several days (others or total) of which the last is not over.
+    * "{}": for all other rows. In a table that is not by day, the head says "so far" if it is needed.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]
     if max([choice.first, *days]) >= choice.today:
@@ -215,7 +219,10 @@ def _row(
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Makes a row's first cells on the page *Usage*: each group's value, with a link to only the calls with it."""
+    """Makes a row's first cells on the page *Usage*: each group's value, with a link to the page with only these calls.
+
+    The common row for all other values, and calls without a value for which there is no filter, get no link.
+    """
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
@@ -230,7 +237,8 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
 
-    It is empty if the list cannot filter by this: for calls without a tag, with two tags, or with a value of `OTHERS`.
+    It is empty if the list has no such filter: for calls without a tag, with two tags, or of all values beyond the most
+    (`OTHERS`).
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()
@@ -254,9 +262,9 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     """Reads the data of the chart of the page *Usage*: dollars by day, one line for each of the costliest values.
 
-    The values are those of the first group; one more line has all other values. `report` has been read for the same
-    choice; if the day is its only group, the values are keys. Returns an empty map if the sums would take long to read:
-    for more than `MAX_CHART_DAYS` days, and for two labels.
+    The values are those of the first group that is not the day, or keys if there is none; one more line has all other
+    values. `report` has been read for the same choice. Returns an empty map if the sums would take long to read: for
+    more than `MAX_CHART_DAYS` days, or for two labels (such as team and end user) together.
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

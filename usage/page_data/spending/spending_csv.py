@@ -77,9 +77,9 @@ def csv_file_name(choice: SpendingChoice) -> str:
 
 
 def _in_file_name(text: str | None) -> str:
-    """Returns `text` as a part of a file name: other characters than letters, digits and points become dashes.
+    """Returns a text as a part of a file name: all but ASCII letters, digits and points is replaced by dashes.
 
-    A long text is cut, so that every file system takes the name.
+    The result has at most `NAME_END` characters, and no dash or point at its ends. It is empty for None.
     """
     return re.sub(r"[^A-Za-z0-9.]+", "-", text or "")[:NAME_END].strip("-.")
 
@@ -89,7 +89,10 @@ def _column(name: str) -> str:
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
-    """Returns the numbers of one line of the CSV file as texts; dollars have all decimals, and no exponent."""
+    """Returns the numbers of one line of the CSV file as texts: the sums, and the cost in the period before.
+
+    Dollars have all decimals, and no exponent. A number that is not known becomes an empty text.
+    """
     figures = [*(getattr(row.sums, name) for name in SUMS), row.cost_before]
     return ["" if one is None else f"{one.quantize(PLACES):f}" if isinstance(one, Decimal) else str(one)
             for one in figures]  # fmt: skip
