@@ -170,7 +170,7 @@ def error_text(call: Request) -> str:
 
 
 def response_size(call: Request) -> str:
-    """Returns the size of a call's answer as text; a dash if the gateway made the answer and did not record its size."""
+    """Returns the size of a call's answer as text; a dash if the gateway answered and no size was recorded."""
     is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)
     return formatting.size(call.response_bytes or None if is_own else call.response_bytes)
 
