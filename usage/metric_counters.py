@@ -124,10 +124,11 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows that were just written, and the rows that need a price.
+        """Counts rows that were just written: their tokens and dollars, calls of teams, and rows that need a price.
 
         `replaced` maps the request id of a new row to the older rows that the new row replaces. The older rows have
-        been counted already, so only the difference is added.
+        been counted already, so only the difference is added: a lower cost as dollars taken back, a lower number of
+        tokens not at all.
         """
         with self._lock:
             for row in rows:

@@ -50,7 +50,8 @@ def row_number(text: str) -> int | None:
 def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) -> str:
     """Returns a digest of a row: of its columns, of what it is related to, and of the rows that refer to it.
 
-    `foreign_keys` are the columns of other tables by which the latter rows refer to it, such as the members of a team.
+    Columns in `NOT_COMPARED` are left out. `foreign_keys` are the columns of other tables by which the latter rows
+    refer to it, such as the members of a team.
     """
     parts = [
         (field.attname, str(field.value_from_object(row)))
@@ -108,7 +109,11 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_form(
         self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
     ) -> type[BaseForm]:
-        """Returns the class of the form for a row: one that refuses, if the row has changed since it was opened."""
+        """Returns the class of the form for a row, or for a new one if `obj` is None.
+
+        A sent form is refused with a sentence if its row has changed since the form was opened. The row is locked for
+        this.
+        """
         form: type[BaseForm] = super().get_form(request, obj, change=change, **options)
         seen = request.POST.get(VERSION)
         return form if obj is None or seen is None or seen == self._version_of_locked(obj) else refusing(form)

@@ -26,10 +26,10 @@ EMPTY: tuple[object, ...] = (None, "", [], ())
 
 
 def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Returns in words what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
+    """Returns in words what a valid form of the admin changes, such as “Changed owner from “Ada” to “Bob”.”.
 
     `formsets` are the tables in the form's page, such as the members of a team. If `is_new` is true, the form creates
-    an object, and the result has the values of the new object.
+    an object, and the result has the values that were entered for it. Secret values are never in the result.
     """
     parts = list(_new_values(form) if is_new else _changed_values(form))
     first = "Added" if is_new else "Changed"
@@ -71,7 +71,10 @@ def _with_choice(field: Field, value: object) -> object:  # type: ignore[type-ar
 
 
 def deletion_in_words(row: Model) -> str:
-    """Returns for the audit log a sentence about a row that is about to be deleted, with the values in the row."""
+    """Returns for the audit log a sentence about a row that is about to be deleted, with the values in the row.
+
+    Secrets, the primary key, and values that are empty or the default are left out.
+    """
     values = [
         f"{_label(field.verbose_name)} {_told(field.value_from_object(row))}"
         for field in row._meta.concrete_fields
@@ -87,7 +90,10 @@ def _new_values(form: BaseForm) -> Iterator[str]:
 
 
 def _changed_values(form: BaseForm) -> Iterator[str]:
-    """Yields the changes that a form makes to an object, such as `owner from “Ada” to “Bob”`."""
+    """Yields the changes that a form makes to an object, such as `owner from “Ada” to “Bob”`.
+
+    Of a list, the added and removed items are named; of a secret value, only the label of its field.
+    """
     for name in form.changed_data:
         label = _label_of(form, name)
         if _is_secret(form, name):
@@ -113,7 +119,7 @@ def _rows_in_words(formset: BaseModelFormSet) -> Iterator[str]:  # type: ignore[
 
 
 def _differences(before: Sequence[str], after: Sequence[str]) -> str:
-    """Returns in words how a list has changed: which items were added, and which removed."""
+    """Returns in words how a list has changed: the items that were added and removed, or that their order changed."""
     added = [item for item in after if item not in before]
     removed = [item for item in before if item not in after]
     told = [f"{verb} {_joined(items)}" for verb, items in (("added", added), ("removed", removed)) if items]
@@ -147,7 +153,10 @@ def _with_label(form: BaseForm, name: str, value: object) -> object:
 
 
 def _told(value: object) -> str:
-    """Converts a value to text for the audit log: texts in quotes, lists as their items, times in UTC."""
+    """Converts a value to text for the audit log: texts in quotes, lists as their items, times in UTC, "yes" or "no".
+
+    An empty value becomes "nothing". A text is cut to `MAX_VALUE` characters.
+    """
     if value in EMPTY:
         return NOTHING
     if isinstance(value, bool):

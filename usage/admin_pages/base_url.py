@@ -9,10 +9,10 @@ from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path.
+    """Returns the gateway's URL for links, and for commands that people copy.
 
-    If the setting PUBLIC_URL is set, returns its value instead of the address in the request: that address may belong
-    to a tunnel that other people, who get the commands, do not have.
+    It is the setting PUBLIC_URL if that is set. Otherwise it is the address of the request, without a slash at its end:
+    `https://host`, or `https://host/ai` under a root path. That address may work for this user only (a tunnel).
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)

@@ -92,7 +92,8 @@ def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[st
 def mark(request: HttpRequest) -> HttpResponseBase:
     """Marks a kind of error, which a sent form names, as known or as resolved, with a remark; or removes the mark.
 
-    Then redirects to the page of errors. People who may not mark errors get `PermissionDenied`.
+    Then redirects to the page of errors, with a message there if the form names no kind of error. People who may not
+    mark errors get `PermissionDenied`.
     """
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied

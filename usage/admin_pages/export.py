@@ -55,7 +55,7 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get the patterns of error messages.
+    `kind` is `csv` or `json`. Only people who may see bodies get error messages.
     """
     _check(kind)
     now = datetime.now(UTC)
@@ -80,7 +80,9 @@ def _reader(request: HttpRequest) -> str:
 
 
 def account_reader(username: str) -> str:
-    """Returns the name for counting the running exports of a person with an account; the same on all sites."""
+    """Returns the name under which the running exports of a person with an account are counted, in the admin and
+    elsewhere.
+    """
     return f"account {username}"
 
 

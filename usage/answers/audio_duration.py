@@ -98,14 +98,22 @@ def _length_of_wav(head: bytes, size: int) -> float:
 
 
 def _length_of_flac(head: bytes) -> float:
-    """Returns the length in seconds of the sound in a FLAC file, read from the file's first bytes."""
+    """Returns the length in seconds of the sound in a FLAC file, read from the file's first bytes.
+
+    Raises:
+        struct.error, ZeroDivisionError: the bytes do not state the length.
+    """
     # The block STREAMINFO: 20 bits of sample rate, 8 bits of other facts, 36 bits for the number of samples.
     (packed,) = struct.unpack_from(">Q", head, 18)
     return float((packed & 0xF_FFFF_FFFF) / (packed >> 44))
 
 
 def _length_of_mp4(head: bytes) -> float:
-    """Returns the length in seconds of the sound in an MP4 file; NaN if `head`, the file's start, does not state it."""
+    """Returns the length in seconds of the sound in an MP4 file; NaN if `head`, the file's start, does not state it.
+
+    Raises:
+        struct.error, ZeroDivisionError, IndexError: the statement is cut off, or has no time scale.
+    """
     # The movie header `mvhd` has a time scale and a duration. It may stand at the end of the file instead.
     at = head.find(b"mvhd") + 4
     if at < 4:

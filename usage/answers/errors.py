@@ -91,7 +91,7 @@ def is_error_value(value: object) -> bool:
 
 
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
-    """Returns the type, code and message of the error that a JSON object from upstream reports; None without an error.
+    """Returns the facts (`ErrorFacts`) of the error that a JSON object from upstream reports; None without an error.
 
     The object reports an error if its member `error` does (`is_error_value`), or if its member `object` is "error".
     """
@@ -99,15 +99,16 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 
 
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
-    """Returns the type, code and message of the error that one event of a streamed answer reports.
+    """Returns the facts (`ErrorFacts`: type, code, message, parameter) of the error in one event of a streamed answer.
 
-    `event` is the JSON object parsed from the event's `data`. If `event` is empty, `data` is the error's message.
+    `event` is the JSON object parsed from the event's `data`. If `event` is empty, `data` is the error's message, as
+    plain text or a JSON string.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
 
 def error_in_body(body: bytes, status: int) -> ErrorFacts:
-    """Returns the type, code and message of the error in the body of an error response, in whatever format.
+    """Returns the facts (`ErrorFacts`) of the error in the body of an answer with an error status, in whatever format.
 
     A missing message becomes the phrase for `status`, such as "Bad Gateway". If the body has neither a type nor a code,
     the code is made from `status`, such as `http_502`.
@@ -129,7 +130,7 @@ def status_phrase(status: int) -> str:
 
 
 def _from_body(body: bytes) -> ErrorFacts:
-    """Reads the type, code and message of an error from the whole body of an answer.
+    """Reads the facts of an error from the whole body of an answer: type, code, message and parameter.
 
     The body may be JSON, a stream of events (of which the first is read), an HTML page or plain text. Missing facts are
     empty texts.
@@ -159,7 +160,7 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Returns the type, code and message of the error in a JSON value.
+    """Returns the facts of the error in a JSON value: type, code, message and parameter.
 
     A fact that an inner object lacks is taken from the object around it; a fact that no object has is an empty text.
     `depth` is the number of objects and lists around `value`.
@@ -188,9 +189,9 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
 
 
 def _from_members(error: Mapping[str, object]) -> ErrorFacts:
-    """Reads the type, code and message of an error from the members of one object, without searching inside them.
+    """Reads the facts of an error from the members of one object: type, code, message and parameter.
 
-    A message that is itself an object or a list becomes JSON text.
+    Objects inside it are not searched; a message that is itself an object or a list becomes JSON text.
     """
     kind = _first_text(error, TYPE_FIELDS)
     facts: ErrorFacts = {
@@ -212,7 +213,10 @@ def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
 
 
 def _message(error: Mapping[str, object]) -> str:
-    """Returns the message in an object that describes an error; an empty text if none of `MESSAGE_FIELDS` has one."""
+    """Returns the message in an object that describes an error; an empty text if none of `MESSAGE_FIELDS` has one.
+
+    A list of FastAPI's validation errors is joined to one text; any other object or list becomes JSON text.
+    """
     for name in MESSAGE_FIELDS:
         value = error.get(name)
         if isinstance(value, list) and value and all(isinstance(item, dict) and "msg" in item for item in value):
@@ -273,7 +277,8 @@ def _page_text(page: str) -> str:
 def is_error_event(event: Mapping[str, object]) -> bool:
     """Returns whether an event of a stream reports an error. Do not call this function with the chunk of a chat.
 
-    Examples of errors: `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`,
+    An event with a type or an `object` reports an error if the type ends with `error` or `exception`, or the `object`
+    is "error". Any other event does if it has a message and nothing that only good answers have: `{"detail": …}`,
     `{"code": 1, "msg": …}`.
     """
     kind, named = event.get("type"), event.get("object")

@@ -78,7 +78,7 @@ def is_text_delta(name: bytes, data: bytes) -> bool:
 def is_text_chunk(name: bytes, data: bytes) -> bool:
     """Returns whether an event of a stream is a small chunk of a chat from which the ledger needs only the text.
 
-    An error or a usage object in the chunk, for example, makes the result False.
+    The result is False if the event has a name, or if an error or a usage object may be in the chunk.
     """
     return (
         not name

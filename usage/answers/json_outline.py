@@ -90,8 +90,8 @@ class _Outline:
     def _value(self, at: int, end: int, depth: int) -> object:
         """Returns the JSON value between the positions `at` and `end` of the body, without its large parts.
 
-        Values of up to `SMALL_BYTES` are returned whole. Larger objects and arrays are read down to `depth` levels;
-        other large values become None.
+        A value of up to `SMALL_BYTES` is returned whole, if a parser can read it. Other objects and arrays are read
+        down to `depth` levels; all other values become None.
         """
         first = self._body[at : at + 1]
         value = None

@@ -134,10 +134,11 @@ class AnswerReader:
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Forgets the stated usage if the answer contradicts it; only counts above zero are kept.
+        """Forgets the stated usage if it cannot be that of the whole answer; of its counts, only those above zero are
+        kept.
 
-        Such a usage is that of a moment in a stream whose end has not come, or it lacks counts although the answer has
-        output. That of a failed response is believed if it states tokens: without it, the response would count as not
+        This is a usage from the middle of a stream whose end has not come, or one that lacks counts although the answer
+        has output. The usage of a failed response stays if it states tokens: otherwise the response would count as not
         billed.
         """
         states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
@@ -249,7 +250,7 @@ class AnswerReader:
     def suppose_missing_pictures(self) -> bool:
         """Adds an estimated usage for each requested picture that has not come in the stream.
 
-        Each counts like the last picture that came, or not at all if none came. Returns whether usage was added.
+        Each counts like the last picture that came; if none came, nothing is added. Returns whether usage was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:

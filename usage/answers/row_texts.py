@@ -92,7 +92,7 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
-    """Returns upstream's usage object for the ledger, with secrets redacted; None if the object cannot be stored.
+    """Returns upstream's usage object for the ledger, with secrets redacted; None if it is missing or cannot be stored.
 
     An object cannot be stored if it is too long, is nested too deeply, or has a secret where a number should be.
     """

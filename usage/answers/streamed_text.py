@@ -258,7 +258,7 @@ class StreamedText:
 
 
 class _Part:
-    """One part of a streamed answer that is collected separately: a choice of a chat, or a tool call."""
+    """One part of a streamed answer that is collected separately, such as the text or a tool call of one choice."""
 
     __slots__ = ("kind", "left_out_bytes", "name", "pieces", "source")
 
@@ -278,7 +278,7 @@ class _Part:
 def _text_of_chunk(event: Mapping[str, object]) -> str | None:
     """Returns the text in an event that is a usual chunk of a chat; None for any other event.
 
-    A usual chunk has one unfinished choice, with only text in its delta.
+    A usual chunk has one choice, the first one, which has not finished and has only text in its delta.
     """
     match event:
         case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta, "finish_reason": None}]}:

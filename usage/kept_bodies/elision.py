@@ -236,9 +236,9 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block that consists of letters of base64 really is base64.
+    r"""Returns whether a block that consists of letters of base64, and of backslashes, really is base64.
 
-    Returns False for escaped text such as `\\u4e2d`, and for a ruled line such as `-----`.
+    Returns False for escaped text such as `\u4e2d`, and for a ruled line such as `-----`.
     """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d

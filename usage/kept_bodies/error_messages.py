@@ -44,10 +44,10 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def group_of(message: str, names: Iterable[str] = (), parameter: str = "") -> str:
-    """Returns the group of an error message: a digest, in hex, of its pattern; an empty text if the pattern is empty.
+    """Returns the group of an error message: a digest of its pattern, in `GROUP_CHARACTERS` hex digits.
 
-    The digest has `GROUP_CHARACTERS` hex digits. If `parameter` (the one that was refused) is not the first that the
-    message names, the digest is of the pattern and the parameter, without the numbers in it.
+    If `parameter`, the one that was refused, is not the first that the message names, the digest is of the pattern and
+    the parameter together, without the numbers in it. The result is an empty text if there is neither.
     """
     pattern = pattern_of(message, names).casefold()
     # Most messages name the parameter. Their groups are the same as before parameters were stored.

@@ -154,5 +154,5 @@ def _dollar_lines(dollars: Dollars) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a label's value escaped for Prometheus's text format, without quotes."""
+    """Returns a label's value escaped for Prometheus's text format; the quotes around it are not added."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -58,7 +58,7 @@ class ServerStatus:
 def read_status() -> ServerStatus:
     """Reads the reports of all workers of this host, and combines them into the state of the server.
 
-    A field that is missing, for example because another version wrote the report, counts as 0.
+    A field that is missing, for example because another version wrote the report, counts as 0 or as not known.
     """
     reports = read_worker_reports()
     alive = reports.alive
@@ -98,7 +98,10 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
-    """Returns the largest value of each gauge, such as `redis_away_seconds`, among the workers' reports."""
+    """Returns the largest value of each gauge, such as `redis_away_seconds`, among the workers' reports.
+
+    A gauge without any value is left out.
+    """
     largest: dict[str, float] = {}
     for report in reports:
         gauges = report.get("gauges")

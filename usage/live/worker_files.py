@@ -132,9 +132,11 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of living workers and of the shipper, and the counters of all processes, living and dead, added up.
+    """The state of this host's gateway processes, as `read_worker_reports` finds it.
 
-    `shipper` is None if no shipper runs.
+    * `alive`: the newest report of each living worker, as values for JSON.
+    * `shipper`: the report of the process that copies the journals to PostgreSQL; None if it does not run.
+    * `counted`: the metric counters of all processes, living and dead, added up.
     """
 
     alive: list[WorkerReport] = field(default_factory=list)

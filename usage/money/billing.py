@@ -99,8 +99,9 @@ def highest_cost(
 ) -> Decimal | None:
     """Returns the highest possible cost, in dollars, of a call with at most the usage `most`; None if it is unknown.
 
-    All tokens count as the most expensive kind. Of the service tiers `tier`, default and `possible_tiers`, the most
-    expensive counts; a possible tier without a price is left out. The result is at most `TOO_MUCH`.
+    It is unknown if the model has no price in the service tier `tier`, or if a rate is missing that the call may need.
+    All tokens count as the most expensive kind. Of `tier`, the default tier and `possible_tiers`, the most expensive
+    tier with a price counts. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
@@ -140,7 +141,7 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns the most expensive of the models that a request names for the hosted image tool."""
+    """Returns the most expensive of the models in `most.picture_models`, of which there must be at least one."""
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
@@ -177,8 +178,8 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     * The bill has rates `per_million` tokens, `per_minute` and `per_web_search`. An item may have a `rate` of its own.
     * A call costs $0 if upstream does not bill it, or if its usage is unknown or cannot be true. Then the bill has no
       items, but a note with the reason.
-    * If the price is not known, both results are None. While the response goes on in the background, only the dollars
-      are None.
+    * If the price of the model is not known, or lacks a rate, both results are None. While the response goes on in the
+      background, only the dollars are None.
 
     This function does not check whether the usage was billed before, as it may be for a call that reads a stored
     response.
@@ -219,9 +220,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the service tier of the call; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. A compaction's answer never states it, and a
-    cut call has no answer: for these, it is the tier that the request names, if that has a price. The price is then
-    marked as provisional.
+    Usually this is the tier that the answer states, or else the default tier. A cut call, or a compaction, has no
+    stated tier: then the tier that the request names is used, if it has a price, and the price is marked as
+    provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -266,7 +267,7 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
     """Yields the lines of a call's bill for a model other than the call's own, such as a tool's model.
 
-    A model without a price gets one line without a rate, so that the call has no cost.
+    A model without a price, or without any known usage, gets one line without a rate: so the call has no cost.
     """
     counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:
@@ -280,7 +281,8 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
     """Returns how certain the cost of a call is (`CostKind`); an empty text if the call has no cost.
 
-    `price` is the result of `price_call`. If the cost is both estimated and provisional, it counts as estimated.
+    `price` is the result of `price_call`. A cost that is both estimated and provisional counts as estimated, and so
+    does the cost of $0 of a call whose usage is unknown.
     """
     if price is None or price == COUNTED_AT_END:
         return ""

@@ -98,7 +98,7 @@ class LeaseRounds:
 
         Raises:
             TimeoutError: the round trip takes longer than `PATIENCE` seconds.
-            psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away.
+            psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away, or refuses a statement.
         """
         task = asyncio.create_task(self._write(planned))
         self._tasks.add(task)
@@ -112,14 +112,18 @@ class LeaseRounds:
         self._answered_at = time.monotonic()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Removes the task of an ended round trip from the running tasks."""
+        """Forgets the task of a round trip that has ended, and reads its error, which asyncio would log otherwise."""
         # asyncio logs an error that nobody has read, so it is read here.
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # `make` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks with a query that a connection works, unless the database has answered in the last few seconds."""
+        """Checks with a query that a connection works, unless the database has answered in the last few seconds.
+
+        Raises:
+            psycopg.Error: the connection does not work.
+        """
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 

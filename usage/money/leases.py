@@ -78,7 +78,10 @@ class BudgetState:
 
 @dataclass
 class CallShare:
-    """The reservation of one call: dollars of a lease that only this call may use until it ends."""
+    """The reservation of one call: dollars of a lease (a worker's part of a budget) that only this call may use.
+
+    When the call ends, the reservation is settled: replaced by the call's cost.
+    """
 
     lease: Lease
     dollars: Decimal
@@ -180,7 +183,8 @@ class Lease:
 
         * `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None if
           the request brought nothing.
-        * `spare` is the part of the new dollars that is meant for later calls.
+        * `spare` is the part of the new dollars that is meant for later calls. When less than half of it is free, the
+          lease asks for more.
         * `has_waited` says whether calls waited for the answer. If so, `has_spare` is updated, too: whether the lease
           keeps free dollars for later calls.
         """

@@ -109,9 +109,10 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's cost ceiling (its highest possible cost) if the spender's budgets have that much left.
+        """Reserves a call's highest possible cost in the spender's budgets; waits for the database if need be.
 
-        Returns the state of the budgets, which includes the reservation, if one was made.
+        If the budgets have less left, the call may get all of that, on the conditions of `Wanted`. Returns the state of
+        the budgets, which includes the reservation, if one was made.
 
         Raises:
             ReservationsUnavailable: the database does not answer, so it is unknown how much is left.

@@ -50,10 +50,10 @@ class Pricer:
         return True
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Prices the rows of calls; returns them with `cost` in dollars, `cost_kind`, and `price`, which explains it.
+        """Prices the rows of calls; returns them with `cost` (dollars as text), `cost_kind`, and `price` (the bill).
 
-        Reads the prices again if half a minute has passed. Logs models without a price, and adds missing completion
-        windows to rows (`with_windows`).
+        The cost is None if it is not known. Reads the prices again if half a minute has passed. Logs models without a
+        price, and adds missing completion windows to rows (`with_windows`).
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -92,6 +92,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
     """Returns the models without a price that leave a call without a cost, as pairs of name and service tier.
 
     Usually it is the call's own model. If that has a price, these are the models that the call's hosted tools have run.
+    Call this function only for a call without a cost.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -107,9 +108,9 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Adds missing completion windows, such as `2h`, to the rows of background responses; returns all rows.
+    """Adds missing completion windows, such as `2h`, to rows of calls and polls that have read an earlier response.
 
-    A missing window is copied from the row of the call that created the response, in `rows` or in the table.
+    A window is copied from the row of the call that created the response, in `rows` or in the table. Returns all rows.
     """
     # The price depends on the window, which only the creating request names. Rows that lack it are rare.
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
@@ -131,6 +132,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a call or poll that has read a response which an earlier call created."""
+    """Returns whether a row is of a poll, or of a call whose route names an earlier response by its id."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -114,7 +114,7 @@ def spent_by(kind: SpenderKind, names: Collection[str], today: date) -> dict[str
 
 
 def responses_are_polled() -> bool:
-    """Returns whether the gateway polls upstream for background responses."""
+    """Returns whether the gateway polls upstream for background responses: whether an interval and a key are set."""
     return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
 
 

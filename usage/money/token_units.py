@@ -162,7 +162,8 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The other tokens are billed as text. Returns None if upstream's counts do not state this, or contradict each other.
+    The other tokens are billed as text. Estimated tokens that nothing splits all count as the dearest kind. Returns
+    None if upstream's counts do not state the split, or contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

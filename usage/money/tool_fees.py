@@ -183,7 +183,10 @@ def _built_in_search_fee(model: str) -> Decimal | None:
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal:
-    """Returns the dollars for one web search by the search tool of type `tool`, with a model of OpenAI's."""
+    """Returns the dollars for one web search by the search tool of type `tool`, with a model of OpenAI's.
+
+    A fee that the administrator has set comes first, then the built-in fee of the preview tool, then the listed fee.
+    """
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search
     if tool == PREVIEW_TOOL and model.startswith(_NOT_REASONING):

@@ -120,7 +120,8 @@ def refresh(*, loads_list: bool = True) -> None:
 def _read_file() -> None:
     """Puts the downloaded price list into use, if its file has changed since it was last read.
 
-    If the file is gone, the installed package's list is used again. An unreadable file is logged.
+    If the file is gone, or was stored by another version of the package genai-prices, the installed package's list is
+    used. An unreadable file is logged, and changes nothing.
     """
     try:
         found = file().stat()

@@ -82,7 +82,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
     """Applies a correction to a model's `listed` price: each corrected rate replaces the listed rate of the same unit.
 
-    If `listed` is None, the result has only the correction's rates.
+    Prices of pictures are replaced as a whole. If `listed` is None, the result has only the correction's prices.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)

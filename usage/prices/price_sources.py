@@ -91,7 +91,7 @@ def undated_name(model: str) -> str:
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the exact names of all models that have a published price: in the price list, or in a correction."""
+    """Returns the exact names of OpenAI's models in the price list, and of the models that corrections name."""
     return names_in(in_use()) | _CORRECTED
 
 
@@ -241,7 +241,8 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If a model of OpenAI has no listed price for the tier, the result is a multiple of its price in the default tier.
+    If a model of OpenAI has no listed price for the tier, under either name of the tier, the result is its price in the
+    default tier times the tier's factor: that of a correction, else the assumed one in `TIER_FACTORS`.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

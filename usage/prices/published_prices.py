@@ -97,8 +97,9 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 
-        If cached or cache-written input has no rate of its own, the rate of other input is returned. The rate may
-        depend on `input_tokens`, the length of the prompt.
+        Without a rate of its own, cached or cache-written input costs what other input does, and a 12-hour cache write
+        twice the rate of input if cache writes are priced. The rate may depend on `input_tokens`, the length of the
+        prompt.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
@@ -205,9 +206,10 @@ def _as_rate(listed: Decimal | TieredPrices) -> Rate:
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price that genai-prices lists for a model (in lower case); None if it lists none that can be applied.
+    """Returns the price that genai-prices lists for a model (in lower case) in a service tier at the time `at`.
 
-    The price is the one in the service tier `tier` at the time `at`.
+    Returns None if the model or the tier is not listed, if anyone may sell the model (as open-weight ones), or if its
+    price is for something that the ledger does not count.
     """
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
@@ -241,7 +243,7 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds a model in a price list; returns its vendor and its entry, or None if it is not found.
+    """Finds a model in a price list; returns its vendor and its entry, or None if it is not found or has open weights.
 
     OpenAI's models are searched first, then the models of vendors whose models nobody else sells.
     """

@@ -85,9 +85,10 @@ def views_context(request: HttpRequest, page: str, query: str) -> dict[str, obje
 @require_POST
 @admin_page
 def save(request: HttpRequest) -> HttpResponseBase:
-    """Saves the filters in a sent form as a view under a name, and shows the page again.
+    """Saves the filters in a sent form as a view under a name, and redirects to the page with these filters.
 
-    The person's own view with the same name is replaced.
+    The person's own view with the same name is replaced. A view without a name, with too long filters, or beyond
+    `MAX_VIEWS` is not saved; a message on the page says so.
     """
     page = request.POST.get("page", "")
     name = request.POST.get("name", "").replace("\0", "").strip()[:100]
@@ -112,7 +113,10 @@ def save(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def delete(request: HttpRequest) -> HttpResponseBase:
-    """Deletes the person's own saved view that a sent form names; a superuser may delete others' shared views, too."""
+    """Deletes the person's own saved view that a sent form names, and redirects to the page that the view was for.
+
+    A superuser may delete shared views of other people, too. If there is no such view, a message on the page says so.
+    """
     views = seen_views(request) if request.user.is_superuser else SavedView.objects.filter(user=signed_in(request))
     number = row_number(request.POST.get("view", ""))
     view = None if number is None else views.filter(pk=number).first()

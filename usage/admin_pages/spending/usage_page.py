@@ -87,8 +87,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If the parameters cannot be read, answers with status 400 and a sentence, since nobody would notice that a file has
-    other rows.
+    If the parameters cannot be read, or the rows cannot be read for so long a range, answers with status 400 and a
+    sentence: nobody would notice that a file has other rows.
     """
     choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:
@@ -102,9 +102,10 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string with the present groups, filters and order of the page *Usage*, but without its days.
+    """Returns the query string for links from the chart of the page *Usage* to fewer days, without these days.
 
-    The chart uses it for links to fewer days, and adds the days itself. It is empty if the page shows a single day.
+    It has the groups (without the day) and the filters of the page; the chart's script adds the days. It is empty if
+    the page shows a single day.
     """
     one = choice.of_days(choice.last, choice.last + DAY)
     return "" if choice.first == choice.last else urlencode(one.further_fields)
