@@ -44,7 +44,8 @@ def check_name(name: str) -> None:
     """Checks that the name of a new access key is valid.
 
     Raises:
-        ValidationError: the name is reserved, has unprintable characters or spaces at its ends, or cannot be seen.
+        ValidationError: the name looks like that of a built-in key, has unprintable characters or spaces at its ends,
+            or consists of invisible characters only.
     """
     if comparable(name) in RESERVED_NAMES:
         raise ValidationError("'%(name)s' is the name of a built-in key.", params={"name": name.strip()})

@@ -46,6 +46,9 @@ class AccessKeyManager(NamedManager["AccessKey"]):
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
         """Creates an access key in the database; returns the key and its secret. The secret is stored nowhere.
 
+        `upstream_key` pays for the calls of the key, and is stored encrypted; if it is empty, the team's or the
+        gateway's pays. `fields` are the values of other columns.
+
         Raises:
             ValidationError: a field is wrong, or another key has the name.
         """
@@ -120,7 +123,7 @@ class AccessKey(SpenderColumns):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=names)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Validates each field.
+        """Validates each field, and converts the expiry to UTC.
 
         Raises:
             ValidationError: a field is wrong, or the expiry is not a time of the years 1 to 9999 in UTC.
@@ -152,7 +155,7 @@ class AccessKey(SpenderColumns):
         return text
 
     def revoke(self) -> None:
-        """Revokes the access key for ever, with all its secrets, and saves it."""
+        """Revokes the access key for ever, with all its secrets, and saves it; does nothing to a revoked key."""
         if self.revoked_at is None:
             self.active, self.revoked_at = False, timezone.now()
             self.previous_digest, self.previous_valid_until = "", None
@@ -245,7 +248,7 @@ class ApiToken(models.Model):
         return text
 
     def revoke(self) -> None:
-        """Revokes the API token for ever, and saves it."""
+        """Revokes the API token for ever, and saves it; does nothing to a revoked token."""
         if self.revoked_at is None:
             self.revoked_at = timezone.now()
             self.save(update_fields=["revoked_at"])

@@ -29,7 +29,11 @@ class CannotUnseal(Exception):
 
 
 def digest(text: str) -> str:
-    """Computes the HMAC-SHA256 of an access key's secret, in hex, to be stored instead of the secret."""
+    """Computes the HMAC-SHA256 of an access key's secret, in hex, to be stored instead of the secret.
+
+    Raises:
+        ImproperlyConfigured: the settings have no secret from which to derive the HMAC's key.
+    """
     # Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
     return hmac.digest(_derive(_secret(), PEPPER), text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
@@ -44,7 +48,11 @@ def pseudonym(text: str) -> str:
 
 
 def seal(text: str) -> str:
-    """Encrypts a secret, such as an upstream key, with Fernet, to be stored in the database or on the disk."""
+    """Encrypts a secret, such as an upstream key, with Fernet, to be stored in the database or on the disk.
+
+    Raises:
+        ImproperlyConfigured: the settings have no secret from which to derive the encryption key.
+    """
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
@@ -53,6 +61,7 @@ def unseal(sealed: str) -> str:
 
     Raises:
         CannotUnseal: the text is damaged, or was encrypted with another secret.
+        ImproperlyConfigured: the settings have no secret from which to derive the encryption key.
     """
     try:
         return _fernet(_secret()).decrypt(sealed.encode()).decode()
@@ -83,5 +92,5 @@ def _derive(secret: str, label: bytes) -> bytes:
 
 @cache
 def _fernet(secret: str) -> Fernet:
-    """Returns the cipher (Fernet) for upstream keys, with a key derived from the gateway's `secret`."""
+    """Returns the cipher (Fernet) for stored secrets such as upstream keys, with a key derived from `secret`."""
     return Fernet(base64.urlsafe_b64encode(_derive(secret, SEAL)))

@@ -175,7 +175,7 @@ class SpenderColumns(models.Model):
         """Converts the name of a new row to the Unicode form that is stored, then validates each field.
 
         Raises:
-            ValidationError: a field is wrong, or an item of a list has a control character. Pages show lists by lines.
+            ValidationError: a field is wrong, or an item of a list has a control character, such as a line end.
         """
         if self._state.adding:
             self.name = normalised(self.name)
@@ -202,7 +202,7 @@ class SpenderColumns(models.Model):
         """Sets the upstream key that pays for the calls; an empty text removes it. Does not save the row.
 
         Raises:
-            ValidationError: the text cannot be sent in a header.
+            ValidationError: the text is not 8 to 500 printable ASCII characters without spaces.
         """
         if text:
             check_upstream_key(text)
@@ -219,6 +219,9 @@ class TeamManager(NamedManager["Team"]):
 
     def found(self, name: str, *, upstream_key: str = "", **fields: object) -> Team:
         """Creates a team in the database, and returns it.
+
+        `upstream_key` pays for the calls of its keys, and is stored encrypted; if it is empty, the gateway's pays.
+        `fields` are the values of other columns.
 
         Raises:
             ValidationError: a field is wrong, or another team has the name.

@@ -37,7 +37,8 @@ class FormEdits:
 class FormCutter:
     """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    `edits` are the changes to make; if it is None, the form is sent unchanged. The last boundary comes from `end` only.
+    `reader` parses the form. `edits` are the changes to make; if it is None, the form is sent unchanged. The method
+    `end` alone returns the form's last boundary.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:

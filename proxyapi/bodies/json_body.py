@@ -89,7 +89,7 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """True if the request asks for a stream: its last member `stream` is true; None without such a member."""
+        """Whether the request asks for a stream, by its last member `stream`; None if it has no such member."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 

@@ -37,8 +37,9 @@ NO_LABELS = Labels()
 def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Sequence[str]) -> Labels:
     """Reads the labels of a call (end user, session, tags) from its request.
 
-    `head` are the request's headers, by their names in Django's `META`. `fields` has the values of the body's members,
-    by name; the last value of each counts. `metadata_tags` names the members of OpenAI's `metadata` that count as tags.
+    `head` are the request's headers, by their names in Django's `META`; they count before the body. `fields` has the
+    values of the body's members, by name; the last value of each counts. `metadata_tags` names the members of OpenAI's
+    `metadata` that count as tags.
     """
     end_user, session, tags = head.get(END_USER), head.get(SESSION), head.get(TAGS)
     if not (end_user or session or tags) and LABEL_FIELDS.isdisjoint(fields):  # as of most calls
@@ -55,9 +56,10 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns `tags` with the new ones of `others` added; `project=y` is not added if there is a `project=x` already.
+    """Returns `tags` followed by those of `others` that are new.
 
-    So a call with the tag `project=y` cannot change the tag `project=x` of its key.
+    A tag `project=y` is not added if there is a `project=x` already. So a call cannot change the value of its key's
+    tag.
     """
     found = dict.fromkeys(tags)
     names = {name for name, is_valued, _ in (tag.partition("=") for tag in found) if is_valued}
@@ -71,7 +73,10 @@ def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
 
 
 def _header_text(value: object) -> str:
-    """Decodes a header's value as UTF-8, since Django's `META` has decoded it as Latin-1; strips white space."""
+    """Decodes a header's value, which Django has decoded as Latin-1, as UTF-8; strips white space.
+
+    Returns an empty text if there is no such header.
+    """
     if not isinstance(value, str):
         return ""
     return (value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")).strip()

@@ -122,8 +122,8 @@ def in_body(body: JSONObject) -> NamedModels:
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
     """Returns the models that the text fields of a form name. `fields` are pairs of a field's name and its text.
 
-    The name of a field may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field's text is searched
-    too, but the caller's own text (`TEXT_MEMBERS`) is not.
+    The name of a field may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field's text is searched,
+    too. The caller's own text (`TEXT_MEMBERS`) is not searched.
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -141,7 +141,11 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names, in parameters such as `model=…` or `Model=…`."""
+    """Returns the models that a query string names, all of them in `others`; `main` is empty.
+
+    They are the values of parameters with a name in `MODEL_NAMES`, such as `model`, `Model` or `fallbacks`, also as
+    part of a path (`tools[0][model]`).
+    """
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]

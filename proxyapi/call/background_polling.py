@@ -59,10 +59,10 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
-    """Polls upstream for unfinished background responses until this task is cancelled.
+    """Asks upstream about unfinished background responses until this task is cancelled, so that their usage is counted.
 
-    Looks every `BACKGROUND_POLL_SECONDS` for responses that are due. Returns at once if that setting is 0, or if no
-    upstream key is configured.
+    Looks in the database every `BACKGROUND_POLL_SECONDS` for responses whose next poll is due. Returns at once if that
+    setting is 0, or if no upstream key is configured.
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as polls:  # cancels all of them when this task is cancelled
@@ -98,10 +98,13 @@ async def ask(response: PendingResponse) -> None:
     In the other cases:
 
     * The response is unfinished: it will be polled again later.
-    * Upstream does not know the response, or the response ended without usage: it is not polled any more, and its usage
-      is estimated. A failed response gets no estimate.
-    * Upstream refuses to answer: the usage is estimated for now, and the polling goes on.
+    * Upstream does not know the response (status 404 or 410), or the response ended without stating its usage: it is
+      not polled any more, and its usage is estimated. A failed response gets no estimate.
+    * Upstream refuses to answer (status 400, 401, 403 or 405): the usage is estimated for now, and the polling goes on.
     * No usable answer came: the response is polled again when this host's lease of it has expired.
+
+    Raises:
+        django.db.Error: the database is away; the response is polled again when the lease has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
     deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS
@@ -149,7 +152,8 @@ async def ask(response: PendingResponse) -> None:
 def _lease(limit: int) -> list[PendingResponse]:
     """Claims up to `limit` background responses that are due to be polled, and returns them.
 
-    A claim is a lease: it is stored in the database, and expires. While the database is away, the result is empty.
+    A claim is a lease: it is stored in the database, and expires. The result is empty while the database is away, and
+    if `limit` is not positive.
     """
     if limit <= 0:
         return []
@@ -165,8 +169,8 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Reads the ledger row of the call that created a background response, with the columns `MAKER_COLUMNS`.
 
-    If this row was deleted because of its age, or is of a call to another API, returns a new, unsaved row, which has
-    only a route of the Responses API.
+    If there is no such row any more, or it is of a call to another API, returns a new, unsaved row instead, with only a
+    route of the Responses API.
 
     Raises:
         django.db.Error: the database is away.

@@ -50,7 +50,10 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request to the API together with upstream's answer; writes the one ledger row that records both."""
+    """One request to the API together with upstream's answer; writes the one ledger row that records both.
+
+    A call without a valid key gets no row.
+    """
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -66,8 +69,8 @@ class Call:
     def begin(self) -> None:
         """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
 
-        From then on the ledger gets a row for the call, even if this process dies. If dollars are reserved and no
-        stream is asked for, the call from then on continues even if its caller hangs up.
+        From then on the ledger gets a row for the call, even if this process dies. If dollars of a budget are reserved
+        for the call and it asks for no stream, it also continues from then on if its caller hangs up.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -83,8 +86,11 @@ class Call:
     def begin_reserved(self) -> None:
         """Writes the call's begin record again, with the dollars that were reserved after the first record.
 
-        Does nothing if no dollars are reserved. From then on the call, unless it asks for a stream, continues even if
-        its caller hangs up. Raises `StorageFull`.
+        Does nothing if no dollars are reserved, if there was no first record, or if the call has ended. From then on
+        the call, unless it asks for a stream, continues even if its caller hangs up.
+
+        Raises:
+            StorageFull: the disk has no room for the record.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -92,7 +98,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, adding the reserved dollars and the upper bound of the usage.
+        """Writes the begin record `row` to the journal, with the dollars that are reserved for the call.
+
+        Also adds the upper bound of the call's usage or, if no dollars are reserved, that of its hosted tools, such as
+        web search.
 
         Raises:
             StorageFull: the disk has no room for the record.
@@ -108,14 +117,17 @@ class Call:
             raise StorageFull from None
 
     def expect_objects(self, objects: CreatedIds | None) -> None:
-        """Sets which kinds of objects, such as files, the call may create; a successful answer then has their ids."""
+        """Sets which objects, such as files, the call may create upstream; their ids are read from a successful answer.
+
+        With None, no ids are read.
+        """
         self._expected_objects = self.answer.created = objects
 
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
         If the header `Location` names an object that the call has created, the call's key is recorded as the object's
-        owner. A status of 300 or more means that upstream refused the call and created no objects.
+        owner. After a status of 300 or more, no ids of new objects are read: upstream has refused the call.
         """
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
@@ -129,7 +141,10 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to read a streamed answer and to collect its text; frees the memory of the request's JSON."""
+        """Records that the answer is a stream, and prepares to collect its text for the ledger row.
+
+        If it is a stream of text, frees the memory of the request's JSON.
+        """
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -139,7 +154,8 @@ class Call:
     async def read_answer(self, body: bytes) -> None:
         """Reads usage, error and ids of new objects from the whole body of an answer, and stores the body.
 
-        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is still read.
+        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is read to its end
+        first.
         """
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
@@ -151,7 +167,10 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and ids of new objects from a JSON answer whose Content-Type wrongly says that it is a stream."""
+        """Reads usage and ids of new objects from a JSON answer whose Content-Type wrongly says that it is a stream.
+
+        Stores the body for the ledger row, and records the call's key as the new objects' owner.
+        """
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
@@ -226,8 +245,9 @@ class Call:
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
         """Returns the outcome and HTTP status for the ledger row: usually the given ones, unchanged.
 
-        If the call has gone on without its caller, the outcome says why: the caller hung up (`client_cancelled`) or got
-        status 504. Then the error in the row is also set to say so.
+        A call may have gone on without its caller. If the caller got the error of a time limit (status 504), returns
+        that error's outcome and status. If the caller hung up, returns `client_cancelled` and None. In both cases, the
+        error in the row is also set to say so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -245,7 +265,7 @@ class Call:
     async def keep_bodies(self) -> None:
         """Makes the ledger row's excerpts of large request and answer bodies, in a thread; call it before `end`.
 
-        `end` makes the excerpts of small bodies.
+        Does nothing for small bodies, of which `end` makes the excerpts, and if the key's bodies are not stored.
         """
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
@@ -273,10 +293,11 @@ class Call:
         await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns the headers for the caller: those of upstream's answer, without secrets and upstream's address.
+        """Returns the headers for the caller: those of upstream's answer that may pass, without secrets.
 
-        A rate limit header states the key's own limit if the key has less left than upstream states. If the gateway has
-        added an output limit to the request, a header states that limit.
+        `Location` names the gateway instead of upstream. A rate limit header states the key's own limit if the key has
+        less left than upstream states, or if upstream states none. If the gateway has added an output limit to the
+        request, a header states that limit.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -69,7 +69,10 @@ class CallFacts:
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Stores who makes the call (the key's name, team, owner, tags, secrets), and which bodies the ledger keeps."""
+        """Stores who makes the call (the key's name, team, owner, tags, secrets), and which bodies the ledger keeps.
+
+        Also reads the labels (end user, session, tags) in the request's headers.
+        """
         self.key_name, self.team, self.owner, self.tags = caller.name, caller.team, caller.owner, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
@@ -109,7 +112,8 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores the chunk if at most `LOG_BODY_BYTES` are stored yet."""
+        """Counts the bytes of the answer's next chunk, and stores the chunk while at most `LOG_BODY_BYTES` are stored.
+        """
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

@@ -200,8 +200,14 @@ class CallRequest(ASGIRequest):
         """Receives the request's whole body; sets `raw_body` (as sent) and `decoded_body` (without Content-Encoding).
 
         Views then read the decoded body, and Content-Length is set to its size. `search` looks for a valid key while
-        the body arrives; `InvalidKey` is raised if it finds none. Raises the errors of `IncomingBody.read` and
-        `request_encoding.decode`, too.
+        the body arrives.
+
+        Raises:
+            InvalidKey: `search` was given and has found no valid key in the whole body.
+            BodyTooLarge: the body, as sent or decoded, is over the size limit.
+            UnsupportedMediaType: the Content-Encoding is not supported.
+            BadRequest: the body is not valid data of its Content-Encoding.
+            RequestTimeout, ShuttingDown, TooManyStrangers, CallerGone: as in `IncomingBody.read`.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.mark_body_received()
@@ -236,7 +242,7 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The request's parsed body, which is a JSON object; for a form, the text fields that its view has stored."""
+        """The request's parsed body: a JSON object or, of a form, the text fields, which the view has stored here."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
         # time.

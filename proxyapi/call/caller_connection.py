@@ -67,7 +67,7 @@ class CallerConnection(Protocol):
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived whole, and stops reading it."""
+    """Makes the connection close after the answer if the request's body has not arrived whole; the rest is not read."""
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 

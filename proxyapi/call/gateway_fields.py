@@ -68,11 +68,13 @@ def passed_query(raw_query: bytes) -> str:
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
     """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
-    The upstream key is the first of these that exists: one in the call's body or query, the one stored for the caller's
-    key, the configured one. A project or organization in the call's body or query is used with any of these keys.
+    The upstream key is the first of these that exists: `openai_api_key` in the call's body or query, the one stored for
+    the caller's key, the configured one. A `project` or `organization` in the body or query goes with any of these
+    keys. The configured project and organization go with the configured key only.
 
     Raises:
-        BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
+        BadRequest: the key, the project or the organization in the call is not 1 to 4096 printable ASCII characters
+            without spaces.
         UpstreamKeyMissing: there is no upstream key.
     """
     api_key = _header_field(data, query, "openai_api_key")
@@ -119,7 +121,8 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
     `words` describe the expected value for the error's message, such as "a non-empty string".
 
     Raises:
-        BadRequest: the field is missing, empty or not of the type `kind`; the error's `param` names the field.
+        BadRequest: the field is missing, null, empty, zero, a boolean or not of the type `kind`; the error's `param`
+            names the field.
     """
     value = data.get(name)
     if value is None:
@@ -131,6 +134,8 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
     """Checks an optional field of a request's body: a number from `low` to `high`, an integer if `whole` is true.
+
+    A missing field and null are accepted.
 
     Raises:
         BadRequest: the field has another value; the error's `param` names the field.
@@ -146,16 +151,18 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field from the request's body or, if the body has none, from the query."""
+    """Returns a field's value from the request's body, or else from the query; None if it is missing in both."""
     value = data.get(name)
     return query.get(name) if value is None and query else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns a field of the request that upstream gets as a header, such as `organization`; None if it is missing.
+    """Returns the value of a field, such as `organization`, that goes into a header to upstream.
+
+    It is taken from the body, or else from the query. Returns None if the field is missing or empty.
 
     Raises:
-        BadRequest: the value is not printable ASCII text, or is too long for a header.
+        BadRequest: the value is not 1 to 4096 printable ASCII characters without spaces.
     """
     value = _given(data, query, name)
     if value in (None, ""):

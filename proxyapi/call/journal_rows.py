@@ -71,10 +71,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of the begin record `begun` with the highest possible use of the call's hosted tools added.
+    """Returns a copy of the begin record `begun` with the highest possible use of the call's hosted tools, `tool_use`.
 
-    The begin record of a call with a reservation has this already; use this function for all other calls. A hosted tool
-    is, for example, web search.
+    A hosted tool is, for example, web search. Use this function for calls without a reservation of dollars: the begin
+    record of the others has this already.
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.
@@ -146,7 +146,8 @@ def end_row(
     """Builds the ledger row of a call that has ended, without the columns that `text_columns` adds (bodies and ids).
 
     `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
-    that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
+    that the caller saw, or None if it saw none. `usage` has the token counts, and their source (stated, estimated or
+    unknown).
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.secrets, usage)
@@ -187,14 +188,15 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row of a poll that has found out that a background response has ended.
+    """Builds the ledger row of a poll (the gateway's own request) that has found that a background response has ended.
 
     * `response`: the response; the row has its key.
     * `maker`: the row of the call that created the response. The model, route, team, owner, end user, session and tags
       are copied from it.
     * `answer`: upstream's answer to the poll. It has `size` bytes, and took `seconds`.
 
-    If the answer says that the response was cancelled, and states no usage, the usage is estimated.
+    If the answer says that the response was cancelled, and states no usage, the usage is estimated, unless the row
+    `maker` has the estimate of a cut stream already.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -265,10 +267,12 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    If upstream has not stated the usage, or has stated one that the answer contradicts, it is estimated if the call
-    `may_be_billed` or a stream has brought some text. Usage that the request alone decides (speech billed by
-    characters) counts as stated. The usage is unknown for a `GET`, for a failed response, and for a call whose response
-    will be polled.
+    * Stated: upstream has stated the usage, and the answer does not contradict it. Or the request alone decides it, as
+      for speech billed by characters.
+    * Estimated: upstream has not stated the usage, and the call `may_be_billed` or its stream has brought some text.
+      The missing pictures of a stream that broke off are estimated, too.
+    * Unknown: the usage of all other calls. A `GET`, a failed response, and a call whose response the gateway will ask
+      upstream about later (poll) are never estimated.
     """
     answer.forget_false_usage()
     if answer.usage is not None:
@@ -321,8 +325,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the call has created a background response that upstream may still work on after the call's end.
 
-    This is assumed if the stream was cut before its last event. If dollars are reserved for the call, it is assumed of
-    every background response.
+    Without reserved dollars, this is assumed if the stream was cut before its last event. If dollars are reserved for
+    the call, it is assumed of every background response.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -330,7 +334,11 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Estimates the usage of a background response that upstream finishes after its caller has left."""
+    """Estimates the usage of a background response that upstream finishes after its caller has left.
+
+    Returns usage fields of the call's ledger row: with reserved dollars the upper bound for which they were reserved,
+    else the longest output that the request allows.
+    """
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
@@ -339,9 +347,10 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
-    """Estimates the usage of a call for which upstream has stated none; None if the call cannot have used anything.
+    """Estimates the usage of a call for which upstream has stated none, as fields of its ledger row.
 
-    The rule is in `usage.answers.estimate_rules`.
+    Returns None if the call is free, or if the gateway does not count the usage of its route. The rule is in
+    `usage.answers.estimate_rules`.
     """
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):

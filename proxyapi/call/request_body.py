@@ -78,7 +78,9 @@ class IncomingBody:
 
     * `size`: the bytes that have arrived. `limit`: the maximum allowed. `announced`: the Content-Length, or None.
     * `complete`: true once the whole body has arrived.
-    * `caller_gone`: true once the client has hung up, which cancels the call unless `call_goes_on` is true.
+    * `caller_gone`: true once the client has hung up.
+    * `call_goes_on`: whether the call continues when the client hangs up after its body has arrived; else it is
+      cancelled.
     * `left_at`: when the client hung up, or got status 504 while the call went on; `time.perf_counter()` seconds.
     """
 
@@ -112,7 +114,7 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the whole body has arrived already, the call is cancelled if the client hangs up from now on.
+        If the whole body has arrived already, the call is cancelled as soon as the client hangs up.
         """
         # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:
@@ -209,7 +211,11 @@ class IncomingBody:
     async def _next_piece(self) -> bytes:
         """Waits for the next piece of the request's body and returns it; the piece may be empty.
 
-        After the last piece, the call is cancelled if the client hangs up. Raises `BodyTooLarge` and `CallerGone`.
+        After the last piece, the call is cancelled if the client hangs up, unless `call_goes_on` is set.
+
+        Raises:
+            BodyTooLarge: more bytes have arrived than the size limit allows.
+            CallerGone: the client has hung up.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":

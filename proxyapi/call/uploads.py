@@ -111,7 +111,10 @@ class FormUpload:
         return fields_of(self.passing_parts)
 
     def field(self, name: str) -> list[str]:
-        """Returns all values of the text field `name` that upstream gets, in order."""
+        """Returns all values of the text field `name` that upstream gets, in order; a long value is cut.
+
+        Call this only after the whole form has arrived.
+        """
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
@@ -119,7 +122,7 @@ class FormUpload:
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
-        """Receives and reads about `size` bytes of the form, before anything goes upstream.
+        """Receives and reads at least `size` bytes of the form, before anything goes upstream.
 
         Reads the whole form if it has fewer bytes or has arrived already. Raises the errors of `pieces`, but not those
         of `check`.
@@ -151,8 +154,13 @@ class FormUpload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yields the bytes to send upstream while the form arrives; the last ones only after the form was checked.
 
-        Raises `BadForm`, `BadRequest` for a bad encoding, `BodyTooLarge` for a file or for the decoded form, and the
-        errors of `check` and `IncomingBody.pieces_in_time`.
+        Raises:
+            BadForm: the form breaks the grammar of `proxyapi.bodies.form_headers` and `form_reader`.
+            BadRequest: the form is not valid data of its Content-Encoding.
+            BodyTooLarge: a file or the decoded form is over its size limit.
+            RequestTimeout, CallerGone: the caller sends too slowly, or has hung up.
+
+        The errors of the constructor's function `check` are raised, too.
         """
         if self.is_whole:
             await self.check()
@@ -218,7 +226,8 @@ class FormUpload:
     async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
         """Yields the bytes of a compressed form for upstream, still compressed; decodes them only to check the form.
 
-        The form's end comes after the whole form has been checked.
+        The form's end comes after the whole form has been checked. Raises the errors of `pieces`, and `BadForm` also if
+        the compressed data has more than one gzip member.
         """
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():

@@ -121,6 +121,11 @@ class ProxyView(APIView):
         """Checks a request, runs the view's method for it (`get`, `post`, …), and returns the response.
 
         A request with the method OPTIONS needs no key; its response lists the allowed methods.
+
+        Raises:
+            MethodNotAllowed: the view has no method for this request.
+
+        The errors of `admit` and of the view's method are raised, too.
         """
         method = (request.call_request.method or "").lower()
         if method == "options":
@@ -135,7 +140,7 @@ class ProxyView(APIView):
     async def admit(self, request: ProxyRequest) -> None:
         """Checks a request's key, counts the request against its limits, and receives the body if the view reads it.
 
-        Raises an error for a request that must be refused.
+        Raises a `ProxyError`, such as `InvalidKey` or `RateLimited`, for a request that must be refused.
         """
         if self.takes_capacity:
             capacity.check_room()  # before the body is received; the slot is taken later, with a valid key
@@ -148,7 +153,8 @@ class ProxyView(APIView):
     async def receive_body(self, request: ProxyRequest) -> None:
         """Receives and parses the request's body; checks the request's key, its permissions and its limits.
 
-        The key may be in a header, the query or the body. Raises an error for a request that must be refused.
+        The key may be in a header, the query or the body. Raises a `ProxyError`, such as `InvalidKey` or
+        `BodyTooLarge`, for a request that must be refused.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))
@@ -193,9 +199,10 @@ class ProxyView(APIView):
             proxy_request.call_request.mark_sender_known()
 
     async def authorize(self, request: ProxyRequest) -> None:
-        """Finds the caller by the request's key, and counts the request against the key's limits.
+        """Finds the caller by the request's key, checks the key's permissions, and counts the request.
 
-        Raises an error if there is no valid key, or this key may not make the request.
+        It counts against the limits of the key and its team. Raises a `ProxyError`: `InvalidKey` if there is no valid
+        key, or the error of a permission or a limit.
         """
         self.perform_authentication(request)
         await self.check_policies(request)
@@ -203,7 +210,8 @@ class ProxyView(APIView):
     async def check_policies(self, request: ProxyRequest) -> None:
         """Checks the permissions of a request's key, and counts the request against the key's limits.
 
-        Calls the hook `on_authenticated` first. Raises an error if the request must be refused.
+        Calls the hook `on_authenticated` first. Raises a `ProxyError`, such as `RouteNotAllowed` or `RateLimited`, for
+        a request that must be refused.
         """
         self.on_authenticated(request)
         self.check_permissions(request)

@@ -61,7 +61,10 @@ def check_model(caller: Caller, model: str) -> None:
 
 
 def _allowed_words(ceilings: Ceilings) -> str:
-    """Returns a sentence for a refused caller with the first `MAX_NAMED` patterns of models that a spender allows."""
+    """Returns a sentence that tells a refused caller which models its key or team may use.
+
+    It lists at most `MAX_NAMED` patterns; `and others` stands for the rest.
+    """
     named = list(islice(ceilings.allowed_models, MAX_NAMED))
     others = " and others" if len(ceilings.allowed_models) > len(named) else ""
     return f"{ceilings.words.capitalize()} allows: {', '.join(named)}{others}."

@@ -20,10 +20,10 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 
 
 class UsedBudget(NamedTuple):
-    """The use of one budget: the dollars already `spent`, and those `reserved`. `span` is `day`, `month` or `total`.
+    """The use of one budget of a key or team: the dollars already `spent`, and those `reserved` for calls in flight.
 
-    `reserved` always includes the dollars for background responses of earlier days. Until these responses have ended,
-    `spent` may be too low by that amount.
+    `span` is `day`, `month` or `total`. `reserved` always includes the dollars for background responses of earlier
+    days. Until these responses have ended, `spent` may be too low by that amount.
     """
 
     spender: Spender

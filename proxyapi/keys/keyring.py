@@ -78,14 +78,15 @@ class Keyring:
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Caller | None:
-        """Returns the caller whose key has this secret; None if the secret is unknown, or its key is not valid now."""
+        """Returns the caller whose key has the secret `text`; None if no key has it, or the key is not valid now."""
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
         """Returns the valid secrets of the access key `name`, as a dict from each secret's digest to its `KeyInForce`.
 
-        The dict is empty for an invalid key. It has two secrets for a rotated key whose old secret is still valid.
+        A rotated key has two of them while its old secret is still valid. The dict is empty for a key that is not
+        valid.
         """
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
@@ -94,8 +95,8 @@ class Keyring:
     def start(self) -> None:
         """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
 
-        Also loads the list of prices, if one of the keys has a budget. Waits until the thread has asked the database
-        once, but at most `START_SECONDS`.
+        A damaged copy is logged and not used. Also loads the list of prices, if one of the keys has a budget. Waits
+        until the thread has asked the database once, but at most `START_SECONDS`.
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())

@@ -66,8 +66,8 @@ SHARED_LIMITS = (
 class KeyProposal:
     """A proposal for an access key, made from a LiteLLM key: `fields` has the new key's columns by name, no secret.
 
-    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` state the differences. `refusal` is the
-    reason why no key can be made, or empty.
+    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` are texts that tell an administrator how
+    the new key differs from the LiteLLM key. `refusal` is the reason why no key can be made, or empty.
     """
 
     name: str
@@ -78,10 +78,11 @@ class KeyProposal:
 
 
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
-    """Converts a LiteLLM key to a proposal for an access key, with a remark on each difference.
+    """Converts a LiteLLM key to a proposal for an access key of this gateway.
 
-    The proposal has a `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true,
-    the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
+    Where the new key cannot have the same rights or limits, the proposal has a remark for the administrator. It has a
+    `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true, the model
+    `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -130,7 +131,10 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to the key's calls; omits very long tags."""
+    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to the key's calls.
+
+    Omits empty tags and those of more than 100 characters. Control characters become U+FFFD.
+    """
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
@@ -141,7 +145,8 @@ def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
     If the key has no team, its user's models count instead. If nothing is allowed by both, the new key is switched off.
-    If `upstream_is_openai` is true, the prefix `openai/` is removed, and other prefixes get a remark.
+    If `upstream_is_openai` is true, the prefix `openai/` is removed, and models with another prefix are named in the
+    proposal's remarks.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -235,7 +240,7 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
     """Sets one budget of the new key, by day, by month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
 
     A lifetime budget is reduced by the `spent` dollars. Of two budgets for the same span (day, month, lifetime), the
-    smaller one counts. A duration that equals none of these spans gets a remark.
+    smaller one counts. If `duration` equals none of these spans, a remark in the proposal tells the administrator.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
@@ -267,7 +272,10 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
-    """Yields remarks on properties of a LiteLLM key that an access key cannot have, such as limits of its team."""
+    """Yields a text for each property of a LiteLLM key that an access key cannot have, such as limits of its team.
+
+    The texts are remarks for the administrator who takes the key over.
+    """
     metadata = found.key.get("metadata")
     sources = (found.key, found.budget, metadata if isinstance(metadata, dict) else {})
     left = [words for column, words in WITHOUT_COUNTERPART.items() if any(source.get(column) for source in sources)]
@@ -284,7 +292,7 @@ def _label(above: LiteLLMRow) -> str:
 
 
 def _number(value: object) -> Decimal | None:
-    """Converts a number in LiteLLM's rows to a decimal; returns None if it is missing or infinite."""
+    """Converts a value in LiteLLM's rows to a decimal; returns None for infinity, and for all that is no number."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:

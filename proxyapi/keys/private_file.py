@@ -25,7 +25,11 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a text to a file that only its owner may read; replaces an existing file in one step."""
+    """Writes a text to a file that only its owner may read; replaces an existing file in one step.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with private_file(path) as file:
         file.write(text.encode())
 

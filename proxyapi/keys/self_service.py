@@ -28,7 +28,7 @@ from proxyapi.team_models import Team, TeamMember, TeamRole
 
 
 def own_keys(person: User) -> QuerySet[AccessKey]:
-    """Returns the access keys that have the person as their owner."""
+    """Returns the access keys, also revoked ones, that have the person as their owner."""
     return AccessKey.objects.filter(owner_user=person).select_related("team")
 
 
@@ -129,7 +129,7 @@ def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> Acces
 
 
 def _check_member(person: User, team: Team, owner: User, budget_month: Decimal | None) -> None:
-    """Checks that a plain member of a team (not a lead) may make a key for themselves.
+    """Checks that a plain member of a team (not a lead) may make a key with this monthly budget in dollars.
 
     Raises:
         PermissionDenied: the key is for somebody else, or members of this team may not make keys.

@@ -20,7 +20,7 @@ OUTAGE_CALLS = 20
 class Allowances:
     """The small amounts that keys and teams with budgets may spend in this process while the database is away.
 
-    In each outage, a key or team may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
+    In each outage, a key or team may spend 5 % (`OUTAGE_PART`) of its smallest budget, in at most `OUTAGE_CALLS` calls.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Allowances:
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
         """Takes dollars for one call from the allowances of its key and team, while the database is away.
 
-        `ceilings` are the ceilings of the key and the team, if they have budgets. Returns the dollars taken: `dollars`
-        or, if an allowance has less left, what is left of it.
+        `ceilings` has the budgets of the key, of the team, or of both. Returns the dollars taken from each of them:
+        `dollars` or, if an allowance has less left, what is left of it.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or the key or team has made all its calls of this outage.

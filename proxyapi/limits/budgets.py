@@ -48,10 +48,12 @@ RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less tha
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes from a request the upper bound of what the call can use: its cost ceiling; None for a free call.
+    """Computes from a request the upper bound of what the call can use, its cost ceiling.
+
+    Returns None for a free call, and for any method but POST. A large body is searched in a thread.
 
     Raises:
-        RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
+        RouteNotAllowed: the ledger cannot count the cost of this call, so keys with a budget may not make it.
         BadRequest: a JSON object below the top level of the body has a name twice.
     """
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
@@ -67,7 +69,8 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
     Raises:
         BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
             reserved.
-        BudgetUnavailable: the database does not answer, and the allowance of the key or its team is used up.
+        BudgetUnavailable: the database does not answer, and the allowance of the key or its team is used up; or the
+            administrator's prices have not been read yet.
         ModelNotPriced: the price of one of the call's models was removed meanwhile.
     """
     limit = ceiling.adjustable
@@ -91,10 +94,9 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Builds the request to reserve dollars for a call in the budgets of one spender: its key or team.
+    """Builds the request to reserve `dollars` for a call in the budgets of one spender: its key or team.
 
-    The request asks for `dollars`, and accepts less, but at least `least`. If `least` is None, it accepts only
-    `dollars`.
+    If fewer dollars are left, the request accepts as few as `least`; if `least` is None, it accepts only `dollars`.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -168,7 +170,10 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether every budget could pay for a call if all dollars reserved for other calls were given back."""
+    """Returns whether every budget could pay for a call if all dollars reserved for other calls were given back.
+
+    The call needs `wanted.least` dollars.
+    """
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -194,8 +199,8 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the price of a call's cost ceiling in dollars, for the dearest of its models and service tiers.
 
-    If the call names no service tier, the default tier counts. The tiers that the setting `PROJECT_SERVICE_TIER` allows
-    count as well, unless `in_named_tier` is true.
+    For a call that names no service tier, this is the dearest of the default tier and of those that the setting
+    `PROJECT_SERVICE_TIER` allows; if `in_named_tier` is true, it is the default tier alone.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -237,8 +242,9 @@ def refusal(
     * The message says whether it is the key's or the team's budget; `param` is `team` for the team's.
     * `dollars` is the highest possible cost of the call. If `is_limited` is true, it is the cost with the shortest
       answer to which the gateway may limit the call.
-    * `Retry-After` is short if the budget may suffice once the calls in flight have ended. Otherwise it is the time
-      until the next day or month of the budget begins, and the error's `is_final` is true.
+    * `Retry-After` is a few seconds if the budget may suffice once the calls in flight have ended. Otherwise it is the
+      time until the next day or month of the budget begins (one day for a budget without end), and the error's
+      `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}

@@ -98,7 +98,7 @@ class CostCeiling:
     def adjustable(self) -> OutputLimit | None:
         """The output limit that the gateway may add to the call's body.
 
-        None if the body already states an output limit, or if bodies of this route cannot have one.
+        None if the body already states an output limit, or if calls of this route cannot have one.
         """
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
@@ -109,7 +109,10 @@ class CostCeiling:
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns a copy of this cost ceiling in which each answer of the call has at most `tokens` output tokens."""
+        """Returns a copy of this cost ceiling in which each answer of the call has at most `tokens` output tokens.
+
+        The output of the copy is never higher than before.
+        """
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
@@ -118,13 +121,14 @@ class CostCeiling:
 def ceiling_of(
     method: str, route: Route | None, body: JSONBody | Form | None, *, is_estimate: bool = False
 ) -> CostCeiling | None:
-    """Computes from a request the upper bound of what the call can use: its cost ceiling; None for a free call.
+    """Computes from a request the upper bound of what the call can use, its cost ceiling.
 
-    If `is_estimate` is true, a JSON object below the top level of the body may have a name twice; the last value
-    counts.
+    Returns None for a free call, and for any method but POST. If `is_estimate` is true, a JSON object below the top
+    level of the body may have a name twice; the last value counts.
 
     Raises:
-        RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
+        RouteNotAllowed: the ledger cannot count the cost of this call, so keys with a budget may not make it: the route
+            is one of those that are not counted, or the call asks for speech without `stream_format` `sse`.
         BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
@@ -158,7 +162,7 @@ def ceiling_of(
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the maximum number of output tokens of a model in one answer; a typical number for an unknown model."""
+    """Returns the maximum number of output tokens of a model in one answer; 16,384 for an unknown model."""
     name = model.lower().removeprefix("ft:")
     found = _CEILING.match(f"{name}-")
     return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
@@ -198,7 +202,7 @@ class RequestedWork:
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the texts in the member `name` of the request, as a set; `{""}` if there is none."""
+        """Returns the texts in the member or form field `name` of the request, as a set; `{""}` if there is none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:

@@ -61,8 +61,9 @@ class LimitCounters(ABC):
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
         """Counts a new call against all limits in `ceilings`, or against none if one of them refuses the call.
 
-        Returns the verdict. If the call is admitted, it also takes a slot (a right to run) of each limit of parallel
-        calls; the slots are stored under the id `lease`.
+        Returns the verdict. An admitted call also takes a slot (a right to run) of each limit of parallel calls; the
+        slots are stored under the id `lease`. Tokens are not counted yet, but a limit without tokens left refuses the
+        call.
         """
         states: dict[LimitKind, LimitState] = {}
         for one in ceilings:
@@ -159,7 +160,8 @@ class ProcessCounters(LimitCounters):
     async def record_admitted_elsewhere(self, ceilings: Sequence[Ceilings], lease: str) -> None:
         """Counts a call in this process after Redis has admitted the call.
 
-        Without these counts, this process could not take over when Redis fails. `lease` is the id of the call's slots.
+        With these counts, this process can take over when Redis fails. The request is not counted if this process would
+        have refused it. `lease` is the id of the call's slots.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -246,6 +248,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` for the limit `kind`, unless the state stored there has as little left, or less."""
+    """Stores `state` in `states` for the limit `kind`, unless a state with as little left, or less, is stored there."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

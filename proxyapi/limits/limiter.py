@@ -145,8 +145,8 @@ class Limiter:
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
 
-        First waits until earlier calls of the key and the team are settled. Calls the function `at_end` with the
-        ticket's method `settle`, which frees the slot and must be run when the call ends.
+        Passes the ticket's method `settle` to the function `at_end`, which must run it when the call ends. With Redis,
+        first waits until earlier calls of the key and the team are settled.
 
         Raises:
             RateLimited: one of the limits refuses the call, which then counts against none of them.
@@ -242,7 +242,7 @@ def _refusal(verdict: Verdict) -> RateLimited:
     """Creates the 429 error for a call that a limit of its key, or of the key's team, refuses.
 
     The message says whose limit it is; `param` is `team` for a limit of the team. The headers state the limits and, in
-    `Retry-After`, the seconds to wait.
+    `Retry-After`, the seconds to wait (1 to 60).
     """
     refuser = verdict.refuser
     assert refuser is not None  # noqa: S101  (the verdict is a refusal)

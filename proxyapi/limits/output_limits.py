@@ -48,6 +48,8 @@ class OutputLimit:
     def capped(self, tokens: int) -> int:
         """Returns the limit to set for each single answer, so that all answers together stay within `tokens`.
 
+        The limit is never above `default`, the length that an answer has without any limit.
+
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
         """
@@ -57,9 +59,9 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns the smaller of `tokens` and `default`, the number of tokens of an answer if the body states no limit.
+        """Returns `tokens`, or `default` if that is set and smaller.
 
-        If `default` is None, returns `tokens`.
+        `default` is the number of tokens of an answer whose request states no limit.
         """
         # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)
@@ -132,7 +134,8 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
     """Returns how many answers a request asks for at most: the number of prompts times the choices for each prompt.
 
-    `fields` has the values of the request's members, or form fields, by name.
+    `fields` has the values of the request's members, or form fields, by name. If a member is given twice, the higher
+    value counts.
     """
     if fields.keys().isdisjoint(("prompt", "n", "best_of")):  # as nearly always
         return 1

@@ -49,7 +49,10 @@ def most_tokens(text: bytes) -> int:
 
 
 def most_tokens_of_file(inline: str) -> int:
-    """Estimates an upper bound of the text tokens of a file; `inline` is the file as base64 or data URL."""
+    """Estimates an upper bound of the text tokens of a file; `inline` is the file as base64 or data URL.
+
+    If `inline` is not valid base64, each of its characters counts as one token.
+    """
     try:
         content = base64.b64decode(inline.partition(",")[2] or inline)
     except (binascii.Error, ValueError):  # upstream will refuse it, or knows how to read it
@@ -89,7 +92,7 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 def inline_data(part: object) -> str:
     """Returns the base64 or data URL of the image, sound or file in a message part of a request.
 
-    Empty if the part has no such data, or only a link to it.
+    If the part has several, returns the longest. Returns an empty text if the part has none, or only a link.
     """
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
@@ -109,7 +112,11 @@ def tokens_if_text(texts: Iterable[str]) -> int:
 
 
 def containers_of(tools: Iterable[object]) -> Iterator[str]:
-    """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run."""
+    """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run.
+
+    A container without a known size counts with the smallest one. Tools that run on the caller's own computer have no
+    container.
+    """
     for tool in dictionaries(tools):
         kind = tool.get("type")
         place = tool.get(CONTAINER_MEMBERS.get(kind, "")) if isinstance(kind, str) else None

@@ -58,8 +58,9 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
     """Computes the upper bound of the usage of a call without a reservation, from its request.
 
-    Returns None if the call is free or its usage is not counted. A large JSON body is not searched whole: only members
-    with a plain value, and a short `tools`, are read. Its text is assumed to have `text_size` bytes.
+    Returns None if the call is free or its usage is not counted. Of a large JSON body, only the members with a plain
+    value and a short `tools` are read; its text is assumed to have `text_size` bytes. For speech, the tokens are
+    estimated from the length of the text.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _estimate_speech(body)
@@ -229,7 +230,8 @@ def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[
     """Estimates the usage of a call to the Images API whose answer or stream has arrived whole but states no usage.
 
     Returns usage fields of the call's ledger row. Each picture has the known number of tokens for its model, quality
-    and size, which are read from the request's `fields`, but no more than in `most`, the upper bound of the usage.
+    and size. Quality and size are read from the request's `fields`. The total is at most that in `most`, the upper
+    bound of the usage.
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)
@@ -308,7 +310,10 @@ def most_of_stream(
 
 
 def effort_in(request: Mapping[str, Sequence[object]]) -> object:
-    """Returns the reasoning effort that a chat completion or a response asks for; None if it asks for none."""
+    """Returns the reasoning effort that a chat completion or a response asks for; None if it asks for none.
+
+    `request` has the values of the request's members, by name; the last value counts.
+    """
     reasoning = [value.get("effort") for value in request.get("reasoning", ()) if isinstance(value, dict)]
     given = [value for value in (*request.get("reasoning_effort", ()), *reasoning) if value is not None]
     return given[-1] if given else None

@@ -85,7 +85,14 @@ class ManagementView(ProxyView):
     table: ClassVar[str]
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Finds the request's API token, and receives the body, if the request may have one."""
+        """Finds the request's API token, and receives the body; the body of a GET or HEAD is left unread.
+
+        Raises:
+            InvalidBearer: there is no valid API token.
+            UnsupportedMediaType: the body is not JSON.
+            DatabaseUnavailable: the database, which has the tokens, cannot be read.
+            BodyTooLarge: the body has more than `SMALL_BODY_BYTES`.
+        """
         # The token is first: nothing of a stranger's body is received.
         call = request.call_request
         ApiTokenAuthentication().check_form(request)  # here on the event loop: a stranger gets no thread

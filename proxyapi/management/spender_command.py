@@ -147,7 +147,7 @@ def moment(text: str) -> datetime:
     A time without a zone is in UTC.
 
     Raises:
-        ArgumentTypeError: the text is neither a time nor a duration, or no calendar has the time.
+        ArgumentTypeError: the text is neither a time nor a duration, or the time is not in the years 1 to 9999.
     """
     try:
         found = datetime.fromisoformat(text)

@@ -75,8 +75,8 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
     Objects that no key of this gateway has created are left out. The database is asked for owners that this host does
-    not know. An object in `others` is also left out if the database is unavailable, or did not know the owner within
-    the last minute.
+    not know. It is not asked again within a minute for an object in `others` whose owner it did not know; while it is
+    unavailable, such objects are left out.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.
@@ -166,6 +166,9 @@ def _remove(links: dict[str, Path]) -> None:
     """Deletes the symbolic links of those objects whose owners are in the database by now; keeps the other links.
 
     `links` maps the id of each object to the path of the link that records the object's owner.
+
+    Raises:
+        django.db.Error: the database cannot be read.
     """
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)

@@ -213,11 +213,13 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path outside of OpenAI's reference; its first two unknown segments decide.
+    """Returns whether the caller may use a path that is not in OpenAI's reference, by its first two unknown segments.
 
-    One of the two must be the id of an object of the caller's key, and none the id of another key's object. With GET,
-    an object shared with the key counts as its own. In a POST, a single unknown segment is the name of an action, and
-    is allowed.
+    * If one of them is the id of another key's object, the caller may not use the path.
+    * A POST whose only unknown segment is the name of an action is allowed.
+    * Any other path is allowed if one of the two is the id of an object of the caller's key.
+
+    For GET, an object shared with the key counts as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -229,9 +231,10 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key and may not be used by the caller's key with this HTTP method.
+    """Returns whether an object belongs to another key, so that the caller's key may not use it with this HTTP method.
 
-    `owners` maps object ids to the names of keys. A shared object may be used with GET.
+    `owners` maps object ids to the names of keys. An object without a known owner is not foreign, and neither is, for
+    GET, an object that is shared with the caller's key.
     """
     # An object without a known owner belongs to no other key.
     if owners.get(object_id, caller.name) == caller.name:

@@ -45,18 +45,26 @@ class LinesField(SimpleArrayField):
         )
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
-        """Returns the field as a part of a form, and notes the items that the form's row has already."""
+        """Returns Django's bound field, and notes the items that the list has already; `items_of` must not split them.
+        """
         before = form.get_initial_for_field(self, field_name)
         self.kept = frozenset(str(item).strip() for item in before) if isinstance(before, list) else self.kept
         return super().get_bound_field(form, field_name)
 
     def items_of(self, text: str) -> list[str]:
-        """Splits the field's text at line ends, and new lines also at commas; returns the items that are not empty."""
+        """Splits the field's text into items, at line ends and commas; returns those that are not empty.
+
+        A line that is an item of the list already stays whole.
+        """
         lines = (line.strip() for line in text.split("\n"))
         return [item for line in lines for item in ([line] if line in self.kept else lines_of(line))]
 
     def clean(self, value: str | None) -> Sequence[object]:
-        """Splits the field's text with `items_of`; returns the items."""
+        """Splits the field's text with `items_of`, checks each item, and returns the items.
+
+        Raises:
+            ValidationError: an item is wrong, or a required list is empty.
+        """
         return super().clean("\n".join(self.items_of(value or "")))
 
 

@@ -23,7 +23,7 @@ MAX_KEY_CHARACTERS = 500
 
 
 def find_caller(text: str) -> Caller | None:
-    """Finds the valid key that has the secret entered in the sign-in form; returns None if no key has it."""
+    """Returns the caller whose key has the secret entered in the sign-in form; None if no valid key has it."""
     return keyring.find(secret_of(text))
 
 

@@ -157,7 +157,10 @@ def make(request: HttpRequest, person: User) -> HttpResponse:
 @require_POST
 @for_person
 def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Gives a person's own key a new secret, and shows it once; the old secret stays valid for a day."""
+    """Gives a person's own key a new secret, and shows it once; the old secret stays valid for a day.
+
+    A revoked key is not changed: the person is sent back to the list of keys.
+    """
     try:
         key, text = self_service.rotate_key(person, key_id, ROTATION_GRACE)
     except ValidationError:  # it is revoked

@@ -105,7 +105,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 def chatgpt_answer(completion: bytes) -> bytes:
     """Converts upstream's chat completion to the answer of `/chatgpt`, in the form of the npm library `chatgpt`.
 
-    An answer that is no chat completion, or that is too large to be parsed, is returned unchanged.
+    An answer that is no chat completion, or that has too many values or escapes to be parsed, is returned unchanged.
     """
     try:
         # Reading more values than a request's body may have would take too long.

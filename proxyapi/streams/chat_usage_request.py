@@ -47,7 +47,7 @@ class UsageRequests:
     def may_be_refusal(self, status: int, body: bytes) -> bool:
         """Returns whether upstream's error may be caused by the field `stream_options.include_usage`.
 
-        True if the status is 400 or 422 and the error's body names the field.
+        True if the status is 400 or 422 and the error's body contains `stream_options` or `include_usage`.
         """
         return status in REFUSALS and any(name in body for name in NAMES)
 
@@ -82,7 +82,7 @@ def _ask_in(text: str, members: Sequence[Member]) -> str | None:
     """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true.
 
     `text` is the body as the caller sent it, and `members` are its parsed members. Returns None if the caller asks for
-    usage already, or if `stream_options` is invalid.
+    usage already, or if `stream_options` is invalid or has too many members.
     """
     options = [member for member in members if member.name == "stream_options"]
     if not options:

@@ -32,8 +32,8 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 class EarlyStream:
     """The beginning of an event stream that a caller gets while upstream is silent: a head, then keep-alive comments.
 
-    It begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later, but never after a call of `stop`.
-    `has_begun` tells whether it has begun.
+    It begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later if the request has not arrived whole by then.
+    It never begins after a call of `stop`. `has_begun` tells whether it has begun.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:

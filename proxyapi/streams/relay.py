@@ -109,7 +109,8 @@ class Relay(ABC):
         """Sends upstream's answer to the caller by `send_now`, and yields the bytes that could not be sent at once.
 
         `send_now` returns whether it has sent the bytes; it sends none while the caller's socket is full. The last
-        bytes are always yielded, after the call's ledger row was written to disk.
+        bytes are always yielded, after the call's ledger row was written to disk. If the answer breaks off, the call
+        fails, and an event with the error is yielded if one may be sent.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -200,9 +201,11 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger, counts them as sent, and returns the bytes for the caller.
+        """Reads server-sent events for the ledger, counts the bytes for the caller as sent, and returns these bytes.
 
-        The dialect may edit the events. Secrets in error events are removed.
+        `events` are whole, except for very long ones and at the end of a broken stream. `Dialect.to_caller` may edit
+        them. Secrets are removed from events with the word `error`, and from all events once upstream has reported an
+        error.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)

@@ -41,9 +41,9 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns a context manager that limits the time for sending a whole answer.
+    """Returns a context manager that limits the time for sending a whole answer to `REQUEST_TIMEOUT`.
 
-    The time is limited only for HEAD, or if the client's socket takes no bytes now; other answers are sent at once.
+    It sets the limit only for HEAD, or if the client's socket takes no bytes now; other answers are sent at once.
     """
     # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
     # limit takes a thirtieth of the time of a call.

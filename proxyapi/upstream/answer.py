@@ -39,7 +39,7 @@ class UpstreamAnswer:
 
     @property
     def length(self) -> int | None:
-        """The length of the body in bytes, by its Content-Length; None if unknown, or if the body is encoded."""
+        """The length of the body in bytes, by its Content-Length; None if none is stated, or if the body is encoded."""
         stated = self._exchange.headers.get("content-length", "")
         # The gateway decodes such a body, which changes its length.
         encoded = "content-encoding" in self._exchange.headers
@@ -97,7 +97,7 @@ class UpstreamAnswer:
 
         `reads` gets the first bytes of the body, and returns True, False, or None to get more bytes. If the body ends
         before a decision, the result is False. `chunk` and `read` return the tested bytes later. Raises the errors of
-        `chunk`.
+        `chunk`, after closing the answer.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):

@@ -121,9 +121,9 @@ def transport() -> Transport:
 
 
 def prepare() -> None:
-    """Asks the OpenAI SDK for its headers and reads the TLS certificates before a call has to wait for either.
+    """Asks the OpenAI SDK for its headers and makes the pool of connections, before a call has to wait for either.
 
-    Call this in a thread. If the certificates cannot be read, each call tries again, and fails as an internal error.
+    Call this in a thread. Raises the errors of `sdk_client`.
     """
     sdk_client()
     with suppress(OSError):
@@ -145,6 +145,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke before the answer was here.
         UpstreamTimeout: no connection was opened, or no answer arrived, in time.
+        OutOfFiles: no connection could be opened, because the system allows no more open files.
         RequestTimeout: the deadline passed while the caller was still sending the body.
         UpstreamAnswerTooLarge: the answer to a GET or DELETE is text, was read here, and is too large.
     """
@@ -171,7 +172,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
 async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends a request to upstream once, and returns the answer as soon as its head has arrived.
 
-    Raises `UpstreamUnreachable`, `UpstreamTimeout` or `RequestTimeout`, as `send` does.
+    Raises `UpstreamUnreachable`, `UpstreamTimeout`, `OutOfFiles` or `RequestTimeout`, as `send` does.
     """
     headers, body = _head_and_body(request)
     target = f"{request.path}?{request.query}" if request.query else request.path

@@ -54,7 +54,7 @@ TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # the first bytes of an alert and of a
 
 
 class ProxyRefused(ConnectionError):
-    """Error: the proxy on the way to upstream refused to open a tunnel, or its URL does not begin with http://."""
+    """Error: the proxy on the way to upstream did not open a tunnel, or its URL does not begin with http://."""
 
 
 class TransportFault(Exception):
@@ -118,7 +118,8 @@ class InvalidStatus(Broken):
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
     """Creates the error `NotConnected`, whose text tells a caller why no connection could be opened.
 
-    `fault` is the system's error. `is_proxy` is true if the connection goes to the proxy on the way to upstream.
+    `fault` is the system's error; too many open files give the subclass `NoFileLeft`. `is_proxy` is true if the
+    connection goes to the proxy on the way to upstream.
     """
     match fault:
         case ProxyRefused():

@@ -56,8 +56,8 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Returns those headers of the caller's request that go upstream, in their order; a header may be repeated.
 
-    Headers that identify or authenticate the caller, or belong to its connection or the body's framing, are left out.
-    The names in `headers` are in lower case.
+    Headers that identify or authenticate the caller, are for the gateway (`X-Proxy-…`), or belong to the caller's
+    connection or the body's framing, are left out. The names in `headers` are in lower case.
     """
     listed = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK

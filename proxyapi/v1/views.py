@@ -212,8 +212,7 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False, without reading the answer, if answers of this route or to this method never state usage, such as
-        those to GET.
+        Examines only answers to a POST, on a route whose answers state usage; for all others returns False.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
@@ -268,7 +267,7 @@ def objects_of(caller: Caller) -> Keeps:
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Returns whether a query string asks for a stream, by `stream=true` or `stream=1`."""
+    """Returns whether a query string asks for a stream: its last parameter `stream` is `true` or `1`."""
     # Django's parser would refuse a query with many fields, about which only upstream is to decide.
     if not query:
         return False

@@ -113,7 +113,7 @@ class Command(BaseCommand):
         return text
 
     def _report(self, proposals: Iterable[KeyProposal], texts: dict[str, str], path: Path | None) -> None:
-        """Prints a line about each key of LiteLLM, with remarks on differences, and the number of new keys."""
+        """Prints for each key of LiteLLM what became of it and how the new key differs, then the number of new keys."""
         left_out = 0
         for proposal in proposals:
             left_out += bool(proposal.refusal)

@@ -41,7 +41,10 @@ def custom_prices() -> list[CustomPrice]:
 
 
 def known_models() -> list[KnownModel]:
-    """Returns all models that have a price now, sorted by the model's name."""
+    """Returns all models that have a price now, sorted by name.
+
+    Leaves out entries of the price list that no call can name, such as `ft:gpt-4o` or `gpt-4o*`.
+    """
     custom, now = custom_prices(), timezone.now()
     names = listed_models() | {price.model for price in custom}
     rates = {name: find_rates(name.lower(), "default", now, custom) for name in names if CALLABLE.fullmatch(name)}
@@ -70,9 +73,10 @@ class ModelsWidget(forms.Widget):
     def render(
         self, name: str, value: object, attrs: Mapping[str, object] | None = None, renderer: object = None
     ) -> SafeString:
-        """Renders the form field as HTML: a text area with the patterns, and a box for each model.
+        """Renders the form field as HTML: a box to tick for each model with a price, and a text area for other lines.
 
-        The boxes of allowed models are ticked.
+        A box is ticked if a line of `value` is the model's own name. A pattern, such as `gpt-4o*`, ticks no box; it is
+        in the text area, like the name of a model without a price.
         """
         allowed, models = [line.strip() for line in str(value or "").split("\n")], known_models()
         known = {model.name for model in models}
