@@ -29,7 +29,7 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Returns what a request says about the price of its call besides tokens; None if it says nothing about it.
+    """Returns the facts in a request, besides its tokens, that decide the price of its call; None if it has none.
 
     * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
       values are left out.
@@ -58,7 +58,8 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether a request alone decides the whole price of its call, as for speech billed by characters.
+    """Returns whether a request alone decides the price of its call: speech billed by characters, pictures billed by
+    number.
 
     `asked` is the result of `read_asked_usage` for the request.
     """

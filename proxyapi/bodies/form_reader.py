@@ -245,7 +245,8 @@ class FormReader:
     def _check_value(self, name: str, part: PartExcerpt) -> None:
         """Checks the value of a field in `SINGLE_FIELDS`: any server must read the same text.
 
-        Raises `BadForm` if the value is too long, is not UTF-8, or has control characters.
+        Raises `BadForm` if the value is too long, is not UTF-8, or has control characters, and for a field `_charset_`
+        that names another charset than UTF-8.
         """
         try:
             text = part.content.decode()

@@ -194,7 +194,7 @@ class Call:
     def fail(self, error: ProxyError, *, status: int | None) -> None:
         """Ends the call with an error of the gateway: stores the error for the ledger row, then calls `end`.
 
-        `status` is the HTTP status that the caller saw.
+        `status` is the HTTP status that the caller saw, or None.
         """
         stated = self.answer.error
         self.answer.error = error.facts
@@ -203,11 +203,14 @@ class Call:
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
-        """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
+        """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reserved dollars.
 
-        Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream may have worked on the call, provided that it got the whole
-        request. The default: true unless upstream has stated an error.
+        Its tokens then count against the limits, and its cost replaces the reserved dollars. Does nothing if the call
+        has ended already, or had no valid key.
+
+        * `status`: the HTTP status that the caller saw, or None.
+        * `may_be_billed`: whether upstream may have worked on the call, provided that it got the whole request. The
+          default is true unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -287,7 +290,7 @@ class Call:
     async def wait_until_recorded(self) -> None:
         """Waits until the ended call's ledger row is on disk, and its tokens are counted against its key's limits.
 
-        Only afterwards may the last byte of the answer be sent.
+        It waits for the disk only with `JOURNAL_SYNC=always`. Only afterwards may the last byte of the answer be sent.
         """
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()

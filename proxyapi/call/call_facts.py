@@ -91,7 +91,10 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores `most`, the highest possible usage of the call (tokens etc.), after dollars were reserved for it."""
+        """Stores `most`, the highest possible usage of the call (tokens etc.), after dollars were reserved for it.
+
+        Of several image models in it, only the dearest is stored.
+        """
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
@@ -112,8 +115,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk, and stores the chunk while at most `LOG_BODY_BYTES` are stored.
-        """
+        """Counts the bytes of the answer's next chunk. Stores the chunk while at most `LOG_BODY_BYTES` are stored."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

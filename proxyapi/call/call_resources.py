@@ -51,7 +51,10 @@ class CallResources:
                 self.__exit__(kind, error, traceback)
 
     def hold(self, reservation: Reservation) -> None:
-        """Stores the call's reservation of dollars, to be given back when the call ends."""
+        """Stores the call's reservation of dollars.
+
+        If the call ends without `settle_reservation`, because of an error, all of these dollars count as spent.
+        """
         self.reservation = reservation
         # This has an effect only if an error has kept the reservation from being settled.
         self.at_end(reservation.give_up)

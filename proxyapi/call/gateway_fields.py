@@ -90,9 +90,9 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
 
 
 def deadline(data: Mapping[str, object], query: QueryDict) -> float:
-    """Returns the time, on the event loop's clock, at which a call must have ended.
+    """Returns the time, on the event loop's clock, at which a call must have ended: `REQUEST_TIMEOUT` from now.
 
-    The request's field `timeout`, in milliseconds, can only shorten `REQUEST_TIMEOUT`.
+    The request's field `timeout`, in milliseconds, can set an earlier time.
 
     Raises:
         BadRequest: `timeout` is not a positive number.

@@ -103,7 +103,10 @@ def late_facts(facts: CallFacts) -> CallRecord:
 
 
 def _label_columns(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row about the labels that its request states: end user, session, tags."""
+    """Returns the fields of a call's ledger row about the labels that its request states: end user, session, tags.
+
+    If no session is stated, `previous_response_id` tells which response the call continues.
+    """
     labels = facts.labels
     found: CallRecord = {
         "end_user": _cut_text(labels.end_user, MAX_LABEL_LENGTH, facts.secrets),
@@ -309,7 +312,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's response is unfinished, so that the gateway will ask upstream later for its usage."""
+    """Returns whether the gateway will ask upstream later (poll) for the usage of the call's unfinished response."""
     return _is_unfinished(facts, answer) and _may_be_polled(facts)
 
 

@@ -183,6 +183,8 @@ class ProxyView(APIView):
 
         Raises:
             InvalidKey: `search` was given and has found no valid key.
+
+        The other errors of `CallRequest.read_body` are raised, too.
         """
         await call.read_body(search)
 

@@ -78,7 +78,8 @@ class CallView(ProxyView):
         self.call = Call(call_request)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Records the caller of the request, and takes a slot among the calls in flight.
+        """Records the caller of the request, and takes a slot among the calls in flight, unless the call has one
+        already.
 
         Raises:
             Overloaded: all slots are taken.
@@ -132,8 +133,8 @@ class CallView(ProxyView):
 
         Returns upstream's answer as soon as its head has arrived. If `dialect` is given, a caller who wants a stream
         gets keep-alive comments meanwhile. Before anything is sent, raises the errors of `check_models`,
-        `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`. The models, objects and cost of a form
-        are checked later, by the form's own `check`.
+        `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`; afterwards those of `client.send`. The
+        models, objects and cost of a form that still arrives are checked later, by the form's own `check`.
         """
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None

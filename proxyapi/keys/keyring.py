@@ -154,7 +154,8 @@ class Keyring:
     def _refresh(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of the keys to the disk.
 
-        Also reads the prices that keys with a budget need. Any error is logged, and the keys in memory stay valid.
+        Also reads the prices that keys with a budget need. After an error, the keys in memory stay valid; the same
+        error in a row is logged once.
         """
         try:
             marker = key_snapshots.marker()

@@ -43,9 +43,10 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collector of the ids of stored objects that one request names, such as the file in `file_id`.
 
-    `references` maps each id that upstream looks up to its place and the member's name. `mentions` are ids that
-    upstream need not look up, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids
-    are skipped, not refused. The meaning of some names depends on the route's `family`, such as `files`.
+    * `references`: the ids that upstream looks up, each with its place (a `Reference`) and the member's name.
+    * `mentions`: ids that upstream need not look up, such as those in an earlier answer that is sent back.
+    * `skips_faults`: invalid ids, and those beyond `MOST_NAMED`, are not refused.
+    * `family`: the family of the request's route, such as `files`, on which the meaning of some names depends.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:

@@ -45,8 +45,7 @@ class LinesField(SimpleArrayField):
         )
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
-        """Returns Django's bound field, and notes the items that the list has already; `items_of` must not split them.
-        """
+        """Returns Django's bound field, and notes the items that the list has already, which `items_of` keeps whole."""
         before = form.get_initial_for_field(self, field_name)
         self.kept = frozenset(str(item).strip() for item in before) if isinstance(before, list) else self.kept
         return super().get_bound_field(form, field_name)

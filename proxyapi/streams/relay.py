@@ -181,7 +181,7 @@ class Relay(ABC):
 
 
 class EventRelay(Relay):
-    """Object that passes server-sent events to the caller while they arrive, each event as a whole."""
+    """Object that passes server-sent events to the caller while they arrive, in whole events wherever possible."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)

@@ -63,7 +63,11 @@ class EventStream:
     async def run(self, start: Head | None) -> None:
         """Sends the caller the head `start`, then the whole answer; ends the call in any case.
 
-        `start` is None if the caller has got a head already.
+        `start` is None if the caller has got a head already. If the answer breaks off, or the caller has not taken all
+        of it shortly after the call's deadline, its connection is cut.
+
+        Raises:
+            CallerGone: the caller has hung up.
         """
         relay = self._relay
         if not self._has_chunks:

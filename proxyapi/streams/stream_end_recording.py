@@ -16,8 +16,8 @@ from usage.models import Outcome
 class StreamEnd:
     """Recorder of the end of one call whose answer is relayed to the caller while it arrives.
 
-    The first method that is used ends the call; later ones change nothing. `is_broken` is true if the caller does not
-    get the whole answer, so that its connection must be cut.
+    The first method that is used ends the call and writes its ledger row; later ones do not change the row. `is_broken`
+    is true if the caller does not get the whole answer, so that its connection must be cut.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:

@@ -95,9 +95,9 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
     """Converts upstream's header `Location` to the one for the caller; returns None if the caller must not get one.
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
-    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged. The
-    result is None if the location is malformed, or if it would make a client send its request's body to another server:
-    for a redirect (`status`) of a `method` other than GET and the like.
+    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged, with two
+    exceptions, for which the result is None: a malformed location, and a redirect to another server after a `method`
+    other than GET or HEAD, since a client would send its request's body there.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

@@ -30,7 +30,10 @@ class Upload(Protocol):
         """True if the whole body was read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks whether the caller may send the body, once all of it has been read; does nothing if called again."""
+        """Checks whether the caller may send the body, once all of it has been read; does nothing if called again.
+
+        Raises `ProxyError` if not.
+        """
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.
