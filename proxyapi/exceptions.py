@@ -94,7 +94,7 @@ class ProxyError(exceptions.APIException):
 
     @property
     def facts(self) -> ErrorFacts:
-        """The error as the call's ledger row has it."""
+        """The error as the call's ledger row has it: its type, code, message and parameter."""
         return {"type": self.type, "code": self.code, "message": self.words, "param": self.param or ""}
 
     def body(self, request_id: str | None) -> dict[str, Any]:

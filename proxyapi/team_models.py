@@ -75,7 +75,7 @@ def check_upstream_key(text: str) -> None:
     """Checks that a text can be an API key for upstream.
 
     Raises:
-        ValidationError: the text is too short or too long, or has spaces or characters outside of ASCII.
+        ValidationError: the text is not 8 to 500 printable ASCII characters without spaces.
     """
     if not HEADER_VALUE.fullmatch(text):
         raise ValidationError("An upstream key has 8 to 500 printable ASCII characters, without spaces.")

@@ -58,10 +58,10 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether a request alone decides the price of its call: speech billed by characters, pictures billed by
-    number.
+    """Returns whether a request alone decides the price of its call, and not what upstream answers.
 
-    `asked` is the result of `read_asked_usage` for the request.
+    This is so for speech billed by characters, and for pictures billed by their number. `asked` is the result of
+    `read_asked_usage` for the request.
     """
     if asked is None:
         return False

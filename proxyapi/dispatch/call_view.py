@@ -78,8 +78,9 @@ class CallView(ProxyView):
         self.call = Call(call_request)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Records the caller of the request, and takes a slot among the calls in flight, unless the call has one
-        already.
+        """Records the caller of the request, and takes a slot among the calls in flight.
+
+        A call that has a slot already keeps it.
 
         Raises:
             Overloaded: all slots are taken.

@@ -34,12 +34,12 @@ class UsedBudget(NamedTuple):
 
     @property
     def part_used(self) -> Decimal:
-        """The part of the budget that is spent or reserved: 1 is all of it."""
+        """The part of the budget that is spent or reserved: 1 is all of it, also for a budget of $0."""
         return self._part(self.spent + self.reserved)
 
     @property
     def part_spent(self) -> Decimal:
-        """The part of the budget that is spent: 1 is all of it."""
+        """The part of the budget that is spent: 1 is all of it, also for a budget of $0."""
         return self._part(self.spent)
 
     def _part(self, dollars: Decimal) -> Decimal:

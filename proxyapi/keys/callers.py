@@ -194,7 +194,7 @@ def caller_of(record: Record, team: Record | None) -> Caller:
 
 
 def _ceilings(record: Record) -> dict[str, Any]:
-    """Converts the record of a key or a team to the fields of `Ceilings`, as a dictionary."""
+    """Converts the database row of a key or a team, a dictionary of JSON values, to the fields of `Ceilings`."""
     budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
     created_at = record.get("created_at")  # older versions wrote the copy without it
     return {

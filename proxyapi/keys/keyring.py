@@ -180,7 +180,10 @@ class Keyring:
         self._write_copy()
 
     def _write_copy(self) -> None:
-        """Writes a copy of new keys to the disk; logs when that begins to fail, fails otherwise, or works again."""
+        """Writes the keys in memory to the disk, if they have changed since the last copy.
+
+        Logs when that begins to fail, fails for another reason, or works again.
+        """
         if not self._unwritten or self._snapshot is None:
             return
         fault, unexpected = "", None
@@ -210,7 +213,7 @@ class Keyring:
         self._fault = fault
 
     def log_silence(self) -> None:
-        """Logs once that the database does not answer, since a database that hangs raises no error.
+        """Logs, once, that the database has not answered for `SILENCE_SECONDS`: a database that hangs raises no error.
 
         Another thread calls this each second.
         """

@@ -113,7 +113,10 @@ def _name(key: LiteLLMRow, shown: str) -> str:
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the text for the new key's owner: the name of the LiteLLM key's team, else of its user, else empty."""
+    """Returns the text for the new key's owner: the name of the LiteLLM key's team, else of its user, else empty.
+
+    An id or an e-mail address stands for a missing name. The text has at most 200 characters.
+    """
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),
@@ -185,7 +188,11 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Sets the new key's routes: the paths that LiteLLM lists, or all; refuses a key that is not for calls."""
+    """Sets the new key's routes: the paths that LiteLLM allows to its key, or all.
+
+    All are set if LiteLLM allows all, or one of its groups of routes for calls. A key for other groups only gets a
+    `refusal`, since it makes no calls.
+    """
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):

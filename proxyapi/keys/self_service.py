@@ -87,7 +87,7 @@ def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, 
 
     Raises:
         AccessKey.DoesNotExist: the person has no such key.
-        ValidationError: the key is revoked.
+        ValidationError: the key is revoked, or `grace` is negative or above `LONGEST_GRACE`.
     """
     with transaction.atomic():
         key = own_keys(person).select_for_update(of=("self",)).get(pk=key_id)
@@ -97,7 +97,7 @@ def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, 
 
 
 def revoke_key(person: User, key_id: int) -> AccessKey:
-    """Revokes a person's own key, or a key of a team that the person leads.
+    """Revokes a person's own key, or a key of a team that the person leads, and returns the key.
 
     Raises:
         AccessKey.DoesNotExist: the person has no such key, and leads no team with it.
@@ -110,7 +110,9 @@ def revoke_key(person: User, key_id: int) -> AccessKey:
 
 
 def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> AccessKey:
-    """Sets the monthly budget, in dollars, of a key that belongs to a team of which the person is a lead.
+    """Sets the monthly budget of a key that belongs to a team of which the person is a lead; returns the key.
+
+    `budget_month` is in dollars; None removes the budget.
 
     Raises:
         AccessKey.DoesNotExist: the person leads no team with such a key.

@@ -81,6 +81,9 @@ class Task(NamedTuple):
 def list_rows(task: Task) -> Json:
     """Returns a page of the list of keys or teams, ordered by name, in the form of OpenAI's lists.
 
+    The query may have `limit` (1 to 100 rows), `after` (only later names) and, for keys, `team` (only those of this
+    team).
+
     Raises:
         BadRequest: a parameter of the query is unknown or wrong.
     """
@@ -131,7 +134,11 @@ def create(task: Task) -> Json:
 
 
 def read(task: Task) -> Json:
-    """Returns the JSON object of the key or team that the request names."""
+    """Returns the JSON object of the key or team that the request names.
+
+    Raises:
+        NotFound: there is no such row.
+    """
     return task.shown(task.find_row())
 
 
@@ -139,6 +146,7 @@ def change(task: Task) -> Json:
     """Changes the fields that were sent, and returns the new JSON object of the key or team.
 
     Raises:
+        NotFound: there is no such row.
         ValidationError: a field is wrong, or cannot be changed because the key is revoked.
     """
     row = task.find_row()
@@ -169,7 +177,9 @@ def rotate(task: Task) -> Json:
     The old secret stays valid for the seconds in the request's field `grace_seconds`; 0 by default.
 
     Raises:
-        ValidationError: the key is revoked, or the field is unknown or wrong.
+        NotFound: there is no such key.
+        BadRequest: the request has another field.
+        ValidationError: the key is revoked, or `grace_seconds` is wrong.
     """
     only_fields(task, "grace_seconds")
     seconds = task.sent.get("grace_seconds", 0)
@@ -184,7 +194,12 @@ def rotate(task: Task) -> Json:
 
 
 def revoke(task: Task) -> Json:
-    """Revokes a key for ever, and returns its JSON object; does nothing to a key that is revoked already."""
+    """Revokes a key for ever, and returns its JSON object; does nothing to a key that is revoked already.
+
+    Raises:
+        NotFound: there is no such key.
+        BadRequest: the request's body has a field.
+    """
     only_fields(task)
     key: AccessKey = task.find_row()
     if key.revoked_at is None:
@@ -194,12 +209,22 @@ def revoke(task: Task) -> Json:
 
 
 def archive(task: Task) -> Json:
-    """Archives a team, and returns its JSON object. Calls of the team's keys are then refused."""
+    """Archives a team, and returns its JSON object. Calls of the team's keys are then refused.
+
+    Raises:
+        NotFound: there is no such team.
+        BadRequest: the request's body has a field.
+    """
     return _set_active(task, False)
 
 
 def restore(task: Task) -> Json:
-    """Makes an archived team active again, and returns its JSON object."""
+    """Makes an archived team active again, and returns its JSON object.
+
+    Raises:
+        NotFound: there is no such team.
+        BadRequest: the request's body has a field.
+    """
     return _set_active(task, True)
 
 
@@ -250,12 +275,13 @@ def perform(
 ) -> Json:
     """Performs an action of the management API in one transaction, and returns the JSON object to answer with.
 
-    `table` is one of `RESOURCES`, `action` one of `ACTIONS`; `sent` is the request's body.
+    `table` is one of `RESOURCES`, `action` one of `ACTIONS`; `name` is that of the key or team, `sent` the request's
+    body.
 
     Raises:
-        InvalidBearer: the token has expired or was revoked since the request began.
+        InvalidBearer: the token is no longer valid, for example because it was revoked since the request began.
         NotPermitted: the token has no scope for this action, or its user no right to it.
-        NotFound, AlreadyExists, BadRequest: the row does not exist, exists already, or a field is wrong.
+        NotFound, AlreadyExists, BadRequest: the row does not exist, exists already, or a field or parameter is wrong.
     """
     resource, (right, run) = RESOURCES[table], ACTIONS[action]
     try:

@@ -142,7 +142,10 @@ class TeamFields(SpenderFields):
 
 
 def refusal_of(error: serializers.ValidationError | ModelValidationError) -> BadRequest:
-    """Converts an error of a serializer or a model to the gateway's error 400; `param` names the wrong field."""
+    """Converts an error of a serializer or a model to the gateway's error 400.
+
+    Its message is the first one in `error`, and its `param` names the wrong field, if one is known.
+    """
     if isinstance(error, ModelValidationError):
         faults = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
         name, (words, *_) = next(iter(faults.items()))

@@ -83,7 +83,11 @@ def for_person(
 
 
 def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> HttpResponse:
-    """Shows a person's own keys and those of teams that they lead, with their spending, and a form for a new key."""
+    """Shows a person's own keys and those of teams that they lead, with their spending.
+
+    Also shows the newest failed calls of their own keys and, to a person who may make keys, the form for a new key. If
+    `form` has errors, the status is 400.
+    """
     keys = list(self_service.seen_keys(person).order_by("team__name", "name")[:MAX_KEYS])
     now = timezone.now()
     summaries = read_summaries([key.name for key in keys], now)
@@ -171,7 +175,7 @@ def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
 @require_POST
 @for_person
 def revoke(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Revokes a person's own key, or one of a team that they lead."""
+    """Revokes a person's own key, or one of a team that they lead, and sends the person back to the list of keys."""
     self_service.revoke_key(person, key_id)
     return HttpResponseRedirect(reverse("my_usage:show"))
 

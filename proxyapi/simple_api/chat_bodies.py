@@ -68,7 +68,7 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a chat message as a list of parts: for a text, one part; for None, an empty list."""
+    """Returns the content of a chat message as a list of parts: a text becomes one part, None and "" an empty list."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []

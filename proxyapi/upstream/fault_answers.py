@@ -34,9 +34,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs why upstream gives no answer, in the system's words, unless this kind of reason was logged in the last
-        minute.
-        """
+        """Logs why upstream gives no answer, in the system's words; each kind of reason at most once a minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")

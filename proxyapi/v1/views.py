@@ -135,7 +135,10 @@ class PassThroughView(FormView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The HTTP methods that OpenAI's API has for the request's path; all methods for an unknown path."""
+        """The HTTP methods that the gateway takes for the request's path: those of OpenAI's API, HEAD and OPTIONS.
+
+        For an unknown path, those of OpenAI's API are GET, POST and DELETE. HEAD is taken where GET is.
+        """
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 

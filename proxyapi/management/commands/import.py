@@ -72,6 +72,9 @@ class Command(BaseCommand):
 
         If `path` is None, this is a dry run: the keys are not stored. A proposal that cannot become a key gets a
         `refusal`.
+
+        Raises:
+            OSError: the file cannot be written; no key was made.
         """
         texts: dict[str, str] = {}
         entries = []

@@ -52,7 +52,10 @@ def known_models() -> list[KnownModel]:
 
 
 def price_in_words(price: ModelRates) -> str:
-    """Returns a model's price in words, in dollars per million tokens of a short prompt: "$0.15 in, $0.6 out"."""
+    """Returns a model's price in words, mostly in dollars per million tokens: "$0.15 in, $0.6 out".
+
+    The price of tokens is that of a short prompt. Prices by characters, minutes or pictures name their unit.
+    """
     rates = {unit: price.rate(unit, 0) for unit in ("input", "output", "characters")}
     words = {"input": "{} in", "output": "{} out", "characters": "{} per million characters"}
     parts = [words[unit].format(f"${rate.normalize():f}") for unit, rate in rates.items() if rate is not None]

@@ -49,7 +49,7 @@ class Access:
 
 
 def tabs(access: Access) -> list[Tab]:
-    """Returns the tabs with the first call to copy: one for each client, such as curl or Codex, that the key allows."""
+    """Returns the tabs with the first call to copy: one for each client that can make it, such as curl or Codex."""
     found = [Tab("curl", (curl(access),))]
     if access.first_call.endpoint.method:
         found += [

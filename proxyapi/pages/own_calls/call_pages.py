@@ -103,7 +103,7 @@ def export(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
 
 
 def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpResponseBase:
-    """Answers with the page of one call of the key; status 404 if the call was not made with this key."""
+    """Answers with the page of one call of the key; status 404 if there is none that the viewer may see."""
     call = viewer.get(request_id)
     return render(
         request,
@@ -136,7 +136,10 @@ def _bodies(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _own_query(request: HttpRequest, filters: Filters) -> dict[str, str]:
-    """Returns the filters of the list of calls as query parameters for links, without the key and the owner."""
+    """Returns the filters of the list of calls as query parameters for links, without the key and the owner.
+
+    A named time range, such as `day`, stays a name, so that the link has the range up to the time when it is opened.
+    """
     query = {name: text for name, text in filters.as_query().items() if name not in ("key", "owner")}
     if filters.since and request.GET.get("range"):
         query["range"] = request.GET["range"]
