@@ -50,10 +50,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request to the API together with upstream's answer; writes the one ledger row that records both.
-
-    A call without a valid key gets no row.
-    """
+    """One request to the API and upstream's answer to it; writes the one ledger row of a call with a valid key."""
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -87,10 +84,7 @@ class Call:
         """Writes the call's begin record again, with the dollars that were reserved after the first record.
 
         Does nothing if no dollars are reserved, if there was no first record, or if the call has ended. From then on
-        the call, unless it asks for a stream, continues even if its caller hangs up.
-
-        Raises:
-            StorageFull: the disk has no room for the record.
+        the call, unless it asks for a stream, continues even if its caller hangs up. Raises `StorageFull`.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -100,11 +94,8 @@ class Call:
     def _write_begin(self, row: CallRecord) -> None:
         """Writes the begin record `row` to the journal, with the dollars that are reserved for the call.
 
-        Also adds the upper bound of the call's usage or, if no dollars are reserved, that of its hosted tools, such as
-        web search.
-
-        Raises:
-            StorageFull: the disk has no room for the record.
+        Adds the upper bound of the call's usage or, without reserved dollars, that of its hosted tools, such as web
+        search. Raises `StorageFull`, as `begin` does.
         """
         # If the process is killed, the usage is estimated from this limit, and the reservation is given back.
         if self.facts.most_usage is not None:
@@ -117,10 +108,7 @@ class Call:
             raise StorageFull from None
 
     def expect_objects(self, objects: CreatedIds | None) -> None:
-        """Sets which objects, such as files, the call may create upstream; their ids are read from a successful answer.
-
-        With None, no ids are read.
-        """
+        """Sets which objects, such as files, the call may create; their ids are then read from a successful answer."""
         self._expected_objects = self.answer.created = objects
 
     def read_head(self, answer: UpstreamAnswer) -> None:
@@ -141,10 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Records that the answer is a stream, and prepares to collect its text for the ledger row.
-
-        If it is a stream of text, frees the memory of the request's JSON.
-        """
+        """Prepares to read a streamed answer and collect its text; of a stream of text, frees the request's JSON."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -154,8 +139,7 @@ class Call:
     async def read_answer(self, body: bytes) -> None:
         """Reads usage, error and ids of new objects from the whole body of an answer, and stores the body.
 
-        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is read to its end
-        first.
+        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is still read.
         """
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
@@ -167,10 +151,7 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and ids of new objects from a JSON answer whose Content-Type wrongly says that it is a stream.
-
-        Stores the body for the ledger row, and records the call's key as the new objects' owner.
-        """
+        """Reads and stores a JSON answer that upstream labels as a stream: its usage, and the ids of new objects."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
@@ -205,12 +186,9 @@ class Call:
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reserved dollars.
 
-        Its tokens then count against the limits, and its cost replaces the reserved dollars. Does nothing if the call
-        has ended already, or had no valid key.
-
-        * `status`: the HTTP status that the caller saw, or None.
-        * `may_be_billed`: whether upstream may have worked on the call, provided that it got the whole request. The
-          default is true unless upstream has stated an error.
+        Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call, provided that it got the whole
+        request. The default: true unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -248,9 +226,8 @@ class Call:
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
         """Returns the outcome and HTTP status for the ledger row: usually the given ones, unchanged.
 
-        A call may have gone on without its caller. If the caller got the error of a time limit (status 504), returns
-        that error's outcome and status. If the caller hung up, returns `client_cancelled` and None. In both cases, the
-        error in the row is also set to say so.
+        If the call went on after its caller got status 504, returns the outcome and status of that error; if it went on
+        after its caller hung up, `client_cancelled` and None. Both are noted in the row's error, too.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -266,10 +243,7 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the ledger row's excerpts of large request and answer bodies, in a thread; call it before `end`.
-
-        Does nothing for small bodies, of which `end` makes the excerpts, and if the key's bodies are not stored.
-        """
+        """Makes the row's excerpts of large bodies in a thread, before `end`, which makes those of small ones."""
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
         size = max(len(self.request.decoded_body), answered)
@@ -299,8 +273,8 @@ class Call:
         """Returns the headers for the caller: those of upstream's answer that may pass, without secrets.
 
         `Location` names the gateway instead of upstream. A rate limit header states the key's own limit if the key has
-        less left than upstream states, or if upstream states none. If the gateway has added an output limit to the
-        request, a header states that limit.
+        less left than upstream states, or if upstream states none. A limit of output tokens that the gateway has added
+        has a header.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -66,8 +66,8 @@ SHARED_LIMITS = (
 class KeyProposal:
     """A proposal for an access key, made from a LiteLLM key: `fields` has the new key's columns by name, no secret.
 
-    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` are texts that tell an administrator how
-    the new key differs from the LiteLLM key. `refusal` is the reason why no key can be made, or empty.
+    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` tell an administrator how the new key
+    differs. `refusal` is the reason why no key can be made, or empty.
     """
 
     name: str
@@ -78,11 +78,10 @@ class KeyProposal:
 
 
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
-    """Converts a LiteLLM key to a proposal for an access key of this gateway.
+    """Converts a LiteLLM key to a proposal for an access key, with a remark for the administrator on each difference.
 
-    Where the new key cannot have the same rights or limits, the proposal has a remark for the administrator. It has a
-    `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true, the model
-    `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
+    The proposal has a `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true,
+    the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -113,10 +112,7 @@ def _name(key: LiteLLMRow, shown: str) -> str:
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the text for the new key's owner: the name of the LiteLLM key's team, else of its user, else empty.
-
-    An id or an e-mail address stands for a missing name. The text has at most 200 characters.
-    """
+    """Returns the new key's owner: the name or id of the LiteLLM key's team, else of its user; or an empty text."""
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),
@@ -134,10 +130,7 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to the key's calls.
-
-    Omits empty tags and those of more than 100 characters. Control characters become U+FFFD.
-    """
+    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to calls; omits those above 100 characters."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
@@ -148,8 +141,7 @@ def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
     If the key has no team, its user's models count instead. If nothing is allowed by both, the new key is switched off.
-    If `upstream_is_openai` is true, the prefix `openai/` is removed, and models with another prefix are named in the
-    proposal's remarks.
+    If `upstream_is_openai` is true, the prefix `openai/` is removed, and a remark names the models with other prefixes.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -188,11 +180,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Sets the new key's routes: the paths that LiteLLM allows to its key, or all.
-
-    All are set if LiteLLM allows all, or one of its groups of routes for calls. A key for other groups only gets a
-    `refusal`, since it makes no calls.
-    """
+    """Sets the new key's routes: the paths that LiteLLM lists, or all; a key that is not for calls gets a `refusal`."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):
@@ -279,10 +267,7 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
-    """Yields a text for each property of a LiteLLM key that an access key cannot have, such as limits of its team.
-
-    The texts are remarks for the administrator who takes the key over.
-    """
+    """Yields a remark for the administrator on each property of a LiteLLM key that an access key cannot have."""
     metadata = found.key.get("metadata")
     sources = (found.key, found.budget, metadata if isinstance(metadata, dict) else {})
     left = [words for column, words in WITHOUT_COUNTERPART.items() if any(source.get(column) for source in sources)]

@@ -109,10 +109,7 @@ class CostCeiling:
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns a copy of this cost ceiling in which each answer of the call has at most `tokens` output tokens.
-
-        The output of the copy is never higher than before.
-        """
+        """Returns a copy of this cost ceiling, lowered to at most `tokens` output tokens for each answer."""
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
@@ -127,8 +124,7 @@ def ceiling_of(
     level of the body may have a name twice; the last value counts.
 
     Raises:
-        RouteNotAllowed: the ledger cannot count the cost of this call, so keys with a budget may not make it: the route
-            is one of those that are not counted, or the call asks for speech without `stream_format` `sse`.
+        RouteNotAllowed: the cost of this route, or of speech without `stream_format` `sse`, cannot be counted.
         BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):

@@ -134,11 +134,7 @@ def create(task: Task) -> Json:
 
 
 def read(task: Task) -> Json:
-    """Returns the JSON object of the key or team that the request names.
-
-    Raises:
-        NotFound: there is no such row.
-    """
+    """Returns the JSON object of the key or team that the request names; raises `NotFound` if there is none."""
     return task.shown(task.find_row())
 
 
@@ -178,8 +174,7 @@ def rotate(task: Task) -> Json:
 
     Raises:
         NotFound: there is no such key.
-        BadRequest: the request has another field.
-        ValidationError: the key is revoked, or `grace_seconds` is wrong.
+        ValidationError, BadRequest: the key is revoked, or a field of the request is wrong or unknown.
     """
     only_fields(task, "grace_seconds")
     seconds = task.sent.get("grace_seconds", 0)
@@ -196,9 +191,7 @@ def rotate(task: Task) -> Json:
 def revoke(task: Task) -> Json:
     """Revokes a key for ever, and returns its JSON object; does nothing to a key that is revoked already.
 
-    Raises:
-        NotFound: there is no such key.
-        BadRequest: the request's body has a field.
+    Raises `NotFound` if there is no such key, and `BadRequest` if the request's body has a field.
     """
     only_fields(task)
     key: AccessKey = task.find_row()
@@ -211,20 +204,13 @@ def revoke(task: Task) -> Json:
 def archive(task: Task) -> Json:
     """Archives a team, and returns its JSON object. Calls of the team's keys are then refused.
 
-    Raises:
-        NotFound: there is no such team.
-        BadRequest: the request's body has a field.
+    Raises `NotFound` if there is no such team, and `BadRequest` if the request's body has a field.
     """
     return _set_active(task, False)
 
 
 def restore(task: Task) -> Json:
-    """Makes an archived team active again, and returns its JSON object.
-
-    Raises:
-        NotFound: there is no such team.
-        BadRequest: the request's body has a field.
-    """
+    """Makes an archived team active again, and returns its JSON object; raises the same errors as `archive`."""
     return _set_active(task, True)
 
 
@@ -239,11 +225,7 @@ def _set_active(task: Task, active: bool) -> Json:
 
 
 def only_fields(task: Task, *names: str) -> None:
-    """Checks that a request's body has no fields except `names`.
-
-    Raises:
-        BadRequest: the body has another field.
-    """
+    """Raises `BadRequest` if a request's body has a field that is not one of `names`."""
     if unknown := sorted(set(task.sent) - set(names)):
         words = f"The field '{unknown[0][:100]}' is unknown."
         raise BadRequest(words, param=unknown[0][:100], code="unknown_parameter")
