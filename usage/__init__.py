@@ -25,8 +25,8 @@
       └──▶ journal_shipping.stored_object_rows  which key created an object
               │
               ▼
-    sums.totals_reader ──▶ page_data.dashboard_reader, dashboard_content ──▶ admin_pages.dashboard
-                       ──▶ sums.report_reader                            ──▶ GET /usage
+    sums.totals_reader ──▶ page_data.dashboard  ──▶ admin_pages.dashboard
+                       ──▶ sums.report_reader   ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, errors, exports ──▶ admin_pages.requests, errors, export
 
     live.worker_files                    each worker and the shipper write their state and counters once a second

@@ -23,7 +23,7 @@ from tests.support.ledger.months import months
 from usage.journal_shipping.rows import write_rows
 from usage.models import Span
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_durations_of_key
+from usage.page_data.dashboard.dashboard_reader import read_durations_of_key
 from usage.sums.breakdown_reader import rows_of_range
 from usage.sums.ranges import CUSTOM, TimeRange
 from usage.sums.report_reader import read_report

@@ -18,7 +18,7 @@ from usage.admin_pages.access import ALERTS, admin_page, may_see, may_see_bodies
 from usage.admin_pages.base_url import base_url
 from usage.admin_pages.spending.usage_links import OF_DAYS, usage_links
 from usage.live.status import read_status
-from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
+from usage.page_data.dashboard.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
 from usage.sums.ranges import TimeRange, range_labels, range_or_default, read_range
 
 # The parts of the page that are rendered again while it is open; each is a template of its own.

@@ -67,3 +67,8 @@ def percentile(histogram: Sequence[int], share: float) -> float | None:
         if seen >= wanted:
             return float(FIRST_END * RATIO ** (number - 0.5))
     return None
+
+
+def is_same(one: float, other: float) -> bool:
+    """Returns whether two results of `percentile` may be of the same latency: their buckets are neighbours, or one."""
+    return bool(max(one, other) < min(one, other) * RATIO**1.5)

@@ -41,7 +41,6 @@ COMPLETE_MONTHS = f"""
 """
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
 MINUTES_KEPT = timedelta(days=3)  # older totals of minutes are deleted; only the shortest ranges of time need them
 MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no page reads totals that are being deleted
 
@@ -191,7 +190,7 @@ def read_series(
     place = Cast(Floor(seconds / int(step.total_seconds())), IntegerField())
     totals = UsageTotal.objects.filter(span=span, start__gte=first, start__lt=end).annotate(bin=place)
     everything: list[Totals | None] = [None] * len(bins)
-    names = ("bin", *COUNTERS, *(f"{name}_histogram" for name in CHARTED_HISTOGRAMS))
+    names = ("bin", *COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS))
     for row in totals.filter(dimension=Dimension.ALL).values(*names):
         bin_totals = everything[row["bin"]] = everything[row["bin"]] or Totals()
         bin_totals.add(row)

@@ -19,7 +19,7 @@ from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import HOSTILE, charts, in_one_minute, make_call, make_failure, text_of, tiles
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_key
+from usage.page_data.dashboard.dashboard_reader import read_key
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from tests.support.ledger.pages import DASHBOARD, REQUESTS, pieces_of, tiles
 from usage.metric_counters import counters
 from usage.models import Dimension, Request, Span, UsageDay, UsageHour, UsageTotal
 from usage.page_data import formatting
-from usage.page_data.dashboard_reader import CHARTED, read_all, read_key
+from usage.page_data.dashboard.dashboard_reader import CHARTED, read_all, read_key
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, read_report
 

@@ -16,7 +16,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data import formatting
-from usage.page_data.dashboard_content import MAX_TABLE_ROWS, UsageRow
+from usage.page_data.dashboard.dashboard_content import MAX_TABLE_ROWS, UsageRow
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledger.ledgers import call
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_all, read_key
+from usage.page_data.dashboard.dashboard_reader import read_all, read_key
 from usage.sums.ranges import read_range
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.ledger.ledgers import call
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_all, read_key
+from usage.page_data.dashboard.dashboard_reader import read_all, read_key
 from usage.page_data.errors.error_groups import read_groups
 from usage.sums.ranges import LABELS, LONGEST, read_range
 

@@ -14,7 +14,7 @@ from tests.support.ledger.ledgers import random_call
 from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, ErrorTotal, Span, UsageBreakdown, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_durations_of_key, read_key
+from usage.page_data.dashboard.dashboard_reader import read_durations_of_key, read_key
 from usage.page_data.errors.error_groups import read_groups
 from usage.sums.ranges import CUSTOM, TimeRange
 from usage.sums.report_reader import GROUPS, read_report

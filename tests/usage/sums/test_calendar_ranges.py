@@ -9,7 +9,7 @@ import pytest
 from tests.support.ledger.ledgers import call
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_reader import read_all, read_key
+from usage.page_data.dashboard.dashboard_reader import read_all, read_key
 from usage.sums.ranges import CUSTOM, LABELS, TimeRange, range_labels, read_range
 from usage.sums.report_reader import read_report
 

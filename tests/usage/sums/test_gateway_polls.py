@@ -19,7 +19,7 @@ from usage.journal_shipping.stub_rows import least_stub, stub
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.money.spent_and_reserved import spent_by
-from usage.page_data.dashboard_content import read_key_dashboard
+from usage.page_data.dashboard.dashboard_content import read_key_dashboard
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import Filters
 from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key

@@ -20,7 +20,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, ModelPrice, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data import formatting
-from usage.page_data.dashboard_reader import read_all, read_key
+from usage.page_data.dashboard.dashboard_reader import read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.report_reader import read_report
 from usage.upkeep.rebuild_totals import rebuild_totals

@@ -8,7 +8,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from usage.models import Span
-from usage.page_data.dashboard_reader import MAX_ROUNDED_SHARE, range_before
+from usage.page_data.dashboard.dashboard_reader import MAX_ROUNDED_SHARE, range_before
 from usage.sums.ranges import LABELS, LONGEST, TimeRange, read_range
 from usage.sums.totals_reader import MINUTES_READABLE, floor
 

@@ -14,7 +14,7 @@ from usage.sums.labels.tag_names import read_tag_names
 
 LINKED = ("team", "owner", "end_user", "key")
 OF_DAYS = urlencode({"by": "model", "then": "key"})  # the query string of a day's usage, without the day
-MAX_TAGS = 12  # names of tags that get a link; the page offers all
+MAX_TAGS = 5  # names of tags that get a link; the page offers all
 
 
 def usage_links(now: datetime) -> list[tuple[str, str]]:

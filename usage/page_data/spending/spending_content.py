@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from usage.database.snapshot import one_snapshot
 from usage.page_data import formatting
-from usage.page_data.dashboard_content import ChartSeries
+from usage.page_data.dashboard.dashboard_charts import ChartSeries
 from usage.page_data.filters import NO_NAME, in_address
 from usage.page_data.spending.spending_choice import (
     DEFAULT_GROUPS,

@@ -4,7 +4,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 200, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 24;
-const PATTERNS = ["", "M0 8 L8 0", "M4 0 V8", "M0 0 L8 8 M0 8 L8 0", "M0 4 H8", "M2 2 h1 v1 h-1 z M6 6 h1 v1 h-1 z"];
+const PATTERNS = ["", "M0 8 L8 0", "M4 0 V8", "M0 0 L8 8 M0 8 L8 0", "M0 4 H8", "M2 2 h1 v1 h-1 z M6 6 h1 v1 h-1 z", "M2 0 V8 M6 0 V8"];
 const DASHES = ["", "6 3", "2 3", "9 3 2 3", "1 4"];
 const SPACINGS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800]; // of the labels, in seconds
 const NUMBER = new Intl.NumberFormat("en-US");
@@ -93,10 +93,11 @@ function drawChart(figure, charts) {
 
   const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" });
   const defs = element("defs", {}, svg);
-  series.forEach((_, number) => {
+  series.forEach((line, number) => {
+    const look = (line.look ?? number) % PATTERNS.length;
     const pattern = element("pattern", { id: `${name}-${number}`, width: 8, height: 8, patternUnits: "userSpaceOnUse" }, defs);
-    element("rect", { width: 8, height: 8, class: `cp-fill s${number % 6}` }, pattern);
-    if (PATTERNS[number % 6]) element("path", { d: PATTERNS[number % 6], class: "cp-hatch" }, pattern);
+    element("rect", { width: 8, height: 8, class: `cp-fill s${look}` }, pattern);
+    if (PATTERNS[look]) element("path", { d: PATTERNS[look], class: "cp-hatch" }, pattern);
   });
   for (const mark of marks) {
     element("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark ? "cp-grid" : "cp-axis" }, svg);

@@ -20,6 +20,7 @@ from django.db import connection
 from usage.models import Dimension, Outcome, Span
 from usage.sums.breakdown_reader import HISTOGRAM, KEY, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
+from usage.sums.ranking import lines_of_models
 from usage.sums.sum_tables import DURATION, histograms_sql
 from usage.sums.totals_reader import (
     COUNTERS,
@@ -94,6 +95,14 @@ class DashboardNumbers:
     step: timedelta
     series: Series
     before_range: tuple[datetime, datetime]
+
+    @property
+    def model_lines(self) -> dict[str, str]:
+        """A map from names of models to the undated name under which the dashboard shows them together.
+
+        `gpt-4o` and `gpt-4o-2024-08-06`, for example, become one line. A model with a single name is not in the map.
+        """
+        return lines_of_models({*self.by_value[Dimension.MODEL], *self.series.by_value[Dimension.MODEL]})
 
 
 def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:

@@ -15,7 +15,8 @@ from usage.live.shipping_state import NOT_RUNNING
 from usage.live.status import ServerStatus
 from usage.models import Dimension
 from usage.page_data import formatting
-from usage.page_data.dashboard_reader import DashboardNumbers
+from usage.page_data.dashboard.dashboard_reader import DashboardNumbers
+from usage.sums import histogram
 from usage.sums.totals_reader import Totals
 from usage.untrusted_text import escape_invisible
 
@@ -153,10 +154,12 @@ def _latency(label: str, column: str, share: float, now: Totals, before: Totals)
     """Makes the `Figure` of a percentile of a latency, with its change from the previous range of time.
 
     `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. `now` and `before`
-    have the sums of the shown range and of the previous one.
+    have the sums of the shown range and of the previous one. Percentiles of neighbouring buckets are no change.
     """
-    values = now.percentile(column, share), before.percentile(column, share)
-    return _figure(label, *values, formatting.duration, bad="up")
+    value, earlier = now.percentile(column, share), before.percentile(column, share)
+    if value is not None and earlier is not None and histogram.is_same(value, earlier):
+        earlier = None
+    return _figure(label, value, earlier, formatting.duration, bad="up")
 
 
 def _figure(
