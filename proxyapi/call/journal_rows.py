@@ -31,7 +31,7 @@ from proxyapi.limits.usage_estimates import (
 from usage.answers.audio_duration import length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR, parameter_name
-from usage.answers.estimate_rules import at_least, tokens_of_text
+from usage.answers.estimate_rules import at_least
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.tokens import whole_count
@@ -300,9 +300,9 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
             # A response that goes on has stated no searches but those until now: what is supposed of them counts.
             is_unfinished = _is_unfinished(facts, answer)
             stated = Counts() if is_unfinished else answer.counts
-            if answer.lacks_end and answer.text is not None and (until_then := stated.get("output_tokens")):
-                # It was stated before the stream broke off, and text may have come since.
-                stated = {**stated, "output_tokens": max(until_then, tokens_of_text(answer.text.size))}
+            if (answer.lacks_end or answer.has_more_text) and (until_then := stated.get("output_tokens")):
+                # It was stated before the stream brought more text, or broke off.
+                stated = {**stated, "output_tokens": max(until_then, estimate.get("output_tokens") or 0)}
             if facts.most_usage is not None:
                 return at_least(estimate, stated), UsageSource.ESTIMATED
             if facts.response_is_whole and not is_unfinished:

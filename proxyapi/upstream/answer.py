@@ -11,6 +11,7 @@ from proxyapi.upstream.faults import Late, Silent, TransportFault
 from proxyapi.upstream.passed_headers import pass_down
 from proxyapi.upstream.request import UpstreamRequest
 
+STORED_CONTENT = "/content"  # the end of the paths of stored files
 MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
@@ -24,6 +25,7 @@ class UpstreamAnswer:
         self._exchange = exchange
         self._body: bytes | None = None
         self._start = b""  # the beginning of the body, which `begins_as` has read and `chunk` has not returned yet
+        self._path = request.path
         self.deadline = request.deadline
         self.status = exchange.status
         self.content_type = exchange.headers.get("content-type", "")
@@ -86,8 +88,10 @@ class UpstreamAnswer:
 
     def _is_cut_json(self, body: bytes) -> bool:
         """Returns whether the last bytes of a successful answer of JSON are missing: its object or array has no end."""
-        # Of an answer that states no length, nothing else tells.
-        if self.status >= 300 or not self.content_type.lower().startswith("application/json"):
+        # Of an answer without a stated length, nothing else tells. Types such as `application/jsonl` have several
+        # values, and a stored file may be broken JSON.
+        kind = self.content_type.partition(";")[0].strip().lower()
+        if self.status >= 300 or kind != "application/json" or self._path.endswith(STORED_CONTENT):
             return False
         text = body.strip()
         return (text[:1] == b"{" and text[-1:] != b"}") or (text[:1] == b"[" and text[-1:] != b"]")

@@ -98,6 +98,7 @@ class AnswerReader:
         self._pictures = 0
         self._picture_usage: dict[str, object] | None = None  # of the picture that has come last
         self._has_interim_usage = False  # `usage` is of a chunk in the middle of a chat: more text may follow it
+        self._progress_at_usage = -1  # `text.progress` when a usage was stated last; -1 while none was
         self._has_no_output_tokens = False  # by the answer's kind (`WITHOUT_OUTPUT_TOKENS`)
         self._events = 0
         self._has_last_event = False  # a stream with events like those that were read must have a last event
@@ -137,21 +138,30 @@ class AnswerReader:
         """Forgets the stated usage if it cannot be that of the whole answer; of its counts, only those above zero are
         kept.
 
-        This is a usage from the middle of a stream whose end has not come, or one that lacks counts although the answer
-        has output. The usage of a failed response stays if it states tokens: otherwise the response would count as not
-        billed.
+        This is a usage from the middle of a stream, after which more text came or whose end has not come, or one that
+        lacks counts although the answer has output. The usage of a failed response stays if it states tokens: otherwise
+        the response would count as not billed.
         """
         states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
         if self.usage is None or (self.response_status == "failed" and states_tokens):
             return
         has_output = self.has_output or self._pictures > 0 or (self.text is not None and self.text.size > 0)
-        if (self._has_interim_usage and self.lacks_end) or (
-            has_output and lacks_counts(self.usage, self.counts, needs_output=not self._has_no_output_tokens)
+        if (
+            self.has_more_text
+            or (self._has_interim_usage and self.lacks_end)
+            or (has_output and lacks_counts(self.usage, self.counts, needs_output=not self._has_no_output_tokens))
         ):
             self.usage = None
             # Searches are not stated in a usage: that there were none is known from the answer itself.
             known = {name: count for name, count in self.counts.items() if count or name == "web_searches"}
             self.counts = cast(Counts, known)
+
+    @property
+    def has_more_text(self) -> bool:
+        """True if text has come after the usage that the stream has stated last, which does not count that text."""
+        # Servers that state the usage until then in each chunk (vLLM and SGLang with `continuous_usage_stats`) do so to
+        # the last chunk. So a usage behind which text came is that of a moment, whoever has stated it.
+        return self.text is not None and 0 <= self._progress_at_usage < self.text.progress
 
     @property
     def has_events(self) -> bool:
@@ -305,6 +315,7 @@ class AnswerReader:
         ):  # fmt: skip
             self.usage = usage
             self.counts.update(counts)
+            self._progress_at_usage = 0 if self.text is None else self.text.progress
         if isinstance(answer.get("output"), list):
             self.tools = ToolUse.of_response(answer)
             self.counts["web_searches"] = self.tools.searches

@@ -14,7 +14,6 @@ _MAX_PARTS = 64
 _MAX_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _MAX_NAME_CHARACTERS = 200
 _PARTS_WITH_MARGIN = 8  # more would cost too much, because the margin of each has to be redacted
-
 _MAX_WAITING = 16  # events, for which every open stream may need memory
 
 
@@ -82,14 +81,18 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size in bytes of the answer's text until now, including text that was not kept because of the limit.
-
-        Error messages do not count.
-        """
+        """The size in bytes of the answer's text until now, with text that was not kept, but without error messages."""
         self._read_waiting()
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
+
+    @property
+    def progress(self) -> int:
+        """A number that rises with each piece of text, but not with error messages; takes less time than `size`."""
+        self._read_waiting()
+        parts = (part for part in self._parts.values() if part.kind != "error")
+        return self._left_out_bytes + sum(part.left_out_bytes + len(part.pieces) for part in parts)
 
     def measure(self, count: Callable[[bytes], int]) -> int:
         """Returns the size of the answer's text in a unit such as tokens; `count` is a function that measures one text.

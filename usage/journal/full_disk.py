@@ -5,6 +5,10 @@ files, or if it has refused a record for whatever reason: no space, a quota, a d
 that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused.
 Its row is dropped and only counted, since there may be many such calls, and they cost nothing.
 
+The free space is checked every second. A slow disk delays that check, but not the writes. So a call that begins checks
+it, too, when its writer has written a 64th of the reserve since the last check. Between two checks, 60 writers together
+therefore fill less than the default reserve, apart from the ends of calls in flight, for which the reserve is.
+
 In other places a full disk stops no call: `proxyapi.object_owners` then keeps the owners of new objects in memory,
 until the calls' rows are stored.
 """
@@ -19,6 +23,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 LEAST_FILES = 8  # that can still be made: a segment, a worker's report, links for the owners of objects
+SHARES_OF_RESERVE = 64  # one of which is written between two checks, or
+LEAST_SHARE_BYTES = 64 * 1024
 MOST_NAMED = 20  # request ids in one line of the log
 
 
@@ -30,11 +36,14 @@ class FullDisk:
     """State of one journal while its disk is full: the end records kept in memory, and the number of dropped rows.
 
     A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
-    the function that appends a line to the journal, and returns False if the disk refuses it.
+    the function that appends a line to the journal, and returns False if the disk refuses it. `unchecked_bytes` is how
+    much the journal has written since the free space was checked.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
         self.is_full = False
+        self.unchecked_bytes = 0
+        self._share_bytes = max(reserve_bytes // SHARES_OF_RESERVE, LEAST_SHARE_BYTES)
         self._directory = directory
         self._reserve_bytes = reserve_bytes
         self._write = write
@@ -67,12 +76,23 @@ class FullDisk:
             del self._kept[request_id]
             yield request_id
 
+    def check_early(self) -> None:
+        """Checks the free space before a call begins, if the journal has written its share since the last check."""
+        if self.is_full or self.unchecked_bytes < self._share_bytes:
+            return
+        try:
+            for _ in self.check():  # yields nothing: records wait in memory only while the disk counts as full
+                pass
+        except OSError as error:  # a disk that cannot be asked may still take records
+            logger.error("the free space of the journal's disk is unknown: %s", error.strerror)
+
     def check(self) -> Iterator[str]:
         """Writes the end records that wait in memory, yields the written ones' request ids, and then sets `is_full`.
 
         `is_full` becomes True, so that new calls are refused, if the disk has too little space or still refuses a
         record; otherwise it becomes False. The generator must be read to its end.
         """
+        self.unchecked_bytes = 0
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files
         lacks_space = disk.f_bavail * disk.f_frsize < self._reserve_bytes or lacks_files

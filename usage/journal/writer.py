@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 SYNC_SECONDS = 0.2
-ROOM_CHECK_SECONDS, IDLE_SECONDS = 1.0, 1.0  # the thread sleeps for the second time while nothing is written
+ROOM_CHECK_SECONDS, IDLE_SECONDS = 1.0, 1.0  # the thread sleeps no longer than the second time
 Sync = Literal["interval", "always", "off"]
 
 
@@ -98,6 +98,7 @@ class Journal:
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
+            self._full_disk.check_early()
             if self._full_disk.is_full or not self._write(line):
                 self._full_disk.is_full = True
                 raise JournalFull
@@ -111,7 +112,6 @@ class Journal:
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
-            # Refused calls cost nothing, and there may be many.
             was_refused = request_id not in self._open_begins and not record.get("by_gateway")
             if was_refused and self._full_disk.is_full:
                 self._full_disk.drop()
@@ -138,10 +138,7 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file, so that the shipper can ship and delete it, and starts the next one.
-
-        If the disk refuses the next file, the current one stays in use.
-        """
+        """Closes the current journal file, so that the shipper can ship it, unless the disk refuses the next one."""
         with self._lock:
             self._rotate()
 
@@ -163,6 +160,7 @@ class Journal:
         os.close(self._lock_fd)
 
     # Below, the caller holds the lock.
+
     def _write(self, line: bytes) -> bool:
         """Appends a line to the current journal file; returns False if the disk refuses the line."""
         try:
@@ -175,6 +173,7 @@ class Journal:
                 os.ftruncate(self._fd, self._written)  # a full disk writes short without an error
             return False
         self._written += count
+        self._full_disk.unchecked_bytes += count
         if not self._dirty:
             self._dirty = True
             self._has_work.set()
@@ -215,6 +214,7 @@ class Journal:
             raise
         self._fd = fd
         self._carried = self._written = len(carried)
+        self._full_disk.unchecked_bytes += len(carried)
         self._dirty = True
         self._has_work.set()
         self._next_number += 1
@@ -234,30 +234,30 @@ class Journal:
     def _run_thread(self) -> None:
         """Runs the journal's thread until `close` is called.
 
-        It syncs the files 0.2 seconds after something was written to them, and checks the free disk space every second.
-        It starts a new file when the current one has records and is a minute old.
+        It syncs the files 0.2 seconds after something was written to them, and checks the free disk space every second
+        (later if a sync takes longer). It starts a new file when the current one has records and is a minute old.
         """
-        checked = 0.0
+        check_at = time.monotonic()
         while not self._stopping:
-            self._wait_for_work()
+            self._wait_for_work(check_at)
             try:
-                self._sync_now()
                 now = time.monotonic()
-                if now - checked >= ROOM_CHECK_SECONDS:
-                    checked = now
+                if now >= check_at:  # before the sync, which may take long
+                    check_at = now + ROOM_CHECK_SECONDS
                     with self._lock:
                         self._check_room()
                         if self._written and now - self._opened_at >= SEGMENT_SECONDS:
                             self._rotate()
+                self._sync_now()
             except Exception:  # the border: without this thread nothing is synced, and `full` is never reset
                 logger.exception("the journal's thread failed and goes on")
         self._sync_now()
 
-    def _wait_for_work(self) -> None:
-        """Waits until records can be synced together, or until the free disk space must be checked."""
-        if self._has_work.wait(IDLE_SECONDS):
+    def _wait_for_work(self, check_at: float) -> None:
+        """Waits until records can be synced together, or until `check_at`, by the monotonic clock."""
+        if self._has_work.wait(min(IDLE_SECONDS, max(0.0, check_at - time.monotonic()))):
             self._has_work.clear()
-            self._sync_wanted.wait(SYNC_SECONDS)
+            self._sync_wanted.wait(min(SYNC_SECONDS, max(0.0, check_at - time.monotonic())))
             self._sync_wanted.clear()
 
     def _wake(self) -> None:

@@ -26,13 +26,27 @@ JSON, TEXT = b"application/json; charset=utf-8", b"text/plain"
         (b"200", JSON, b'"text"', True),
         (b"200", JSON, b"", True),
         (b"200", TEXT, b"[Music] Hello", True),  # a transcript
+        (b"200", b"application/jsonl", b'{"a": 1}\n[2]\n', True),
+        (b"200", b"application/json-seq", b'[1]\n{"a": ', True),
+        (b"200", b"Application/JSON ;charset=utf-8", b'[{"id": 1}, ', False),
+        (b"200", b"application/problem+json", b'{"a": ', True),
         (b"500", JSON, b'{"error": ', True),  # an error stays what it is
     ],
 )
 async def test_json_without_its_end_was_cut(status: bytes, kind: bytes, body: bytes, is_whole: bool) -> None:
+    await check("/responses", status, kind, body, is_whole)
+
+
+@pytest.mark.parametrize("path", ["/files/file-1/content", "/containers/cntr_1/files/cfile_1/content"])
+@pytest.mark.parametrize("body", [b"[not JSON", b'{"torn": '])
+async def test_a_stored_file_may_be_broken_json(path: str, body: bytes) -> None:
+    await check(path, b"200", JSON, body, is_whole=True)
+
+
+async def check(path: str, status: bytes, kind: bytes, body: bytes, is_whole: bool) -> None:
     sent = b"HTTP/1.1 %b X\r\ncontent-type: %b\r\n\r\n%b" % (status, kind, body)
     async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
-        request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), asyncio.get_running_loop().time() + 60)
+        request = UpstreamRequest("POST", path, Credentials("sk-x"), asyncio.get_running_loop().time() + 60)
         answer = UpstreamAnswer(await call(transport), request)
         if is_whole:
             assert await answer.read() == body

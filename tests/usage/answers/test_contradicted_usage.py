@@ -82,6 +82,7 @@ def chunk(content: str, usage: object, finish: str | None = None) -> bytes:
 
 
 END = chunk("", None, "stop")
+TEXTS = [chunk("b", None)] * 40  # more than are parsed in one step
 LAST = b'data: {"object":"chat.completion.chunk","model":"m","choices":[],"usage":%b}\n\n'
 
 
@@ -98,6 +99,13 @@ LAST = b'data: {"object":"chat.completion.chunk","model":"m","choices":[],"usage
         ([chunk("a", WHOLE), chunk("b", WHOLE), END], True),
         ([chunk("a", WHOLE), chunk("b", WHOLE)], False),  # of the moment when it broke off
         ([chunk("a", WHOLE)], False),
+        ([chunk("a", WHOLE), chunk("b", None), END], False),  # of the moment before more text came
+        ([chunk("a", WHOLE), *TEXTS, END, b"data: [DONE]\n\n"], False),
+        ([chunk("a", WHOLE), *TEXTS, END, LAST % json.dumps(WHOLE).encode()], True),
+        ([chunk("a", WHOLE), chunk("b", None), END, LAST % json.dumps(ZEROS).encode()], False),
+        ([chunk("a", None), chunk("", WHOLE), chunk("", None), END], True),  # no text came after it
+        ([LAST % json.dumps(WHOLE).encode(), chunk("a", None), END], False),
+        ([chunk("a", WHOLE, "stop"), chunk("b", None, "stop")], False),
     ],
 )
 def test_the_usage_of_a_stream(events: list[bytes], is_believed: bool) -> None:

@@ -7,6 +7,8 @@ way.
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import os
 import signal
 import stat
@@ -26,7 +28,7 @@ from tests.support.servers.disks import PretendedOS, fill, small_disk
 from usage.call_record import RECORD_VERSION
 from usage.journal import full_disk, segments
 from usage.journal import writer as journal_module
-from usage.journal.full_disk import JournalFull
+from usage.journal.full_disk import LEAST_SHARE_BYTES, JournalFull
 from usage.journal.records import frame, scan
 from usage.journal.writer import Journal, Sync
 
@@ -264,6 +266,72 @@ def test_its_thread_survives_a_disk_that_cannot_be_asked(
         journal.end(new_id(), FACTS)
         wait_until(lambda: disk.synced >= 1)
         assert journal._thread.is_alive()
+
+
+class Waits:
+    """In place of the journal's events and of its clock: each wait ends before its time, with work or without."""
+
+    def __init__(self, has_work: bool) -> None:
+        self.now, self.has_work = 0.0, has_work
+
+    def wait(self, seconds: float) -> bool:
+        self.now += max(seconds - 0.01, 0.001)
+        return self.has_work
+
+    def clear(self) -> None:
+        pass
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("has_work", [False, True])
+def test_the_free_space_is_checked_every_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_work: bool
+) -> None:
+    """Also if the thread wakes just before a check is due, or if a record is written just then."""
+    journal, checks = Journal(tmp_path, reserve_bytes=0), []
+    waits = Waits(has_work)
+
+    def check() -> None:
+        checks.append(waits.now)
+        journal._stopping = len(checks) == 6
+
+    monkeypatch.setattr(journal_module, "time", waits)
+    for name, value in {"_check_room": check, "_has_work": waits, "_sync_wanted": waits}.items():
+        monkeypatch.setattr(journal, name, value)
+    monkeypatch.setattr(journal, "_sync_now", lambda: None)
+    journal._run_thread()
+    assert all(later - earlier < 1.1 for earlier, later in itertools.pairwise(checks)), checks
+
+
+def test_much_that_is_written_between_two_checks_is_noticed(disk: PretendedOS, tmp_path: Path) -> None:
+    """By the next call: a check that is late, because of a slow disk, lets nobody fill the reserve."""
+    reserve = 64 * LEAST_SHARE_BYTES
+    disk.free = reserve
+    with running(tmp_path, reserve_bytes=reserve) as journal:
+        request_id = new_id()
+        journal.begin(request_id, FACTS)
+        disk.free = reserve - LEAST_SHARE_BYTES
+        journal.begin(new_id(), FACTS)
+        assert not journal.full
+        journal.end(request_id, {**FACTS, "error_message": "x" * LEAST_SHARE_BYTES})
+        with pytest.raises(JournalFull):
+            journal.begin(new_id(), FACTS)
+        assert journal.full
+
+
+def test_a_disk_that_cannot_be_asked_refuses_no_call(
+    disk: PretendedOS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with running(tmp_path) as journal:
+        monkeypatch.setattr(disk, "statvfs", fail, raising=False)
+        journal.end(new_id(), {**FACTS, "error_message": "x" * LEAST_SHARE_BYTES})
+        journal.begin(new_id(), FACTS)
+    assert "the free space of the journal's disk is unknown: Input/output error" in caplog.messages
 
 
 def test_a_real_full_disk(tmp_path: Path) -> None:
