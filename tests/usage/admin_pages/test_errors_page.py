@@ -15,20 +15,18 @@ from django.test.utils import CaptureQueriesContext
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import (
     ERRORS,
-    REQUESTS,
     error_groups,
     make_call,
     make_failure,
     make_upstream_failure,
-    page_of,
     pieces_of,
     text_of,
 )
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import ErrorState, Outcome, Request
+from usage.models import Outcome, Request
 from usage.page_data.errors.call_faults import FAULTS, fault_of
 from usage.page_data.errors.error_groups import read_groups
-from usage.page_data.errors.error_marks import ErrorKind, mark
+from usage.page_data.errors.error_marks import ErrorKind
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db
@@ -55,43 +53,6 @@ def test_it_works(admin: Client) -> None:
     seen = text_of(admin.get(ERRORS).content.decode())
     for words in ("3 calls", "upstream_timeout", "timeout", "OpenAI", "/openai", "red 2", "The newest words."):
         assert words in seen
-
-
-REFUSED = {"outcome": "upstream_error", "status": 400, "error_type": "invalid_request_error", "error_code": ""}
-
-
-def test_errors_about_different_parameters_are_apart(admin: Client) -> None:
-    made = {}
-    for outcome, code in (("upstream_error", ""), ("rejected", "invalid_value")):
-        for name in ("model", "temperature", ""):
-            columns = {**REFUSED, "outcome": outcome, "error_code": code, "error_param": name}
-            made[outcome, name] = make_failure(3, **{**columns, "error_message": "It is not valid."})
-    groups = error_groups(admin)
-
-    assert {(group.kind.outcome, group.parameter): str(group.sample_id) for group in groups} == made
-    for group in groups:
-        calls = admin.get(REQUESTS, group.filters).context["page"].calls
-        assert [str(call.pk) for call in calls] == [str(group.sample_id)]
-        same = admin.get(page_of(str(group.sample_id))).context["same_error"]
-        assert [str(call.pk) for call in admin.get(f"{REQUESTS}?{same}").context["page"].calls] == [
-            str(group.sample_id)
-        ]
-    page = admin.get(ERRORS).content.decode()
-    assert page.count('<code dir="auto">temperature</code>') == 2
-    assert '"parameter":"temperature"' in b"".join(pieces_of(admin.get(f"{ERRORS}export.json"))).decode()
-
-
-def test_calls_from_before_keep_their_group_and_its_mark(admin: Client) -> None:
-    refused = {**REFUSED, "outcome": "rejected", "error_code": "invalid_value"}
-    make_failure(3, **refused)
-    [before] = error_groups(admin)
-    mark(before.kind, ErrorState.KNOWN, "we know", "root")
-    make_failure(2, **refused, error_param="model")
-    groups = {group.parameter: group for group in error_groups(admin)}
-
-    assert groups[""].kind == before.kind
-    assert groups[""].calls == groups["model"].calls == 1
-    assert {group.state for group in groups.values()} == {"known"}  # the mark is of all errors with the code
 
 
 def test_first_seen_is_of_all_time(admin: Client) -> None:

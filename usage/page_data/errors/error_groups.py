@@ -14,7 +14,7 @@ from django.db import connection
 from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
 from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
 from usage.page_data.errors.call_faults import CALLER, FAULT_SQL, FAULTS, GATEWAY, UPSTREAM
-from usage.page_data.errors.error_marks import OUTCOMES, ErrorKind
+from usage.page_data.errors.error_marks import NO_MESSAGE, OUTCOMES, ErrorKind
 from usage.page_data.filters import NO_STATUS, in_address
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import OTHER_CODE
@@ -36,8 +36,8 @@ CODE_SQL = f"regexp_replace(judged.error_code, '{SIGN}[^{SIGN}]*$', '')"
 # Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any
 # number of rows. The groups are not sorted by their texts, because that would take longer than the rest of the query.
 # The fault of a group is that of most of its calls.
-# A mark without a message is of all messages of its code: it was made before messages were told apart. Older code may
-# have left several marks of a kind: the newest counts. What was resolved has returned if it has occurred since, in or
+# A mark without a message is of all errors with its code: it is from before these were told apart. Older code may have
+# left several marks of a kind: the newest counts. What was resolved has returned if it has occurred since, in or
 # out of the range; sums of days tell the time of their last call, and `first_at`, of the same day, is in their index.
 GROUPS_SQL = f"""
     WITH totals AS (
@@ -62,7 +62,8 @@ GROUPS_SQL = f"""
                COALESCE(own.marked_at, of_code.marked_at) AS marked_at
         FROM judged
         LEFT JOIN marks AS own ON own.outcome = judged.outcome AND own.error_code = {CODE_SQL}
-             AND own.message = COALESCE(substring(judged.error_code FROM '{SIGN}([^{SIGN}]*)$'), '')
+             AND own.message = COALESCE(
+                 NULLIF(substring(judged.error_code FROM '{SIGN}([^{SIGN}]*)$'), ''), '{NO_MESSAGE}')
         LEFT JOIN marks AS of_code ON of_code.outcome = judged.outcome AND of_code.error_code = {CODE_SQL}
              AND of_code.message = ''
     ), compared AS (
@@ -150,9 +151,9 @@ class ErrorGroup:
         """The error message of the group's newest call, for people who may see bodies.
 
         Numbers and ids are removed if messages distinguish the groups of this error code. The text is empty if the call
-        has no message, or if its row was deleted.
+        has no message, if its row was deleted, or if the group is of several codes.
         """
-        if self.sample is None or not self.sample.error_message:
+        if self.sample is None or not self.sample.error_message or self.kind.error_code == OTHER_CODE:
             return ""
         if not self.kind.message:
             return self.sample.error_message
@@ -160,8 +161,11 @@ class ErrorGroup:
 
     @property
     def parameter(self) -> str:
-        """The parameter of the request that was refused, as the newest call names it; empty if that is not known."""
-        return self.sample.error_param if self.sample else ""
+        """The parameter of the request that was refused, as the newest call names it; empty if that is not known.
+
+        Only a group of messages has one. In other groups, such as `OTHER_CODE`, each call may name another parameter.
+        """
+        return self.sample.error_param if self.sample and self.kind.message else ""
 
     @property
     def filters(self) -> dict[str, str]:

@@ -12,6 +12,9 @@ from usage.kept_bodies.error_messages import GROUP_CHARACTERS
 from usage.models import ErrorState, KnownError, Outcome
 
 OUTCOMES = dict(Outcome.choices)
+# In the column `message` of a mark: it is of the errors without a group of messages, and of these alone. A mark with an
+# empty `message` is of all errors with its code, since earlier releases made only such marks.
+NO_MESSAGE = "-"
 
 
 class ErrorKind(NamedTuple):
@@ -53,10 +56,13 @@ def read_kind(text: str) -> ErrorKind:
 def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
     """Stores that the person `who` has marked a kind of error as known or resolved, with the remark `note`.
 
-    An earlier mark is replaced.
+    An earlier mark of this kind is replaced. One that covers all errors of the same outcome and error code stays for
+    the others of them.
     """
     KnownError.objects.update_or_create(
-        **kind._asdict(),
+        outcome=kind.outcome,
+        error_code=kind.error_code,
+        message=kind.message or NO_MESSAGE,
         status=0,
         model="",
         route="",
@@ -67,6 +73,7 @@ def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
 def unmark(kind: ErrorKind) -> None:
     """Deletes the mark of a kind of error from the database.
 
-    Also deletes a mark that covers all messages of the same outcome and error code.
+    Also deletes a mark that covers all errors of the same outcome and error code.
     """
-    KnownError.objects.filter(outcome=kind.outcome, error_code=kind.error_code, message__in=(kind.message, "")).delete()
+    messages = (kind.message or NO_MESSAGE, "")
+    KnownError.objects.filter(outcome=kind.outcome, error_code=kind.error_code, message__in=messages).delete()
