@@ -79,11 +79,12 @@ REGIONAL_MODELS = frozenset({
 SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
 OPENAI_HOST = "api.openai.com"
 
-_DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
+# With the year or, as until 2024, with month and day only.
+_DATE = re.compile(r"-(?:20\d\d-?[01]\d-?[0-3]\d|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")
 
 
 def undated_name(model: str) -> str:
-    """Removes the date at the end of a model's name: `gpt-4o-2024-08-06` becomes `gpt-4o`.
+    """Removes the date at the end of a model's name: `gpt-4o-2024-08-06` becomes `gpt-4o`, and `gpt-4-0613` `gpt-4`.
 
     A name without a date is returned unchanged.
     """

@@ -1,4 +1,6 @@
-"""Each model that the SDK's types name, and each of today's price list, has a price, or a reason that stands here."""
+"""Each model that the SDK's types name, each of today's price list, each old snapshot and each fine-tuned model has a
+price, or a reason that stands here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import pytest
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
 from usage.prices.genai_price_list import bundled, names_in
-from usage.prices.price_sources import find_rates
+from usage.prices.price_sources import find_rates, undated_name
 from usage.prices.published_prices import ModelRates
 from usage.sums.unpriced_calls import propose_custom_price
 
@@ -35,8 +37,6 @@ WITHOUT_PRICE = {
     "sora-2-2025-12-08": SHUT_DOWN,
     "sora-2-pro": SHUT_DOWN,
     "sora-2-pro-2025-10-06": SHUT_DOWN,
-    "ft:gpt-4o": "A fine-tuned model's name has the date of its base model; those have a price.",
-    "ft:gpt-4o-mini": "A fine-tuned model's name has the date of its base model; those have a price.",
     "gpt-oss-120b": OPEN_WEIGHTS,
     "gpt-oss-20b": OPEN_WEIGHTS,
     "gpt-oss-safeguard-20b": OPEN_WEIGHTS,
@@ -70,6 +70,62 @@ def test_each_gap_has_its_reason() -> None:
 def test_no_model_that_the_sdk_names_has_an_assumed_price() -> None:
     prices = {name: find_rates(name, "default", NOW, ()) for name in named_by_sdk()}
     assert {name for name, price in prices.items() if price is not None and price.is_provisional} == set()
+
+
+# Snapshots that OpenAI's list of models has had and the SDK's types do not name, and what each costs as much as.
+SNAPSHOTS = {
+    "tts-1-1106": "tts-1", "tts-1-hd-1106": "tts-1-hd", "gpt-3.5-turbo-instruct-0914": "gpt-3.5-turbo-instruct",
+    "gpt-4-1106-vision-preview": "gpt-4-turbo", "text-embedding-ada-002-v2": "text-embedding-ada-002",
+    "gpt-4.5-preview-2025-02-27": "gpt-4.5-preview", "gpt-4-0314": "gpt-4", "gpt-4-32k-0613": "gpt-4-32k",
+    "gpt-4o-mini-search-preview-2025-03-11": "gpt-4o-mini-search-preview",
+}  # fmt: skip
+FINE_TUNABLE = re.search(r"model: .*Literal\[(.*?)\]", (TYPES / "fine_tuning" / "job_create_params.py").read_text())
+# What the SDK names as base models, and the snapshots that were tuned besides (LiteLLM's list, read 2026-11-30).
+BASES = {
+    *re.findall(r'"([^"]+)"', FINE_TUNABLE[1] if FINE_TUNABLE else ""), "gpt-3.5-turbo-0613", "gpt-3.5-turbo-1106",
+    "gpt-3.5-turbo-0125", "gpt-4-0613", "gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20", "gpt-4o-mini-2024-07-18",
+    "gpt-4.1", "gpt-4.1-2025-04-14", "gpt-4.1-mini", "gpt-4.1-mini-2025-04-14", "gpt-4.1-nano",
+    "gpt-4.1-nano-2025-04-14", "o4-mini", "o4-mini-2025-04-16",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "like"), SNAPSHOTS.items())
+def test_a_snapshot_without_a_year_costs_what_its_model_does(name: str, like: str) -> None:
+    price, wanted = find_rates(name, "default", NOW, ()), find_rates(like, "default", NOW, ())
+    assert price is not None
+    assert wanted is not None
+    assert (price.rates, price.is_provisional) == (wanted.rates, False)
+
+
+def test_the_sdk_names_base_models() -> None:
+    assert {"babbage-002", "davinci-002", "gpt-3.5-turbo", "gpt-4o-mini"} <= BASES
+
+
+@pytest.mark.parametrize("base", sorted(BASES))
+@pytest.mark.parametrize("rest", ["", ":org::id", ":org:suffix:id", ":org:suffix:id:ckpt-step-90"])
+def test_a_fine_tuned_model_costs_more_than_its_base_model(base: str, rest: str) -> None:
+    tuned, usual = find_rates(f"ft:{base}{rest}", "default", NOW, ()), find_rates(base, "default", NOW, ())
+    assert tuned is not None
+    assert usual is not None
+    assert not tuned.is_provisional
+    for unit in ("input", "output"):
+        of_base = usual.rate(unit, 1) or 0
+        price = tuned.rate(unit, 1) or 0
+        # Of gpt-4 no other price was published (LiteLLM's list, too, has that of the base model).
+        assert price == of_base if base == "gpt-4-0613" else price > of_base
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("gpt-4-0613", "gpt-4"), ("gpt-3.5-turbo-16k-0613", "gpt-3.5-turbo-16k"), ("tts-1-hd-1106", "tts-1-hd"),
+        ("gpt-4o-2024-08-06", "gpt-4o"), ("gpt-4o-20240806", "gpt-4o"), ("babbage-002", "babbage-002"),
+        ("gpt-4-1106-preview", "gpt-4-1106-preview"), ("some-1024-model", "some-1024-model"), ("x-1332", "x-1332"),
+        ("x-0032", "x-0032"), ("x-2048", "x-2048"), ("x-11061", "x-11061"), ("o3", "o3"),
+    ],
+)  # fmt: skip
+def test_a_date_is_taken_off_a_name(name: str, wanted: str) -> None:
+    assert undated_name(name) == wanted
 
 
 def stated(price: ModelRates) -> dict[object, object]:
