@@ -20,19 +20,18 @@ from psycopg.rows import TupleRow
 from chatproxy.backup.archive import PART_BYTES, ArchiveWriter, Manifest
 from chatproxy.backup.data_files import read_data_files
 from chatproxy.configuration.setting_reader import SECRETS_FILE
-from chatproxy.postgres.client_programs import STRICT_MAJOR, ClientProgram
+from chatproxy.postgres.client_programs import ClientProgram
 from chatproxy.postgres.database_refusals import reason_of
-from chatproxy.start.startup import Output, StartError, assumed_role, connect, connection_parameters
+from chatproxy.start.startup import StartError, assumed_role, connect, connection_parameters
 from usage.database.pooler import is_pooled
 
 DATABASE = "database"  # the name of the dump in the archive
 
 
-def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manifest:
+def write_backup(file: BinaryIO, *, with_secrets: bool) -> Manifest:
     """Writes a backup of this server to `file`, which need not be seekable; returns the facts about the backup.
 
-    The bundled PostgreSQL must be running. Warnings are written to `output`. `with_secrets` puts `secrets.env` into the
-    backup, if there is such a file.
+    The bundled PostgreSQL must be running. `with_secrets` puts `secrets.env` into the backup, if there is such a file.
 
     Raises:
         StartError: the database cannot be reached, or only through a connection pooler.
@@ -48,11 +47,6 @@ def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manif
         [(schema,)] = database.execute("SELECT current_schema()").fetchall()
         major = database.info.server_version // 10_000
         pg_dump = ClientProgram.find_pg_dump(major, is_bundled=settings.DATABASE_IS_BUNDLED)
-        if major < STRICT_MAJOR <= pg_dump.major:
-            output.write(
-                f"chatproxy: {pg_dump.path} is used, whose dumps can be restored into PostgreSQL {STRICT_MAJOR} or "
-                f"later only; for a backup that can be restored into {major}, put the pg_dump of {major} into PATH"
-            )
         data_dir: Path = settings.DATA_DIR
         manifest = Manifest(
             version=settings.VERSION,

@@ -77,7 +77,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
             )
             write_data_files(read_parts(path), data_dir, undo)
             dump = (content for name, content in read_parts(path) if name == DATABASE)
-            pg_restore.restore(connection_parameters(), manifest.schema, dump, assumed_role())
+            pg_restore.restore(connection_parameters(), major, manifest.schema, dump, assumed_role())
         undo.pop_all()
     try:
         # the secrets with which the keys in the database were made may be missing here

@@ -1,8 +1,9 @@
 """Runs pg_dump and pg_restore on a database, either the bundled PostgreSQL's programs or this machine's.
 
 A program must be at least as new as the server, and pg_restore at least as new as the pg_dump that has written the
-dump. From version `STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know, so it cannot restore
-into them. Therefore a dump made by such a new pg_dump can only be restored into such a new server.
+dump. From version `STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know. So for these it writes
+an SQL script, which psql executes without that line. Nothing else in a dump of the gateway's tables by version 18 is
+unknown to version 15.
 
 The password is passed in the environment, because everybody can read the arguments of a process.
 """
@@ -15,8 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -25,6 +28,8 @@ from psycopg.conninfo import make_conninfo
 from chatproxy.postgres.binaries import PACKAGE
 
 STRICT_MAJOR = 17  # of PostgreSQL, which has brought `transaction_timeout`
+NEW_LINES = {b"SET transaction_timeout = 0;\n"}
+HEAD_LINES = 40  # of a script, within which the parameters are set; tables come later
 OPTIONS = ("--no-owner", "--no-privileges", "--no-password")
 SECRET_PARAMETERS = {"sslpassword", "oauth_client_secret"}  # beside the password, for which there is a variable
 
@@ -56,16 +61,15 @@ class ClientProgram(NamedTuple):
         server.
 
         Raises:
-            ClientProgramError: there is no such program on this machine, or no pg_restore can restore this dump into
-                this server.
+            ClientProgramError: there is no such program on this machine, or no psql beside it, which is needed if the
+                server is older than `STRICT_MAJOR`.
         """
-        if server_major < STRICT_MAJOR <= dump_major:
+        found = cls._find("pg_restore", range(max(server_major, dump_major), sys.maxsize), is_bundled=is_bundled)
+        if found.needs_script(server_major) and not found._psql.exists():
             raise ClientProgramError(
-                f"the dump was written by pg_dump {dump_major}, and can be restored into PostgreSQL {STRICT_MAJOR} or "
-                f"later only; this is {server_major}"
+                f"{found._psql} is needed to restore into PostgreSQL {server_major}, and is missing"
             )
-        end = STRICT_MAJOR if server_major < STRICT_MAJOR else sys.maxsize
-        return cls._find("pg_restore", range(max(server_major, dump_major), end), is_bundled=is_bundled)
+        return found
 
     @classmethod
     def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
@@ -83,8 +87,15 @@ class ClientProgram(NamedTuple):
             if program.major in majors:
                 return program
         others = ", ".join(f"{program.path} is of {program.major}" for program in found) or "there is none"
-        wanted = f"{majors.start} or later" if majors.stop == sys.maxsize else f"{majors.start} to {majors.stop - 1}"
-        raise ClientProgramError(f"{name} of PostgreSQL {wanted} is needed in PATH; {others}")
+        raise ClientProgramError(f"{name} of PostgreSQL {majors.start} or later is needed in PATH; {others}")
+
+    def needs_script(self, server_major: int) -> bool:
+        """Returns whether this pg_restore sets a parameter that a server of this major version does not know."""
+        return server_major < STRICT_MAJOR <= self.major
+
+    @property
+    def _psql(self) -> Path:
+        return self.path.with_name("psql")
 
     def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
         """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
@@ -96,52 +107,90 @@ class ClientProgram(NamedTuple):
             ClientProgramError: pg_dump has failed; the chunks that were yielded are useless.
         """
         # A schema's pattern: quoted, so that all characters stand for themselves.
-        options = ["--format=custom", "--schema", _quoted(schema)]
-        with self._running(database, role, options, stdout=subprocess.PIPE) as process:
+        options = ["--format=custom", "--schema", _quoted(schema), *_role(role)]
+        with self._running([*OPTIONS, *options], database, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None  # noqa: S101  (a pipe)
             while chunk := process.stdout.read(chunk_bytes):
                 yield chunk
 
-    def restore(self, database: Mapping[str, str], schema: str, dump: Iterable[bytes], role: str | None) -> None:
+    def restore(
+        self, database: Mapping[str, str], server_major: int, schema: str, dump: Iterable[bytes], role: str | None
+    ) -> None:
         """Runs pg_restore, which restores the dump of a schema into a database in one transaction.
 
+        `server_major` is the major version of the database's server.
+
         Raises:
-            ClientProgramError: pg_restore has failed; the database is unchanged.
+            ClientProgramError: pg_restore or psql has failed; the database is unchanged.
         """
         # Restores what is in the schema, and not the schema, which is there.
-        options = ["--single-transaction", "--schema", schema]
-        with self._running(database, role, options, stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None  # noqa: S101  (a pipe)
-            with suppress(BrokenPipeError):  # pg_restore has ended, and says why
-                for chunk in dump:
-                    process.stdin.write(chunk)
+        arguments = [*OPTIONS, "--single-transaction", "--schema", schema, *_role(role)]
+        if self.needs_script(server_major):
+            self._restore_by_script(arguments, database, dump)
+            return
+        with self._running(arguments, database, stdin=subprocess.PIPE) as process:
+            _feed(process, dump)
+
+    def _restore_by_script(self, arguments: Iterable[str], database: Mapping[str, str], dump: Iterable[bytes]) -> None:
+        """Restores a dump by pg_restore and psql: one writes an SQL script, and the other one executes it.
+
+        The script has the statements that begin and commit a transaction. If pg_restore breaks off, psql does not come
+        to the second one.
+
+        Raises:
+            ClientProgramError: pg_restore or psql has failed; the database is unchanged.
+        """
+        psql = ClientProgram(self._psql, self.major)
+        of_psql = ["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"]
+        pipe = subprocess.PIPE
+        with (
+            # psql is waited for first: if it fails, pg_restore ends because of that.
+            self._running([*arguments, "--file=-"], stdin=pipe, stdout=pipe) as writer,
+            psql._running(of_psql, database, stdin=pipe) as reader,
+        ):
+            script = threading.Thread(target=_pass_script_on, args=(writer, reader), name="script of pg_restore")
+            script.start()
+            try:
+                _feed(writer, dump)
+                _close(writer.stdin)
+            except BaseException:  # a border: whatever has failed, the thread ends with the programs
+                writer.kill()
+                reader.kill()
+                raise
+            finally:
+                script.join()
 
     @contextmanager
     def _running(
         self,
-        database: Mapping[str, str],
-        role: str | None,
-        options: Iterable[str],
+        arguments: Iterable[str],
+        database: Mapping[str, str] | None = None,
         *,
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Context manager that runs this program on a database, and waits for its end; kills it if the block fails.
+        """Context manager that runs this program, and waits for its end; kills it if the block fails.
+
+        The program connects to `database`, unless this is None.
 
         Raises:
             ClientProgramError: the program cannot be run or has failed, or the database's URL contains a secret that
                 the list of processes would show to everybody.
         """
-        if shown := sorted(SECRET_PARAMETERS & database.keys()):
-            raise ClientProgramError(f"{shown[0]} in DATABASE_URL would stand in the list of processes; leave it out")
-        place = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
-        arguments = [*OPTIONS, *([f"--role={role}"] if role else []), *options, f"--dbname={place}"]
-        password = {"PGPASSWORD": database["password"]} if "password" in database else {}
-        environment = {**os.environ, "LC_ALL": "C", **password}
+        command, environment = [str(self.path), *arguments], {**os.environ, "LC_ALL": "C"}
+        if database is not None:
+            if shown := sorted(SECRET_PARAMETERS & database.keys()):
+                raise ClientProgramError(
+                    f"{shown[0]} in DATABASE_URL would stand in the list of processes; leave it out"
+                )
+            place = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
+            command.append(f"--dbname={place}")
+            if "password" in database:
+                environment["PGPASSWORD"] = database["password"]
         with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(  # noqa: S603  (a program of PostgreSQL, no shell)
-                    [self.path, *arguments], env=environment, stdin=stdin, stdout=stdout, stderr=errors
+                    command, env=environment, stdin=stdin, stdout=stdout, stderr=errors
                 )
             except OSError as error:
                 raise ClientProgramError(f"{self.path} cannot be run: {error.strerror}") from None
@@ -178,8 +227,34 @@ def _major_of(path: Path) -> int:
 def _error_line(name: str, code: int, said: bytes) -> str:
     """Returns one line for people about a program that has failed: the program's error, without prefix and hint."""
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-    line = next((line for line in lines if "error:" in line), lines[-1])
-    return f"{name} failed: {line.rpartition('error: ')[2].strip()}"
+    errors = (re.search(r"(?:error|ERROR): +(.+)", line) for line in lines)
+    error = next((error[1] for error in errors if error), lines[-1])
+    return f"{name} failed: {error.strip()}"
+
+
+def _role(role: str | None) -> list[str]:
+    return [f"--role={role}"] if role else []
+
+
+def _feed(process: subprocess.Popen[bytes], dump: Iterable[bytes]) -> None:
+    """Writes a dump to the standard input of pg_restore, until all is written or pg_restore has ended."""
+    assert process.stdin is not None  # noqa: S101  (a pipe)
+    with suppress(BrokenPipeError):  # pg_restore has ended, and says why
+        for chunk in dump:
+            process.stdin.write(chunk)
+
+
+def _pass_script_on(writer: subprocess.Popen[bytes], reader: subprocess.Popen[bytes]) -> None:
+    """Copies the script that pg_restore writes to psql, but for `NEW_LINES`; closes both pipes at the end."""
+    assert writer.stdout is not None  # noqa: S101  (a pipe)
+    assert reader.stdin is not None  # noqa: S101  (a pipe)
+    try:
+        # Closed if psql has ended, so that pg_restore ends, too, instead of waiting for somebody to read the rest.
+        with writer.stdout as script, suppress(BrokenPipeError):
+            reader.stdin.writelines(line for line in islice(script, HEAD_LINES) if line not in NEW_LINES)
+            shutil.copyfileobj(script, reader.stdin)
+    finally:
+        _close(reader.stdin)
 
 
 def _quoted(name: str) -> str:

@@ -35,12 +35,12 @@ class Command(BaseCommand):
             if name == STDOUT:
                 if sys.stdout.isatty():
                     raise CommandError("the standard output is a terminal; send it to a file or a program")
-                manifest = write_backup(sys.stdout.buffer, self.stderr, with_secrets=with_secrets)
+                manifest = write_backup(sys.stdout.buffer, with_secrets=with_secrets)
                 sys.stdout.buffer.flush()
             else:
                 check_target(Path(name))
                 with private_file(Path(name)) as file:
-                    manifest = write_backup(file, self.stderr, with_secrets=with_secrets)
+                    manifest = write_backup(file, with_secrets=with_secrets)
         except (StartError, ClientProgramError) as error:
             raise CommandError(without_secrets(str(error))) from None
         except OSError as error:

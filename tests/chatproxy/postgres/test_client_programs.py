@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from chatproxy.postgres import client_programs
 from chatproxy.postgres.binaries import PACKAGE
-from chatproxy.postgres.client_programs import ClientProgram, ClientProgramError
+from chatproxy.postgres.client_programs import HEAD_LINES, ClientProgram, ClientProgramError
 from tests.support.servers.databases import empty_database
 
 BUNDLED = PACKAGE / "pginstall" / "bin" / "pg_dump"
@@ -71,16 +72,17 @@ def test_if_there_is_none_the_line_says_so(in_path: Path, monkeypatch: pytest.Mo
         ClientProgram.find_pg_dump(15, is_bundled=False)
 
 
-def test_an_older_server_needs_an_older_pg_restore(in_path: Path) -> None:
-    """From 17 on it sets a parameter that such a server does not know."""
+def test_an_older_server_needs_psql_beside_a_new_pg_restore(in_path: Path) -> None:
+    """From 17 on pg_restore sets a parameter that such a server does not know."""
     path = stand_in(in_path, says("18.1"), "pg_restore")
     assert ClientProgram.find_pg_restore(17, 15, is_bundled=False) == (path, 18)
-    with pytest.raises(ClientProgramError, match="pg_restore of PostgreSQL 15 to 16 is needed in PATH; "):
-        ClientProgram.find_pg_restore(15, 15, is_bundled=False)
-    with pytest.raises(ClientProgramError, match=r"written by pg_dump 18, and can be restored into PostgreSQL 17 or"):
+    with pytest.raises(ClientProgramError, match="psql is needed to restore into PostgreSQL 15, and is missing"):
         ClientProgram.find_pg_restore(15, 18, is_bundled=False)
+    stand_in(in_path, "exit 1", "psql")
+    assert ClientProgram.find_pg_restore(15, 18, is_bundled=False) == (path, 18)
     stand_in(in_path, says("16.4"), "pg_restore")
     assert ClientProgram.find_pg_restore(15, 16, is_bundled=False) == (path, 16)
+    assert ClientProgram.find_pg_restore(15, 18, is_bundled=False).path == BUNDLED.with_name("pg_restore")
 
 
 def test_a_password_is_no_argument(in_path: Path) -> None:
@@ -115,7 +117,9 @@ def test_a_dump_that_is_left_ends_pg_dump(in_path: Path) -> None:
     assert not Path(f"/proc/{(in_path / 'pid').read_text().strip()}").exists()
 
 
-def test_a_restore_that_fails_changes_nothing(gateway_database: str) -> None:
+@pytest.mark.parametrize(("major", "refusal"), [(18, "pg_restore"), (16, "psql")])
+def test_a_restore_that_fails_changes_nothing(gateway_database: str, major: int, refusal: str) -> None:
+    """Neither by pg_restore alone nor by the script that an older server gets."""
     with empty_database(gateway_database) as old, empty_database(gateway_database) as new:
         with psycopg.connect(old, autocommit=True) as database:
             database.execute("CREATE TABLE one (n int); CREATE TABLE two (n int); INSERT INTO two VALUES (7)")
@@ -123,9 +127,33 @@ def test_a_restore_that_fails_changes_nothing(gateway_database: str) -> None:
         pg_restore = ClientProgram.find_pg_restore(18, 18, is_bundled=True)
         with psycopg.connect(new, autocommit=True) as database:
             database.execute("CREATE TABLE two (n int)")
-            with pytest.raises(ClientProgramError, match=r"^pg_restore failed: [^\n]*already exists"):
-                pg_restore.restore(parameters(new), SCHEMA, dump, None)
+            with pytest.raises(ClientProgramError, match=rf"^{refusal} failed: [^\n]*already exists"):
+                pg_restore.restore(parameters(new), major, SCHEMA, dump, None)
             assert database.execute("SELECT to_regclass('one')").fetchall() == [(None,)]
             database.execute("DROP TABLE two")
-            pg_restore.restore(parameters(new), SCHEMA, dump, None)
+            with pytest.raises(ClientProgramError, match=r"^pg_restore failed: "):
+                pg_restore.restore(parameters(new), major, SCHEMA, [b"".join(dump)[:-40]], None)
+            assert database.execute("SELECT to_regclass('one')").fetchall() == [(None,)]
+            pg_restore.restore(parameters(new), major, SCHEMA, dump, None)
             assert database.execute("SELECT n FROM two").fetchall() == [(7,)]
+
+
+def test_a_fault_of_the_archive_ends_both_programs(gateway_database: str) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"PGDMP"
+        raise OSError("the disk broke")
+
+    pg_restore = ClientProgram.find_pg_restore(15, 18, is_bundled=True)
+    with empty_database(gateway_database) as new, pytest.raises(OSError, match="the disk broke"):
+        pg_restore.restore(parameters(new), 15, SCHEMA, broken(), None)
+
+
+@pytest.mark.parametrize("head", ["", "SET lock_timeout = 0;\n"])
+def test_a_script_has_no_parameter_that_an_older_server_does_not_know(in_path: Path, head: str) -> None:
+    """But data that look like it stay."""
+    lines = head + "SET transaction_timeout = 0;\n" + "-- more\n" * HEAD_LINES + "SET transaction_timeout = 0;\n"
+    (in_path / "script").write_text(lines)
+    path = stand_in(in_path, f"/bin/cat > /dev/null; /bin/cat {in_path}/script", "pg_restore")
+    stand_in(in_path, f"/bin/cat > {in_path}/executed", "psql")
+    ClientProgram(path, 18).restore({}, 16, SCHEMA, [b"dump"], None)
+    assert (in_path / "executed").read_text() == head + lines.removeprefix(head).partition("\n")[2]
