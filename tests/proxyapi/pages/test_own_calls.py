@@ -139,7 +139,9 @@ def test_a_person_sees_the_newest_failures_of_all_own_keys(people: dict[str, tup
     assert f"{calls}{made}/" in page
     for other in ("of the one before", "no longer mine"):
         assert other not in page
-    assert "failed call" not in lead.get(SITE).content.decode()
+    assert "No failed calls in the last 24 hours" in text_of(lead.get(SITE).content.decode())
+    AccessKey.objects.filter(name="leads key").update(owner_user=None)
+    assert "failed call" not in lead.get(SITE).content.decode()  # without a key of one's own
 
 
 def test_prompts_are_seen_if_the_setting_says_so(holder: Client, settings: Any) -> None:
