@@ -33,7 +33,7 @@ def older_postgres(before: int) -> Iterator[str]:
     def run(name: str, *arguments: str) -> None:
         user = USER if os.geteuid() == 0 else None
         program = PROGRAMS / str(found[-1]) / "bin" / name
-        command = [program, "-D", directory / "data", *arguments]
+        command = [str(program), "-D", str(directory / "data"), *arguments]
         subprocess.run(command, user=user, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
     try:
