@@ -11,8 +11,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # As in proxyapi's first: what waits for a lock longer than this gives up.
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.CreateModel(
             name='LoginAttempts',
             fields=[

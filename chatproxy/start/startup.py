@@ -148,18 +148,13 @@ def migrated_database(output: Output) -> Iterator[None]:
             "chatproxy: waiting for another server of this database, which is starting and may be migrating it"
         )
 
-    def notice_of_table() -> None:
-        output.write(
-            "chatproxy: a migration waits for transactions that use its tables (a dump, an export?), and is tried again"
-        )
-
     try:
         with wait_for_lock(MIGRATION_LOCK, notice):
             if not has_all_migrations():
                 # Imported here: Django's code for migrations, which most starts do not need.
-                from chatproxy.start.waiting_migrations import migrate
+                from chatproxy.start.waiting_migrations import NOTICE, migrate
 
-                migrate(notice_of_table)
+                migrate(lambda: output.write(NOTICE))
             _make_months()
             yield
     except (Error, psycopg.Error) as error:

@@ -2,7 +2,8 @@
 
 A statement that alters a table waits until all transactions that have read the table have ended, and every later
 statement about that table waits behind it. So a migration waits only for `LOCK_TIMEOUT_MS`. It is tried again after a
-pause, in which the statements behind it can run. An index that is made concurrently needs no such limit
+pause, in which the statements behind it can run. No migration sets a limit of its own: `manage.py migrate` waits as
+a start does (`chatproxy.management.commands.migrate`). An index that is made concurrently needs no such limit
 (`usage.database.concurrent_indexes`), since nothing waits behind it.
 
 A migration and Django's record of it are one transaction here. Django itself records a migration with foreign keys in a
@@ -34,6 +35,7 @@ LIMIT_WAIT = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
 CONCURRENTLY = " CONCURRENTLY "  # of a statement that makes or drops an index beside readers and writers
 PAUSE_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
+NOTICE = "chatproxy: a migration waits for transactions that use its tables (a dump, an export?), and is tried again"
 # What passes by itself: another transaction has the table, or had locked it in another order.
 IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 # Or a server that was killed while it migrated: its last transaction may still have been committed after this server
@@ -60,8 +62,13 @@ class OneTransactionExecutor(MigrationExecutor):
 migrate_command.MigrationExecutor = OneTransactionExecutor  # type: ignore[attr-defined]  # no setting names it
 
 
-def migrate(notice: Callable[[], None]) -> None:
-    """Applies the missing migrations, and tries again while other transactions use the tables.
+def migrate(notice: Callable[[], object]) -> None:
+    """Applies the missing migrations, and tries again while other transactions use the tables: see `apply`."""
+    apply(lambda: call_command(migrate_command.Command(), interactive=False, verbosity=0), notice)
+
+
+def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
+    """Calls `run`, which applies migrations, and calls it again while other transactions use the tables.
 
     `notice` is called when such transactions are in the way, and then once a minute.
 
@@ -73,7 +80,7 @@ def migrate(notice: Callable[[], None]) -> None:
     while True:
         try:
             with connection.execute_wrapper(_limit_wait):
-                call_command("migrate", interactive=False, verbosity=0)
+                run()
         except OperationalError as error:
             if not isinstance(error.__cause__, IN_THE_WAY):
                 raise

@@ -16,8 +16,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # A new table holds nobody up; what waits for a lock longer than this gives up instead of blocking calls' rows.
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.CreateModel(
             name='AccessKey',
             fields=[

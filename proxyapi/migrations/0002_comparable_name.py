@@ -25,7 +25,6 @@ class Migration(migrations.Migration):
     dependencies = [("proxyapi", "0001_access_key")]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.AddField(
             model_name="accesskey",
             name="comparable_name",

@@ -9,8 +9,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # What waits for a lock longer than this gives up instead of blocking calls. Old code leaves the column out.
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
+        # Old code leaves the column out.
         migrations.AddField(
             model_name='accesskey',
             name='max_output_tokens',

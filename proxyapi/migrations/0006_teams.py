@@ -19,8 +19,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # A change of a table that waits for a lock for longer gives up, instead of holding up all that come after it.
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.CreateModel(
             name='Team',
             fields=[

@@ -11,7 +11,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", ""),
         migrations.CreateModel(
             name='ErrorTotal',
             fields=[

@@ -116,6 +116,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.RunPython(add_up, migrations.RunPython.noop),
     ]

@@ -29,7 +29,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.RunSQL("LOCK TABLE usage_usagehour IN SHARE MODE", ""),
         *(migrations.RunSQL(add_up(name), "") for name in HISTOGRAMS),
     ]

@@ -21,7 +21,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.CreateModel(
             name='KnownName',
             fields=[

@@ -8,8 +8,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # What waits for a lock longer than this gives up instead of blocking calls. Old code leaves the column out.
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", migrations.RunSQL.noop),
+        # Old code leaves the column out.
         migrations.AddField(
             model_name='request',
             name='output_limit',

@@ -10,7 +10,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.AddField(
             model_name='pendingresponse',
             name='supposed',

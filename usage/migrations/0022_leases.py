@@ -11,8 +11,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # What waits for a lock longer than this gives up instead of blocking calls.
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.AddField(
             model_name='hold',
             name='granted',

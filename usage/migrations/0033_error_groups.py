@@ -22,7 +22,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
         migrations.AddField(
             model_name='request',
             name='error_group',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import OperationalError, ProgrammingError
 
+from chatproxy.configuration.setting_reader import BASE_DIR
 from chatproxy.start import waiting_migrations
 from tests.simulator.server import Simulator
+from tests.support.polling import wait_until
 from tests.support.servers.databases import copied_database, empty_database, manage
 from tests.support.servers.gateway import launch_gateway
 
@@ -82,6 +85,31 @@ def test_a_start_behind_a_long_reader_holds_up_no_writer(
         gateway.stop()
     assert max(waits) < 5 * waiting_migrations.LOCK_TIMEOUT_MS / 1000, waits
     assert gateway.log.count(LINE) == 1
+
+
+def test_the_command_waits_in_the_same_way(old: str, tmp_path: Path) -> None:
+    """One limit counts for all migrations: none waits longer for a table because it was started by hand."""
+    with busy(old, USES["a read of the sums"][0]) as reader, ThreadPoolExecutor() as pool:
+        migrating = pool.submit(manage, old, tmp_path, "migrate", "-v", "0")
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE NOT granted AND datname = current_database()"
+        )
+        with psycopg.connect(old, autocommit=True) as watcher:
+            wait_until(lambda: watcher.execute(waiting).fetchall() == [(1,)])
+            wait_until(lambda: watcher.execute(waiting).fetchall() == [(0,)])  # it holds up others no longer
+        assert not migrating.done()
+        reader.rollback()
+        migrating.result()
+
+
+def test_no_migration_sets_a_limit_of_its_own() -> None:
+    """It would count only where `_limit_wait` does not set another one before the next statement."""
+    folders = [BASE_DIR / app / "migrations" for app in ("chatproxy", "proxyapi", "usage")]
+    files = [path for folder in folders for path in folder.glob("0*.py")]
+    assert len(files) > 40
+    setting = [path.name for path in files if "SET LOCAL lock_timeout" in path.read_text()]
+    assert setting == ["0024_months.py"]  # which has transactions of its own, and the same limit in them
 
 
 # The loop, with a migration that the test makes up.
