@@ -137,11 +137,13 @@ def prepare(directory: Path, url: str, shape: Shape) -> dict[str, float]:
     from django.db import connection, connections
 
     from usage.models import Request
+    from usage.upkeep.label_sums.combining import combine_labels
 
     if not Request.objects.exists():
         fill(
             shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies, end_users=shape.end_users
         )  # fmt: skip
+    combine_labels()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
         taken = megabytes(cursor)

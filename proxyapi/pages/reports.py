@@ -22,7 +22,7 @@ from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.callers import Caller
 from usage.database.query_deadline import limit_query_time
-from usage.sums.labels.label_reader import LabelsUnreadable
+from usage.sums.labels.label_groups import LabelsUnreadable
 from usage.sums.labels.usage_report import as_csv, read_query, read_usage
 
 MAX_DATABASE_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""Owns the ledger's tables: `calls`, `sums`, `money` (budgets and prices) and `state` (all else).
+"""Owns the ledger's tables: `calls`, `sums`, `label_sums`, `money` (budgets and prices) and `state` (all else).
 
 Other modules import them from here, where Django looks for them.
 """
@@ -14,6 +14,7 @@ from usage.models.calls import (
     RequestBody,
     UsageSource,
 )
+from usage.models.label_sums import LabelCombination, LabelPeriod
 from usage.models.money import (
     Hold,
     ModelPrice,
@@ -55,6 +56,8 @@ __all__ = [
     "Hold",
     "KnownError",
     "KnownName",
+    "LabelCombination",
+    "LabelPeriod",
     "LabelTotal",
     "LedgerState",
     "ModelPrice",

@@ -51,6 +51,7 @@ from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned_calls import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
+from usage.upkeep.label_sums.combining import combine_labels
 from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.months import BODIES, CALLS, make_months
 from usage.upkeep.old_histograms import empty_old_histograms
@@ -144,7 +145,6 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     bodies = rows = RowCount()
     is_more_due = False
     last = state.pruned_at if state.pruned_at and state.pruned_at <= now and not all_at_once else now
-    # Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
     Session.objects.filter(expire_date__lt=now).delete()  # also those of strangers who have begun to sign in
@@ -249,18 +249,19 @@ class DailyPruning(PeriodicThread):
     """
 
     name = "retention"
-    # The first check is soon, so that data are deleted even by a server that never runs for an hour.
+    # Soon, so that data are deleted even by a server that never runs for an hour.
     first_seconds, every_seconds = FIRST_CHECK_SECONDS, CHECK_SECONDS
     stop_seconds = STOP_SECONDS  # a batch that has not ended then is rolled back
     failure = "pruning failed and is tried again in an hour"
 
     def work(self) -> None:
-        """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
+        """Makes missing partitions, deletes abandoned reservations and, daily, old rows; adds up days by all labels.
 
         If one of these tasks fails because of the database, the error is logged, and the other tasks are still done,
         unless the database cannot be reached.
         """
-        tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
+        long_tasks = (partial(task, self.stopping) for task in (prune_if_due, combine_labels))
+        tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, *long_tasks)
         for task in tasks:
             try:
                 with without_time_limits():

@@ -22,7 +22,8 @@ from usage.page_data.spending.spending_content import (
     read_spending,
 )
 from usage.page_data.spending.spending_csv import csv_file_name, read_spending_csv
-from usage.sums.labels.label_reader import DAY, LabelsUnreadable
+from usage.sums.labels.label_groups import LabelsUnreadable
+from usage.sums.labels.label_reader import DAY
 from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
 from usage.sums.ranges import LABELS

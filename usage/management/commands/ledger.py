@@ -24,6 +24,7 @@ from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
 from usage.sums.ranges import read_moment
 from usage.upkeep import retention
+from usage.upkeep.label_sums.combining import combine_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds
 from usage.upkeep.verify import find_faults
@@ -161,6 +162,7 @@ class Command(BaseCommand):
         # Older versions have left some estimated costs unmarked.
         marked = set_missing_kinds()
         mended = rebuild_totals()
+        combine_labels(anew=True)
         self.stdout.write(f"added up; {mended} hours were wrong, {marked} estimated costs were not marked")
 
     def prune(self, options: Options) -> None:

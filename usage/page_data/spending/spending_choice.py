@@ -12,7 +12,8 @@ from django.http import QueryDict
 from usage.models import Span
 from usage.page_data.filters import MAX_TEXT, in_address, name_in
 from usage.sums.labels.compared_reader import ORDERS
-from usage.sums.labels.label_reader import COLUMNS, DAY, is_label, whole_days
+from usage.sums.labels.label_groups import COLUMNS, is_label
+from usage.sums.labels.label_reader import DAY, whole_days
 from usage.sums.labels.label_tables import END_USER, TAG
 from usage.sums.ranges import CUSTOM, LONGEST, NAMED, TimeRange, read_moment, read_range
 from usage.sums.totals_reader import floor

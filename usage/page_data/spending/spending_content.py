@@ -28,15 +28,8 @@ from usage.sums.labels.compared_reader import (
     read_compared_report,
 )
 from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
-from usage.sums.labels.label_reader import (
-    DAY,
-    GroupValue,
-    LabelsUnreadable,
-    labels_among,
-    lacks_since,
-    shown_value,
-    whole_days,
-)
+from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, labels_among
+from usage.sums.labels.label_reader import DAY, lacks_since, shown_value, whole_days
 from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
 
@@ -127,7 +120,7 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
     """Reads the sums of a `SpendingChoice` from the database, with the period before; at most `most` rows.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,

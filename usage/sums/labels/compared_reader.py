@@ -11,15 +11,8 @@ from typing import Any
 
 from django.db import connection
 
-from usage.sums.labels.label_reader import (
-    GroupSums,
-    GroupValue,
-    LabelsUnreadable,
-    Only,
-    Query,
-    grouped_sums,
-    sums_of_group,
-)
+from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query
+from usage.sums.labels.label_reader import GroupSums, grouped_sums, sums_of_group
 from usage.sums.labels.label_tables import SUMS
 
 MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
@@ -77,7 +70,7 @@ def read_compared_report(
     or `by_0` or `by_1` for the value of the first or the second group.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
     """
     present = grouped_sums(*days, groups, only)
     past: Query | None = None

@@ -10,14 +10,8 @@ from decimal import Decimal
 from django.db import connection
 
 from usage.sums.labels.compared_reader import Days
-from usage.sums.labels.label_reader import (
-    COLUMNS,
-    GroupValue,
-    Only,
-    grouped_sums,
-    labels_among,
-    rows_of_periods,
-)
+from usage.sums.labels.label_groups import COLUMNS, GroupValue, Only, labels_among
+from usage.sums.labels.label_reader import grouped_sums, rows_of_periods
 
 DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
 

@@ -1,45 +1,30 @@
 """Reads sums of calls by label, in any groups, for `GET /usage` and for pages about money.
 
 Calls can be grouped by any of `COLUMNS`, and by one label (end users, or the values of a tag) in addition. These are
-read from the sums by label, by whole months if the range has such. There are no sums by two labels together. So for two
-labels, the rows of calls are added up, for at most a few weeks.
+read from the sums by label, by whole months if the range has such. Sums by two labels together are read by
+`combined_reader`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from django.db import connection
 
-from usage.ids import first_id
+from usage.database.snapshot import one_snapshot
+from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
-from usage.sums.labels.label_tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, added_up
-from usage.sums.pruned_calls import comparable_since
+from usage.sums.labels.label_groups import COLUMNS, GroupValue, Only, Parameter, Query, grouping, labels_among
+from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, TABLE, added_up
 from usage.sums.ranges import TimeRange
 from usage.sums.sum_tables import COST_PARTS
-from usage.sums.summed_names import SUMMED_MODEL_SQL
 
-# The columns by which sums can be grouped, by the name of the group. The others are labels: `end_user` and `tag:NAME`.
-COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}
-DAY_SQL = "(started_at AT TIME ZONE 'UTC')::date"
 DOLLARS = {"cost", *COST_PARTS}
-MOST_DAYS_OF_ROWS = 31  # for groups that have no sums
 DAY = timedelta(days=1)
-LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
-
-GroupValue = str | date | None
-Parameter = str | date | datetime | int | UUID
-Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
-Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
-
-
-class LabelsUnreadable(ValueError):
-    """Error: two labels cannot be read together. The message is for the caller."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +78,13 @@ class LabelReport:
     lacks_since: date | None = None
 
 
-def is_label(name: str) -> bool:
-    """Returns whether the name of a group is that of a label: `end_user`, or `tag:` followed by the name of a tag."""
-    return name == END_USER or (name.startswith(TAG) and len(name) > len(TAG))
-
-
 def whole_days(time_range: TimeRange) -> tuple[date, date]:
     """Extends a range of time to whole days (UTC); returns the first day, and the day after the last one."""
     last = time_range.end.astimezone(UTC) - timedelta(microseconds=1)
     return time_range.start.astimezone(UTC).date(), last.date() + DAY
 
 
+@one_snapshot()
 def read_label_report(
     first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int
 ) -> LabelReport:
@@ -113,13 +94,13 @@ def read_label_report(
     labels to the value that the calls must have; the value None stands for all values of a label.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
     """
     wanted = dict(only or {})
     labels = labels_among(groups, wanted)
     total, *rows = _read(grouped_sums(first, end, groups, wanted), len(groups), most)
     others = total.less(rows)
-    if len(labels) > 1:  # they are read from the rows of calls, which have all names
+    if len(labels) > 1:  # what is read has all calls and all names of tags
         return LabelReport(first, end, rows, others if others.has_use else None, total)
     periods = _periods(first, end, by_day="day" in groups)
     is_part = any(has_unnamed(periods, label, wanted.get(label)) for label in labels)
@@ -144,20 +125,12 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums
     `by_0`, `by_1` and so on, and `sums`, which are names of `SUMS`: adding up fewer takes less time.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
     """
     labels = labels_among(groups, only)
     if len(labels) > 1:
-        return _group_rows(first, end, groups, only, sums)
+        return combined_sums(first, end, groups, only, sums)
     return _group_sums(_periods(first, end, by_day="day" in groups), groups, only, sums, *labels)
-
-
-def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the names of those groups and filters that are labels (`end_user`, or `tag:` and a name), each once.
-
-    There are no stored sums by two labels, so callers must read the rows of calls if there are two names.
-    """
-    return sorted({name for name in (*groups, *only) if is_label(name)})
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -217,7 +190,7 @@ def _group_sums(
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns.values())]
     if label in only or label not in groups:
         rows, values = rows_of_periods(periods, [label], restricted)
-        return f"SELECT {', '.join((*keys, *added_up(sums)))} {rows}{_grouping(columns.values())}", values
+        return f"SELECT {', '.join((*keys, *added_up(sums)))} {rows}{grouping(columns.values())}", values
     rows, values = rows_of_periods(periods, ["", label], restricted)
     others = [column for name, column in columns.items() if name != label]
     rest = [f"{'NULL' if name == label else column} AS by_{number}"
@@ -227,17 +200,12 @@ def _group_sums(
     sql = f"""
         WITH summed AS MATERIALIZED (
             SELECT {", ".join(("label", *columns.values(), *added_up(sums)))} {rows}
-            {_grouping(["label", *columns.values()])}
+            {grouping(["label", *columns.values()])}
         )
         SELECT {", ".join((*keys, *sums))} FROM summed WHERE label <> ''
-        UNION ALL SELECT {", ".join((*rest, *signed))} FROM summed{_grouping(others)}
+        UNION ALL SELECT {", ".join((*rest, *signed))} FROM summed{grouping(others)}
     """
     return sql, values
-
-
-def _grouping(columns: Iterable[str]) -> str:
-    names = ", ".join(columns)
-    return f" GROUP BY {names}" if names else ""
 
 
 def rows_of_periods(periods: Iterable[SpanRange], labels: Sequence[str], only: Mapping[str, str]) -> Query:
@@ -252,44 +220,3 @@ def rows_of_periods(periods: Iterable[SpanRange], labels: Sequence[str], only: M
             )
             values += [span, label, start, end, *only.values()]
     return f"FROM ({' UNION ALL '.join(queries)}) AS source", values
-
-
-def _group_rows(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of calls by `groups`, for groups that have no stored sums.
-
-    Raises:
-        LabelsUnreadable: there are too many days, or rows of them have been deleted.
-    """
-    if (end - first).days > MOST_DAYS_OF_ROWS:
-        raise LabelsUnreadable(f"Two labels together can be read for {MOST_DAYS_OF_ROWS} days at most.")
-    start, stop = (datetime.combine(day, time(), UTC) for day in (first, end))
-    if (since := comparable_since()) and start < since:
-        raise LabelsUnreadable("The rows of these calls have been deleted; only one label can be read.")
-    columns = [_column_of_rows(name) for name in groups]
-    conditions = [_condition_of_rows(name, value) for name, value in only.items()]
-    keys = [f"{sql} AS by_{number}" for number, (sql, _) in enumerate(columns)]
-    added = [f"{ROW_SUMS[name]} AS {name}" for name in sums]
-    grouping = _grouping(str(number + 1) for number in range(len(keys)))
-    sql = f"""
-        SELECT {", ".join((*keys, *added))} FROM usage_request
-        WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s
-              {"".join(f" AND {condition}" for condition, _ in conditions)} {grouping}
-    """
-    bounds: list[Parameter] = [first_id(start - LEEWAY), first_id(stop + LEEWAY), start, stop]
-    values = [value for _, values in columns for value in values]
-    return sql, [*values, *bounds, *(value for _, values in conditions for value in values)]
-
-
-def _column_of_rows(name: str) -> Query:
-    """Returns the SQL expression for a call's value in a group such as `team` or `tag:project`, from its row."""
-    if name == END_USER:
-        return "NULLIF(end_user, '')", []
-    if is_label(name):
-        value = "FROM unnest(tags) WITH ORDINALITY AS one (tag, number) WHERE split_part(tag, '=', 1) = %s"
-        return f"(SELECT {VALUE_OF_TAG} {value} ORDER BY number LIMIT 1)", [name.removeprefix(TAG)]
-    return {"model": SUMMED_MODEL_SQL, "day": DAY_SQL}.get(name, COLUMNS[name]), []
-
-
-def _condition_of_rows(name: str, value: str | None) -> Query:
-    sql, values = _column_of_rows(name)
-    return (f"{sql} IS NOT NULL", values) if value is None else (f"{sql} = %s", [*values, value])

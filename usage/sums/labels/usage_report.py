@@ -15,15 +15,8 @@ from io import StringIO
 
 from django.http import QueryDict
 
-from usage.sums.labels.label_reader import (
-    COLUMNS,
-    GroupSums,
-    LabelsUnreadable,
-    is_label,
-    read_label_report,
-    shown_value,
-    whole_days,
-)
+from usage.sums.labels.label_groups import COLUMNS, LabelsUnreadable, is_label
+from usage.sums.labels.label_reader import GroupSums, read_label_report, shown_value, whole_days
 from usage.sums.labels.label_tables import END_USER, SUMS, TAG
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, MOST_GROUPS, NAMES, read_report
@@ -80,7 +73,7 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     Returns the answer to `GET /usage` as a dictionary.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows;
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days;
             or the query asks for another key than `key`.
         django.db.Error: the database cannot be read.
     """

@@ -17,7 +17,8 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState, Request, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.labels import label_reader
-from usage.sums.labels.label_reader import LabelReport, LabelsUnreadable, read_label_report, whole_days
+from usage.sums.labels.label_groups import LabelsUnreadable
+from usage.sums.labels.label_reader import LabelReport, read_label_report, whole_days
 from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS
 from usage.sums.ranges import TimeRange
 from usage.upkeep.label_sums import folding

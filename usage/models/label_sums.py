@@ -1,0 +1,66 @@
+"""The tables of sums by all labels together, for reports by two labels. `usage.upkeep.label_sums` writes them."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from usage.models.sums import PART
+
+
+class LabelPeriod(models.Model):
+    """Some days (UTC), from `first` until before `until`, and the sums of all calls that began on them.
+
+    If `is_summed`, the table `LabelCombination` has the calls' sums by all labels together; otherwise these would be
+    nearly as many as the calls. If `has_others`, they count the calls of some end users together, as `OTHERS`
+    (`usage.sums.labels`). Only `usage.upkeep.label_sums.combining` writes both tables.
+    """
+
+    first = models.DateField()
+    until = models.DateField()
+    is_summed = models.BooleanField()
+    has_others = models.BooleanField()
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["first", "until"], name="usage_labelperiod_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.until}"
+
+
+class LabelCombination(models.Model):
+    """The sums of a period's calls with the same key, model, route and labels: team, owner, end user and tags.
+
+    `number` counts the rows of a period. `tags` has all tags, each between two line breaks.
+    """
+
+    pk = models.CompositePrimaryKey("period_id", "number")
+    period = models.ForeignKey(LabelPeriod, on_delete=models.CASCADE, related_name="+", db_index=False)
+    number = models.IntegerField()
+    key_name = models.CharField(max_length=200)
+    team = models.CharField(max_length=200)
+    owner = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    end_user = models.CharField(max_length=200)
+    tags = models.TextField()
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+
+    def __str__(self) -> str:
+        return f"{self.period_id} {self.number} {self.key_name} {self.model} {self.end_user}"

@@ -1,0 +1,43 @@
+"""The groups and filters by which sums of calls by label can be read: columns of the sums, and labels.
+
+A group or filter is one of `COLUMNS`, or a label: `end_user`, or `tag:` followed by the name of a tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from uuid import UUID
+
+from usage.sums.labels.label_tables import END_USER, TAG
+
+# The columns by which sums can be grouped, by the name of the group. The others are labels.
+COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}
+
+GroupValue = str | date | None
+Parameter = str | date | datetime | int | UUID | list[int]
+Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
+Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
+
+
+class LabelsUnreadable(ValueError):
+    """Error: two labels cannot be read together. The message is for the caller."""
+
+
+def is_label(name: str) -> bool:
+    """Returns whether the name of a group is that of a label: `end_user`, or `tag:` followed by the name of a tag."""
+    return name == END_USER or (name.startswith(TAG) and len(name) > len(TAG))
+
+
+def labels_among(groups: Iterable[str], only: Only) -> list[str]:
+    """Returns the names of those groups and filters that are labels (`end_user`, or `tag:` and a name), each once.
+
+    If there are two names, callers must read the sums by all labels together (`combined_reader`).
+    """
+    return sorted({name for name in (*groups, *only) if is_label(name)})
+
+
+def grouping(columns: Iterable[str]) -> str:
+    """Returns the GROUP BY clause for SQL expressions or numbers of columns; empty if there are none."""
+    names = ", ".join(columns)
+    return f" GROUP BY {names}" if names else ""

@@ -1,0 +1,166 @@
+"""Adds up the calls of past days and months by all labels together (`usage.models.LabelCombination`).
+
+These sums are for reports by two labels (`usage.sums.labels.combined_reader`). They are computed from the rows of
+calls, some time after a day has ended, and deleted with the names of end users. Writers of rows do not know them: a
+period whose sums are not those of its days any more is not read, and is added up anew.
+
+To bound the number of sums, only the costliest end users of a period keep their names, and a period gets no sums if
+they would be nearly as many as its calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+
+from usage.database.clock import database_now
+from usage.database.lock import try_lock
+from usage.models import LabelCombination, LabelPeriod, Span
+from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, ids_of_days
+from usage.sums.labels.label_tables import GROUP_COLUMNS, OTHERS, ROW_SUMS, SUMS
+from usage.sums.pruned_calls import comparable_since, oldest_call
+from usage.sums.summed_names import SUMMED_MODEL_SQL
+from usage.sums.totals_reader import ceiling
+from usage.upkeep.differing_sums import adding_cursor
+
+DAY = timedelta(days=1)
+LATE = timedelta(hours=1)  # a day is added up so long after its end, when most calls have come
+DAYS_KEPT = timedelta(days=100)  # days have sums of their own for so long; months keep theirs
+MOST_END_USERS = 1000  # keep their names in a period: the costliest
+LEAST_CALLS = 2  # that must have the same labels on average
+LOCK = 0x636F6D62  # the number of an advisory lock: one process at a time adds up
+DaySpan = tuple[date, date]  # the first day (UTC), and the day after the last one
+
+_COLUMNS = ", ".join((*GROUP_COLUMNS, "end_user", "tags"))
+_NUMBERS = ", ".join(str(number + 1) for number in range(len(GROUP_COLUMNS) + 2))
+_SUMS = ", ".join(SUMS)
+_ADDED_UP = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in SUMS)
+# The sums of the rows of some days by all labels. The parameters: two request ids, the first day, and the one to end
+# before; how many end users keep their names.
+_SUMS_OF_ROWS = f"""
+    WITH every AS MATERIALIZED (
+        SELECT key_name, team, owner, {SUMMED_MODEL_SQL} AS model, route, end_user, tags,
+               {", ".join(f"{expression} AS {name}" for name, expression in ROW_SUMS.items())}
+        FROM usage_request WHERE request_id >= %s AND request_id < %s AND {DAY_SQL} >= %s AND {DAY_SQL} < %s
+        GROUP BY {_NUMBERS}
+    ), kept AS (
+        SELECT end_user FROM every WHERE end_user <> ''
+        GROUP BY end_user ORDER BY sum(cost) DESC, sum(calls) DESC, end_user LIMIT %s
+    )
+    SELECT {", ".join(GROUP_COLUMNS)},
+           CASE WHEN end_user = '' OR end_user IN (SELECT end_user FROM kept) THEN end_user ELSE '{OTHERS}' END
+               AS end_user, {TAGS_SQL} AS tags, {_ADDED_UP}
+    FROM every GROUP BY {_NUMBERS}
+"""
+_INSERT = f"""
+    INSERT INTO usage_labelcombination (period_id, number, {_COLUMNS}, {_SUMS})
+    SELECT %s, row_number() OVER (), * FROM ({_SUMS_OF_ROWS}) AS found
+"""
+_TOTAL = f"""
+    UPDATE usage_labelperiod SET ({_SUMS}) = (SELECT {_ADDED_UP} FROM usage_labelcombination WHERE period_id = id),
+        has_others = EXISTS (SELECT FROM usage_labelcombination WHERE period_id = id AND end_user = '{OTHERS}'),
+        is_summed = (SELECT count(*) * %s <= COALESCE(sum(calls), 0) FROM usage_labelcombination WHERE period_id = id)
+    WHERE id = %s RETURNING is_summed
+"""
+_RIGHT = f"SELECT id, first, until FROM usage_labelperiod AS period WHERE {IS_RIGHT}"
+# The sums of a period that are not those of its rows. The parameters: those of `_SUMS_OF_ROWS`, and the period.
+_DIFFERING = f"""
+    WITH a AS ({_SUMS_OF_ROWS}), b AS (SELECT {_COLUMNS}, {_SUMS} FROM usage_labelcombination WHERE period_id = %s)
+    SELECT {_COLUMNS} FROM ((TABLE a EXCEPT TABLE b) UNION (TABLE b EXCEPT TABLE a)) AS differing LIMIT 1
+"""
+
+
+def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
+    """Adds up, by all labels together, the days and months that lack right sums; returns how many they were.
+
+    Each of the last `DAYS_KEPT` gets sums of its own, and each month; the present month those of its days that are
+    over. With `anew`, all of them are added up whose rows are kept. Sums of other days, and those older than
+    `RETENTION_DAYS`, are deleted. Ends early if `stopping` is set, and does nothing while another process does this.
+    `now` is the database's time by default.
+
+    Raises:
+        django.db.Error: the database has failed; what was added up before stays.
+    """
+    with try_lock(LOCK) as is_mine:
+        if not is_mine:
+            return 0
+        now = now or database_now()
+        rows_since, oldest = _oldest_days(now)
+        wanted = set(_wanted_periods(oldest, (now - LATE).astimezone(UTC).date()))
+        right = set() if anew else _right_periods()
+        number = 0
+        for days in sorted(days for days in wanted - right if days[0] >= rows_since):
+            if stopping is not None and stopping.is_set():
+                return number
+            _add_up(days)
+            number += 1
+        for period in LabelPeriod.objects.all():  # at last, so that the present month is never without sums
+            if (period.first, period.until) not in wanted:
+                period.delete()
+        return number
+
+
+def wrong_combinations(since: datetime | None) -> Iterator[str]:
+    """Compares the sums by all labels with the rows of calls; yields a line of text for each period that differs.
+
+    Only periods that begin at `since` or later are compared; all if it is None. Periods whose days have other calls by
+    now are left out, since nobody reads their sums.
+    """
+    first = ceiling(since, Span.DAY).date() if since else date.min
+    with adding_cursor() as cursor:
+        cursor.execute(f"{_RIGHT} AND is_summed AND first >= %s ORDER BY first, until", [first])
+        for number, *days in cursor.fetchall():
+            cursor.execute(_DIFFERING, [*ids_of_days(*days), *days, MOST_END_USERS, number])
+            if found := cursor.fetchone():
+                group = " / ".join(found).replace(OTHERS, "(others)").replace("\n", " ")
+                yield f"usage_labelcombination is not the sum of its rows from {days[0]} to {days[1] - DAY} for {group}"
+
+
+def _oldest_days(now: datetime) -> DaySpan:
+    """Returns two days (UTC): the first since which all rows are kept, and the first that may have sums."""
+    pruned = comparable_since()
+    kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
+    if pruned is None:
+        since = (oldest_call("usage_request") or now).date().replace(day=1)
+        return since, max(since, kept)
+    # Of the day before that mark, rows are kept that can no longer be compared with other sums.
+    return ceiling(pruned, Span.DAY).date(), max(kept, (pruned - DAY).date())
+
+
+def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
+    """Yields the days and months to add up, from the day `oldest` until before `today`."""
+    day = max(oldest, today - DAYS_KEPT)
+    while day < today:
+        yield day, day + DAY
+        day += DAY
+    month = oldest if oldest.day == 1 else _next_month(oldest)
+    while month < today:
+        yield month, min(_next_month(month), today)
+        month = _next_month(month)
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+def _right_periods() -> set[DaySpan]:
+    """Returns the periods that have the calls of their days, with or without sums by all labels."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RIGHT)
+        return {(first, until) for _, first, until in cursor.fetchall()}
+
+
+def _add_up(days: DaySpan) -> None:
+    """Adds up the rows of a period's calls, in one transaction, in place of what was added up before."""
+    with adding_cursor() as cursor:
+        LabelPeriod.objects.filter(first=days[0], until=days[1]).delete()
+        none = dict.fromkeys(SUMS, 0)
+        period = LabelPeriod.objects.create(first=days[0], until=days[1], is_summed=True, has_others=False, **none)
+        cursor.execute(_INSERT, [period.pk, *ids_of_days(*days), *days, MOST_END_USERS])
+        cursor.execute(_TOTAL, [LEAST_CALLS, period.pk])
+        if cursor.fetchone() != (True,):
+            LabelCombination.objects.filter(period=period).delete()
