@@ -2,11 +2,11 @@
 
 Each writer is a process that writes a batch of rows each second, like the shipper of a host, at moments that are spread
 over the second. All of them add to the same sums, so from that point until its commit, each transaction makes the
-others wait. PostgreSQL is the bundled one, in a temporary directory that is removed afterwards.
+others wait for their turn. PostgreSQL is the bundled one, in a temporary directory that is removed afterwards.
 
 The last column is how long a batch waited for the locks of others: from samples of `pg_stat_activity`, the mean number
-of waiting connections divided by the batches per second (Little's law). Behind it stand the tables for whose rows
-they waited, in percent of all waits.
+of waiting connections divided by the batches per second (Little's law). Behind it stands what they waited for, in
+percent of all waits: their turn, the rows of a table, or the end of a transaction that has changed a row.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from bench.stand.streams import quantile
 from chatproxy.postgres.bundled import BundledPostgres
 
 SAMPLE_SECONDS = 0.02
-# The tables of the rows for whose locks connections wait; empty for other locks.
+# What connections wait for: the rows of a table; their turn to add to the sums (`TAKE_TURN`); or another lock, such as
+# `transactionid`, the end of the transaction that has changed a row, whose table PostgreSQL does not tell then.
 WAITING = """
     SELECT COALESCE((SELECT max(relation::regclass::text) FROM pg_locks AS lock
-                     WHERE lock.pid = activity.pid AND locktype = 'tuple'), '')
+                     WHERE lock.pid = activity.pid AND locktype = 'tuple'),
+                    CASE wait_event WHEN 'advisory' THEN 'turn' ELSE wait_event END)
     FROM pg_stat_activity AS activity WHERE wait_event_type = 'Lock' AND datname = current_database()
 """
 
@@ -43,7 +45,7 @@ class Waits(NamedTuple):
     """The work of several writers together: rows and batches per second, and the seconds that a batch took and waited.
 
     `calls` are all rows that were written, `postgres_cpu` the seconds of CPU that PostgreSQL has used per second.
-    `tables` says how often a batch was seen to wait for a lock in each table.
+    `tables` says how often a batch was seen to wait for its turn, or for a lock in each table.
     """
 
     writers: int
@@ -70,9 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name:
         for waits in run(Path(name), arguments.writers, arguments.batches, arguments.rows, arguments.every):
             times = "".join(f"{1000 * value:>6.0f} ms" for value in (waits.median, waits.p95, waits.longest))
-            tables = (
-                f"{name or 'other'} {seen / waits.tables.total():.0%}" for name, seen in waits.tables.most_common(4)
-            )
+            tables = (f"{name} {seen / waits.tables.total():.0%}" for name, seen in waits.tables.most_common(4))
             print(
                 f"{waits.writers:>8}{waits.rows:>8,.0f}{waits.batches:>10,.1f}{times}{waits.postgres_cpu:>8.2f}"
                 f"{1000 * waits.waited:>6.1f} ms  {', '.join(tables)}",

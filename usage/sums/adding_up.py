@@ -48,6 +48,7 @@ from usage.sums.sum_tables import (
     NAMED,
     NO_HISTOGRAMS,
     PACKED,
+    TAKE_TURN,
     TEAM_DAY_KEYS,
     TOTAL_KEYS,
     TOTAL_SUMS,
@@ -68,7 +69,8 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Rollup:
     """The sums of one batch of calls' rows, collected in memory; `write` adds them to the tables of sums.
 
-    Groups are written in sorted order, so that two writers never deadlock.
+    Writers add to the sums one after the other (`TAKE_TURN`). Groups are written in sorted order nevertheless, so that
+    a writer with an earlier release, which takes no turn, and this one never deadlock.
     """
 
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
@@ -190,9 +192,10 @@ class Rollup:
 
 
 def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
-    """Executes SQL statements in one round trip, because the shippers of other hosts wait for locks meanwhile."""
+    """Executes SQL statements in turn with other writers; in one round trip, because the others wait meanwhile."""
     if found := list(statements):
-        cursor.execute(";".join(sql for sql, _ in found), [value for _, values in found for value in values])
+        sql = ";".join([TAKE_TURN, *(sql for sql, _ in found)])
+        cursor.execute(sql, [value for _, values in found for value in values])
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:

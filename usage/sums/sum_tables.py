@@ -161,6 +161,11 @@ FAILURES = SumTable("usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_
 ADD_HOURS, ADD_PEAKS, ADD_DAYS, ADD_TEAM_DAYS = HOURS.add, PEAKS.add, DAYS.add, TEAM_DAYS.add
 ADD_TOTALS, ADD_BREAKDOWNS, ADD_FAILURES = TOTALS.add, BREAKDOWNS.add, FAILURES.add
 OF_MONTHS = (TOTALS, BREAKDOWNS, FAILURES)  # the tables that have sums of months
+# An advisory lock until the end of the transaction, for whoever adds to sums, before the first row of sums is locked.
+# All calls are counted in some common rows, so writers wait for each other in any case. At a row, each commit would
+# wake all of them, who look the row up again, and the same one may lose for many seconds; this lock goes to whoever
+# has waited longest. The sums do not depend on it: older versions beside this one do without.
+TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy sums', 0))"
 ADD_NAMES = """
     INSERT INTO usage_summedname (dimension, value)
     SELECT dimension, value FROM unnest(%s::text[], %s::text[]) AS one (dimension, value) ON CONFLICT DO NOTHING

@@ -12,13 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call_id
 from tests.support.ledger.response_rows import about, assert_sums_are_right, cost_of, counted, deliver, queued, seen
-from tests.support.polling import PATIENCE
+from tests.support.other_connection import Beside
 from usage.journal_shipping import background_cost, pending_responses
 from usage.journal_shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
 from usage.models import CountedResponse, Hold, PendingResponse, Request
@@ -33,42 +33,6 @@ SUPPOSED = {"input_tokens": 100, "output_tokens": 1000}
 def _polls(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 5, "sk-any"
     monkeypatch.setattr(verify, "SHIPPING_SECONDS", 0.0)
-
-
-class Beside:
-    """The other host: does one thing in a thread, on a connection of its own."""
-
-    def __init__(self, action: Callable[[], object]) -> None:
-        self.errors: list[BaseException] = []
-        self.result: Any = None
-        self.thread = threading.Thread(target=self._run, args=(action,))
-
-    def _run(self, action: Callable[[], object]) -> None:
-        try:
-            self.result = action()
-        except BaseException as error:
-            self.errors.append(error)
-        finally:
-            connections.close_all()
-
-    def start_and_wait_until_it_waits(self) -> None:
-        """Returns when the thread waits for a lock in PostgreSQL, or has ended without waiting."""
-        self.thread.start()
-        with connection.cursor() as cursor:
-            while self.thread.is_alive():
-                # Within a transaction, PostgreSQL answers from what it saw at the first question.
-                cursor.execute("SELECT pg_stat_clear_snapshot()")
-                cursor.execute(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-                )
-                if cursor.fetchone() != (0,):
-                    return
-
-    def join(self) -> None:
-        self.thread.join(PATIENCE)
-        assert not self.thread.is_alive()
-        assert self.errors == []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from usage.sums.adding_up import Group, as_json
 from usage.sums.histogram import unpack
-from usage.sums.sum_tables import SumTable
+from usage.sums.sum_tables import TAKE_TURN, SumTable
 from usage.upkeep.differing_sums import DOUBLES, LOCK_AS_WRITER
 
 MOST_GROUPS = 500  # are added in one transaction; a writer waits for its end if it adds to the same groups
@@ -37,14 +37,15 @@ def missing_groups(
 def add_groups(statement: str, groups: list[Group]) -> None:
     """Adds the sums of groups to a table by executing `statement`, for `MOST_GROUPS` groups in each transaction.
 
-    Each transaction takes the lock that writers take. So code that locks writers out (`without_writers`,
-    `usage.upkeep.label_sums.folding`) cannot change the table while `statement` is executed.
+    Each transaction waits for its turn, and takes the lock of the table, like a writer. So code that locks writers out
+    (`without_writers`, `usage.upkeep.label_sums.folding`) cannot change the table while `statement` is executed.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
     """
     for first in range(0, len(groups), MOST_GROUPS):
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(TAKE_TURN)
             cursor.execute(LOCK_AS_WRITER)
             cursor.execute(statement, [as_json(groups[first : first + MOST_GROUPS])])
 
