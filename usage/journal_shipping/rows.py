@@ -17,6 +17,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.answers.estimate_rules import estimate_interrupted
 from usage.call_record import COUNTS, STUB_CODE, CallRecord, SummedRow
+from usage.database.last_statements import LastStatements
 from usage.ids import started_at
 from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.journal_shipping.continued_sessions import begin_sessions, name_sessions
@@ -107,9 +108,11 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         write_objects(by_id.values())
         # Nearly last, because the shippers of other hosts wait for the rows of sums; and the rows of leases last,
         # because workers wait for them, and not for long.
-        rollup.write(cursor)
-        take_off_leases(cursor, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
-        settle_reservations(cursor, _array(by_id), _estimated(settled.rows, inserted))
+        last = LastStatements(cursor)
+        rollup.write(last)
+        take_off_leases(last, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
+        settle_reservations(last, _array(by_id), _estimated(settled.rows, inserted))
+        last.run()
     counters.count_usage(inserted, replaced)
     return len(inserted)
 

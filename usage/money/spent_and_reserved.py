@@ -25,6 +25,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord, LeaseShare
+from usage.database.last_statements import LastStatements
 from usage.money.spenders import SpenderKind
 
 # A host may be lost with its journals: then what its workers have leased is never given back, and its calls never get
@@ -118,7 +119,7 @@ def responses_are_polled() -> bool:
     return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
 
 
-def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
+def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallRecord]) -> None:
     """Subtracts the dollars that ended calls have used from the calls' leases.
 
     If a call's response goes on in the background and is polled, the call's dollars become a reservation outside of the
@@ -160,7 +161,7 @@ def end_leases(writer: str) -> None:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 
 
-def settle_reservations(cursor: CursorWrapper, ids: str, estimated: Collection[str] = ()) -> None:
+def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estimated: Collection[str] = ()) -> None:
     """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
     `ids` are the request ids of the calls, as the text of a PostgreSQL array. Leases do not change. If a kept

@@ -18,6 +18,7 @@ import orjson
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import SummedRow
+from usage.database.last_statements import LastStatements
 from usage.models import Dimension, Outcome, Span
 from usage.sums.group_sums import Failures, Sums, merged
 from usage.sums.histogram import pack
@@ -93,7 +94,7 @@ class Rollup:
                     group = (span.value, start, outcome, row["status"] or 0, summed_code(row), model, route, key)
                     self.failures[group].add(row, sign)
 
-    def write(self, cursor: CursorWrapper) -> None:
+    def write(self, cursor: CursorWrapper | LastStatements) -> None:
         """Adds this batch of rows to all tables of sums: their sums, new names, and the highest figures (`UsagePeak`).
 
         Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
@@ -191,7 +192,7 @@ class Rollup:
             yield ADD_LABELS, [groups]
 
 
-def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
+def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statement]) -> None:
     """Executes SQL statements in turn with other writers; in one round trip, because the others wait meanwhile."""
     if found := list(statements):
         sql = ";".join([TAKE_TURN, *(sql for sql, _ in found)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from django.db import connection, transaction
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call
 from tests.support.ledger.response_rows import deliver
 from tests.support.other_connection import Beside
-from usage.journal_shipping import rows
 from usage.models import Request, UsageDay
 from usage.sums.sum_tables import DAYS, TAKE_TURN
 from usage.upkeep.sum_mending.group_differences import add_groups
@@ -23,8 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def deliver_calls(batches: int = 1) -> None:
     """Delivers batches of a failed call and a good one, which are counted in all tables of sums."""
-    failed = {"outcome": "timeout", "team": "red", "tags": ["a=b"]}
-    deliver(*([call(**failed), call()] for _ in range(batches)))
+    deliver(*([call(outcome="timeout", team="red", tags=["a=b"]), call()] for _ in range(batches)))
 
 
 @pytest.fixture(autouse=True)
@@ -80,24 +77,20 @@ def test_whoever_adds_to_sums_waits_for_a_turn_before_any_row(action: Callable[[
     assert_all_counted(calls)
 
 
-def test_the_host_that_has_waited_longest_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[threading.Thread] = []
-    real = rows.settle_reservations
-
-    def noted(*arguments: Any) -> None:
-        """Notes who is past its sums, while its transaction still has the turn."""
-        order.append(threading.current_thread())
-        real(*arguments)
-
+def test_the_host_that_has_waited_longest_is_next() -> None:
+    """Each host waits for the one that has the turn, and for all that wait already."""
     hosts = [Beside(deliver_calls) for _ in range(4)]
-    with transaction.atomic():
+    with transaction.atomic(), connection.cursor() as cursor:
         deliver_calls()
-        monkeypatch.setattr(rows, "settle_reservations", noted)
         for number, host in enumerate(hosts, 1):
             host.start_and_wait_until_it_waits(number)
+        cursor.execute(
+            "SELECT cardinality(pg_blocking_pids(pid)) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database() ORDER BY 1"
+        )
+        assert cursor.fetchall() == [(1,), (2,), (3,), (4,)]
     for host in hosts:
         host.join()
-    assert order == [host.thread for host in hosts]
     assert_all_counted(12)
 
 

@@ -1,0 +1,43 @@
+"""Sends the last SQL statements of a transaction to PostgreSQL in one round trip, together with its COMMIT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+
+class LastStatements:
+    """The last SQL statements of a transaction, collected until `run` executes them in one round trip, with the COMMIT.
+
+    This is for transactions that hold what other processes wait for. Between two round trips, the others would wait for
+    the network, too, and for this process to get a core of a busy machine.
+    """
+
+    def __init__(self, cursor: CursorWrapper) -> None:
+        self._cursor = cursor
+        self._texts: list[str] = []
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        """Adds a statement with the values of its parameters. It is executed later, and its result is not returned.
+
+        Raises:
+            django.db.Error: a value cannot be written as SQL.
+        """
+        with connection.wrap_database_errors:
+            self._texts.append(self._cursor.mogrify(sql, values))
+
+    def run(self) -> None:
+        """Executes the statements, and commits the transaction; in a nested `atomic` block, the outer one commits.
+
+        Nothing may be executed in the transaction after this.
+
+        Raises:
+            django.db.Error: the database has failed or has refused a statement, and nothing was committed.
+        """
+        # Django then finds no open transaction at the end of its block, and so has nothing to commit.
+        is_nested = bool(connection.savepoint_ids)
+        if texts := [*self._texts, *([] if is_nested else ["COMMIT"])]:
+            self._cursor.execute(";".join(texts))
