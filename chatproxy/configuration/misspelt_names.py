@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 
 from chatproxy.configuration.env_file import read_env_file
@@ -33,9 +34,10 @@ def find_misspelt_names() -> Iterator[str]:
                 near = nearest_name(name, known)
                 shown = name if near or PLAIN_NAME.fullmatch(name) else "a variable"
                 yield f"{shown} in {path} is no setting, and has no effect" + (f"; {near} is meant?" if near else "")
+    missing = known - set(os.environ)
     for name, value in os.environ.items():
         if value.strip() and name not in known | {NO_ENV_FILES}:
-            near = nearest_name(name, known - os.environ.keys())
+            near = nearest_name(name, missing)
             if near:
                 yield f"{name} in the environment is no setting, and has no effect; {near} is meant?"
 
@@ -45,14 +47,19 @@ def nearest_name(name: str, known: set[str]) -> str:
     # Each letter too many or too few is an error, so most names need not be compared letter by letter.
     written = name.upper()
     alike = sorted(one for one in known if abs(len(one) - len(written)) <= MAX_ERRORS)
-    distance, nearest = min(((count_errors(written, one), one) for one in alike), default=(99, ""))
+    distance, nearest = min(((count_errors(written, one, MAX_ERRORS), one) for one in alike), default=(99, ""))
     allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
     return nearest if distance <= allowed else ""
 
 
-def count_errors(one: str, other: str) -> int:
-    """Counts the typing errors that turn one word into another: missing, additional, wrong and exchanged letters."""
-    # This is the optimal string alignment distance.
+def count_errors(one: str, other: str, most: int = sys.maxsize) -> int:
+    """Counts the typing errors that turn one word into another: missing, additional, wrong and exchanged letters.
+
+    Stops counting once there are more than `most`, and then returns a number above `most`.
+    """
+    # This is the optimal string alignment distance. A row is computed from the two before it, and no error is taken
+    # back: once all numbers of two rows are above `most`, the last number will be, too. Nearly all words are so unlike
+    # that this is known after a few letters.
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
@@ -62,4 +69,6 @@ def count_errors(one: str, other: str) -> int:
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
                 errors = min(errors, two_before[j - 2] + 1)
             row.append(errors)
+        if i > 1 and min(row) > most and min(before) > most:
+            return most + 1
     return row[-1]

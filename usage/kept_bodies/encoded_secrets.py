@@ -10,6 +10,7 @@ import binascii
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from usage.kept_bodies.escapes import TextRange
@@ -44,19 +45,19 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    * `pattern`: the regular expression for the secret in this form.
-    * `first` and `second`: two short parts of the form. They are searched for before the pattern, because that is
+    * `letters`: the base64 letters.
+    * `first` and `second`: two short parts of the form. They are searched for before the whole form, because that is
       faster: a text with the secret contains at least one of them. If base64 is broken into lines, a line end may be
       inside one of the two, but not inside both, since they are short.
     """
 
+    letters: str
     first: str
     second: str
-    pattern: re.Pattern[str]
 
     def find(self, text: str) -> Iterator[TextRange]:
         """Yields the start and end of each place in `text` where the secret is written in this base64 form."""
-        for match in self.pattern.finditer(text):
+        for match in _pattern(self.letters).finditer(text):
             # One letter more on each side: these have bits of the secret's first and last byte.
             start, end = match.span()
             yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # `_LAST` always matches
@@ -133,16 +134,18 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` of a secret from the secret's base64 letters, `letters`.
-
-    The form also matches base64 for URLs, and base64 with line ends.
-    """
+    """Builds the `Base64Form` of a secret from the secret's base64 letters, `letters`."""
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
+    return Base64Form(letters, first, parts[-1][-_PART_LETTERS:])
+
+
+# Compiled when a text seems to have the form, which is nearly never: it takes a millisecond, three times for each secret.
+@lru_cache(maxsize=64)
+def _pattern(letters: str) -> re.Pattern[str]:
+    """Returns the regular expression for base64 `letters`, also in base64 for URLs, and with line ends between them."""
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
-    if letters.startswith(("r", "n")):  # see `_RUN`
-        pattern = rf"(?<!\\){pattern}"
-    return Base64Form(first, parts[-1][-_PART_LETTERS:], re.compile(pattern))
+    return re.compile(rf"(?<!\\){pattern}" if letters.startswith(("r", "n")) else pattern)  # see `_RUN`
 
 
 _PREFIXES = ("sk-", "sess-", "cp-", "cpt-")
