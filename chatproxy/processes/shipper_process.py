@@ -188,8 +188,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
         for part in others:
             part.start()
             steps.callback(part.stop)
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # as a worker does with what it has loaded (`chatproxy.processes.lifespan`)
         logger.info("the shipper ships the journals of this host")
         while not ended.wait(GIVE_UP_SECONDS) and not turn.is_over():
             status.start()

@@ -140,7 +140,7 @@ def _form(letters: str) -> Base64Form:
     return Base64Form(letters, first, parts[-1][-_PART_LETTERS:])
 
 
-# Compiled when a text seems to have the form, which is nearly never: it takes a millisecond, three times for each secret.
+# Compiled once a text seems to have the form, which is nearly never: it takes a millisecond, for each of three forms.
 @lru_cache(maxsize=64)
 def _pattern(letters: str) -> re.Pattern[str]:
     """Returns the regular expression for base64 `letters`, also in base64 for URLs, and with line ends between them."""
