@@ -16,6 +16,7 @@ from usage.admin_pages.saved_views.views import list_query, views_context
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.call_search.list_sums import read_list_sums
+from usage.page_data.call_search.sorted_calls import find_largest
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
 from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
@@ -35,14 +36,16 @@ from usage.sums.ranges import range_labels
 
 SUGGESTED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)  # what one chooses a name of
 MAX_SUGGESTIONS = 20
+SORT_WORDS = {"duration": "Duration", "output": "Output tokens", "cost": "Cost"}  # one for each of `filters.SORTS`
 WHOLE = {"session": "Whole conversation", "end_user": "Calls of this end user in order"}
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the list of logged requests, newest first, filtered by the query parameters.
 
-    With the query parameter `before`, a request id, the page has only requests older than that one. People who may not
-    view requests get `PermissionDenied`.
+    With the query parameter `sort`, the page has the matching calls with the longest duration, the highest cost or the
+    most output tokens instead. With the query parameter `before`, a request id, the page has only requests older than
+    that one. People who may not view requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -50,7 +53,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
     filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
     if filters.text:
         log_search(request, filters.text)
-    page, is_first = find(filters, _cursor(request)), "before" not in request.GET
+    page = find_largest(filters) if filters.sort else find(filters, _cursor(request))
+    is_first = "before" not in request.GET or bool(filters.sort)
     query, ranges = list_query(request.GET, filters), range_labels(request.GET.get("range", ""))
     return render_page(
         request,
@@ -66,6 +70,9 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         ranges=ranges,
         chosen_range=query.get("range", ""),
         query=urlencode(query),
+        sorts=[(name, words, urlencode({**query, "sort": name})) for name, words in SORT_WORDS.items()],
+        sort_words=SORT_WORDS.get(filters.sort, ""),
+        newest_first=urlencode({name: value for name, value in query.items() if name != "sort"}),
         older=urlencode({**query, "before": str(page.before)}) if page.before else "",
         is_first=is_first,
         is_filtered=bool(query),

@@ -30,6 +30,8 @@ NO_STATUS = "none"
 ANY_FAILURE = "failed"
 # What a call was for: columns, with their names on pages.
 LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session": "Session"}
+# The columns by which the list can be sorted, the largest value first.
+SORTS = {"duration": "duration_ms", "cost": "cost", "output": "output_tokens"}
 NAMES = ("key", "model", "route", "code", "message", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
 ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
@@ -67,6 +69,7 @@ class Filters:
     end_user: str | None = None
     session: str | None = None
     tag: str = ""  # the name of a tag, with any value, or `name=value`
+    sort: str = field(default="", compare=False)  # one of `SORTS`: the largest first; by default the newest first
     since: datetime | None = None
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
@@ -151,6 +154,7 @@ def read_filters(
         stream=address.read("stream", _yes_or_no),
         cost=address.read_number("cost"),
         slower=address.read_number("slower"),
+        sort=address.read_sort() if not is_own else "",
         **address.read_times(now),
         faults=tuple(address.faults),
         with_messages=with_messages,
@@ -215,6 +219,18 @@ class _Address:
             self.faults.append(str(fault))
             return ""
 
+    def read_sort(self) -> str:
+        """Returns the query parameter `sort`, one of `SORTS`; "" for the newest calls first.
+
+        A search for words in prompts and answers is always newest first. For a sort that is not applied, adds a
+        sentence to `faults`.
+        """
+        found = self.read("sort", _sort)
+        if found and self.read_text("text"):
+            self.faults.append("Calls that are found by words of a prompt are listed newest first.")
+            return ""
+        return found
+
     def read_number(self, name: str) -> str:
         """Returns the query parameter `name` as text if it is empty or a number from 0 to below a billion.
 
@@ -266,6 +282,12 @@ def _outcome(text: str) -> str:
 def _status(text: str) -> str:
     if text not in ("", NO_STATUS) and not (text.isascii() and text.isdigit()):
         raise ValueError(f"{text[:40]!r} is no status.")
+    return text
+
+
+def _sort(text: str) -> str:
+    if text not in ("", *SORTS):
+        raise ValueError(f"Calls cannot be sorted by {text[:40]!r}.")
     return text
 
 

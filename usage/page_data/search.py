@@ -173,10 +173,10 @@ def _page(walk: Walk, wanted: int) -> Page:
     """Makes a page of at most `wanted` calls: the newest that a `Walk` (a search for calls) has found until now."""
     found = walk.found(wanted + 1)
     if len(found) > wanted:
-        return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True)
+        return Page(read_calls(found[:wanted]), before=found[wanted - 1], is_full=True)
     if walk.border is None:
-        return Page(_calls(found))
-    return Page(_calls(found), before=walk.border, searched_to=time_of(walk.border))
+        return Page(read_calls(found))
+    return Page(read_calls(found), before=walk.border, searched_to=time_of(walk.border))
 
 
 def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
@@ -189,13 +189,13 @@ def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: flo
     found = list(search.found)
     excerpts = {call_id: search.found[call_id] for call_id in found[:wanted]}
     if len(found) > wanted:
-        return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True, excerpts=excerpts)
+        return Page(read_calls(found[:wanted]), before=found[wanted - 1], is_full=True, excerpts=excerpts)
     if search.reached is None:
-        return Page(_calls(found), excerpts=excerpts)
-    return Page(_calls(found), before=search.reached, searched_to=time_of(search.reached), excerpts=excerpts)
+        return Page(read_calls(found), excerpts=excerpts)
+    return Page(read_calls(found), before=search.reached, searched_to=time_of(search.reached), excerpts=excerpts)
 
 
-def _calls(ids: Sequence[UUID]) -> list[Request]:
+def read_calls(ids: Sequence[UUID]) -> list[Request]:
     """Reads the calls with the given ids from the database, in the order of the ids; leaves out ids without a row."""
     by_id = Request.objects.in_bulk(ids)
     return [by_id[call_id] for call_id in ids if call_id in by_id]

@@ -1,7 +1,8 @@
 r"""The parts of the search for calls (`usage.page_data.search`): the walk through many rows, and words in bodies.
 
 `index_scan` reads calls slice by slice through one index. `scan_merging` merges several such scans in the order of
-time. `list_sums` adds up all calls of a list, beyond the page that is shown.
+time. `list_sums` adds up all calls of a list, beyond the page that is shown. `sorted_calls` finds those that took the
+longest, cost the most, or have the most output tokens.
 
 Words in prompts and answers: `searched_words` splits the typed text into words and phrases. `body_texts` converts a
 stored body to readable text, without escapes. `hit_excerpts` finds the words around a hit. `word_search` searches the

@@ -23,7 +23,7 @@ MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to 
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
     cost, duration_ms, error_code, other_code, error_group, error_message, client_address, team, owner, end_user,
-    session, tags, by_gateway, cost IS NULL AND price IS NULL AS needs_price"""
+    session, tags, by_gateway, output_tokens, cost IS NULL AND price IS NULL AS needs_price"""
 
 
 class CallSums(NamedTuple):
@@ -85,10 +85,32 @@ class IndexScan:
             FROM (SELECT *, ({self._others_sql()}) AS is_match FROM slice) AS judged
         """
         with connection.cursor() as cursor:
-            cursor.execute(query, _values([*self._bounds(), *self.others]))
+            cursor.execute(query, values_of([*self._bounds(), *self.others]))
             *sums, last, seen = cursor.fetchone()
         self._go_on(last, seen, started)
         return CallSums(*sums)
+
+    def rank_slice(self, column: str, most: int) -> dict[UUID, float]:
+        """Reads the next slice of calls; returns those of its matching calls with the largest values of a column.
+
+        The result maps at most `most` ids to the values; an unknown value counts as 0. After the last slice, `is_done`
+        is set. `column` is one of the columns of a slice, and its values are numbers.
+        """
+        started = time.monotonic()
+        query = f"""
+            {self._slice_sql()}, largest AS MATERIALIZED (
+                SELECT request_id, COALESCE({column}, 0)::float8 AS value FROM slice WHERE {self._others_sql()}
+                ORDER BY value DESC, request_id DESC LIMIT {most}
+            )
+            SELECT ARRAY(SELECT request_id FROM largest ORDER BY request_id),
+                   ARRAY(SELECT value FROM largest ORDER BY request_id), {self._last_sql()},
+                   (SELECT count(*) FROM slice)
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(query, values_of([*self._bounds(), *self.others]))
+            ids, values, last, seen = cursor.fetchone()
+        self._go_on(last, seen, started)
+        return dict(zip(ids, values, strict=True))
 
     def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
         """Records that a slice of `seen` calls was read to its end, the call `last`; sets the size of the next slice.
@@ -121,14 +143,14 @@ class IndexScan:
                    (SELECT count(*) FROM slice)
         """
         with connection.cursor() as cursor:
-            cursor.execute(query, _values([*self._bounds(), *self.others]))
+            cursor.execute(query, values_of([*self._bounds(), *self.others]))
             found, last, seen = cursor.fetchone()
         return found, last, seen
 
     def _slice_sql(self) -> str:
         """Returns the SQL clause that reads the next slice of calls; its parameters are the values of `_bounds`."""
         return f"""WITH slice AS MATERIALIZED (
-                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(self._bounds())}
+                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {joined(self._bounds())}
                 ORDER BY request_id {self._onward} LIMIT {self.size}
             )"""
 
@@ -150,15 +172,17 @@ class IndexScan:
             ids = (
                 "request_id = ANY(ARRAY(SELECT request_id FROM ("
                 f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {MAX_RARE_CALLS}) AS rare"
-                f" WHERE {_joined(bounds)} ORDER BY request_id {self._onward} LIMIT {self.size}))"
+                f" WHERE {joined(bounds)} ORDER BY request_id {self._onward} LIMIT {self.size}))"
             )
-            bounds.append(Condition(ids, (*self.rare.values, *_values(bounds))))
+            bounds.append(Condition(ids, (*self.rare.values, *values_of(bounds))))
         return bounds
 
 
-def _joined(conditions: Sequence[Condition]) -> str:
+def joined(conditions: Sequence[Condition]) -> str:
+    """Joins SQL conditions by AND; returns `TRUE` if there are none."""
     return " AND ".join(condition.sql for condition in conditions) or "TRUE"
 
 
-def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
+def values_of(conditions: Sequence[Condition]) -> list[SQLValue]:
+    """Returns the values for the placeholders of SQL conditions, in their order."""
     return [value for condition in conditions for value in condition.values]

@@ -77,8 +77,9 @@ def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: boo
     if _are_summed(filters):
         with one_snapshot():
             return _from_sums(filters, now)
-    if is_first and (page.before is None or filters.text):
-        return ListSums(_added_up(page.calls), page.before is None)
+    has_all = page.before is None and not page.is_full and page.searched_to is None
+    if is_first and (has_all or filters.text):
+        return ListSums(_added_up(page.calls), has_all)
     if filters.text:
         return None
     scans = plan_scans(filters, None)

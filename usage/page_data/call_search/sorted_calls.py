@@ -1,0 +1,89 @@
+"""Sorts the list of requests by duration, cost or output tokens: finds the matching calls with the largest values.
+
+The matching calls of a small range are all read and compared. Of a range that is too large for that, the calls with the
+largest values of all are read through the index of the duration or the cost, and those that match are listed. If these
+are too few, or if the column has no index, only the newest calls of the range are compared; then the page says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from usage.ids import first_id, time_of
+from usage.page_data.call_search.index_scan import IndexScan, joined, values_of
+from usage.page_data.filters import SORTS, Condition, Filters, conditions_of
+from usage.page_data.search import PAGE_SIZE, Page, find_by_id, plan_scans, read_calls
+
+COMPARE_SECONDS = 0.12  # after this time no further slice of calls is compared
+MAX_INDEXED = 2000  # calls that are read through the index of a column
+INDEXED = frozenset({"duration", "cost"})
+
+
+def find_largest(filters: Filters) -> Page:
+    """Returns the matching calls with the largest values of the column `filters.sort`, the largest first.
+
+    There are at most `PAGE_SIZE`, and the page has no next one. If the values of only a part of the calls could be
+    compared in time, `Page.searched_to` is set: all calls since then have been compared. An unknown value counts as 0.
+    If the searched text is an id, the page has the calls with this id.
+    """
+    if filters.q and (calls := find_by_id(filters.q)):
+        return Page(calls)
+    scans = plan_scans(filters, None)
+    largest = _compare(scans, SORTS[filters.sort])
+    reached = max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
+    if reached is not None and filters.sort in INDEXED and not filters.q:
+        indexed = _read_index(filters, SORTS[filters.sort])
+        if len(indexed) == PAGE_SIZE:
+            return Page(read_calls(indexed), is_full=True)
+    found = read_calls(largest)
+    searched_to = None if reached is None else time_of(reached)
+    return Page(found, is_full=len(found) == PAGE_SIZE, searched_to=searched_to)
+
+
+def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
+    """Lets the scans read calls until `COMPARE_SECONDS` are over; returns the ids of those with the largest values.
+
+    There are at most `PAGE_SIZE`, the largest first; of equal values, the newest call comes first.
+    """
+    largest: dict[UUID, float] = {}
+    deadline, slices = time.monotonic() + COMPARE_SECONDS, 0
+    while unfinished := [scan for scan in scans if not scan.is_done]:
+        # The scan that has come the least far reads on, so that all of them reach about the same time.
+        behind = max(unfinished, key=lambda scan: scan.at.int if scan.at else 2**128)
+        largest = _first(largest | behind.rank_slice(column, PAGE_SIZE))
+        slices += 1
+        if time.monotonic() >= deadline and slices >= len(scans):  # each scan has read at least one slice
+            break
+    return list(largest)
+
+
+def _first(values: dict[UUID, float]) -> dict[UUID, float]:
+    """Returns the `PAGE_SIZE` largest of the values by call, in the order of the page."""
+    order = sorted(values.items(), key=lambda item: (item[1], item[0].int), reverse=True)
+    return dict(order[:PAGE_SIZE])
+
+
+def _read_index(filters: Filters, column: str) -> list[UUID]:
+    """Reads the calls of the range with the largest values through the column's index; returns those that match.
+
+    At most `MAX_INDEXED` calls are read, and at most `PAGE_SIZE` ids returned, the largest value first.
+    """
+    bounds = [Condition(f"{column} IS NOT NULL")]  # without it, the index has another order than the query
+    bounds += [Condition("request_id >= %s", (first_id(filters.since),))] if filters.since else []
+    bounds += [Condition("request_id < %s", (first_id(filters.until),))] if filters.until else []
+    conditions = conditions_of(filters)
+    query = f"""
+        WITH largest AS MATERIALIZED (
+            SELECT request_id FROM usage_request WHERE {joined(bounds)} ORDER BY {column} DESC LIMIT {MAX_INDEXED}
+        )
+        SELECT request_id FROM usage_request
+        WHERE request_id = ANY(ARRAY(SELECT request_id FROM largest)) AND {joined(conditions)}
+        ORDER BY {column} DESC, request_id DESC LIMIT {PAGE_SIZE}
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, values_of([*bounds, *conditions]))
+        return [request_id for (request_id,) in cursor.fetchall()]
