@@ -56,6 +56,7 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
         "cost above $100, none": {"cost": "100"},
         "slower than a minute": {"slower": "60"},
         "last hour": {"range": "hour"},
+        "calls of conversations": {"conversation": "yes"},
         "sorted by cost": {"sort": "cost"},
         "sorted by output tokens": {"sort": "output"},
         "a key, sorted by duration": {"key": "team-3", "sort": "duration"},

@@ -109,7 +109,8 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
         return NO_BODY
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
+        sent = f"Unsupported media type '{media_type}'"
+        raise UnsupportedMediaType(f"{sent}: send application/json or multipart/form-data.")
     try:
         return await large_bodies.run(len(raw), JSONBody.parse, raw)
     except RecursionError as error:

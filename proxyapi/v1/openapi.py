@@ -19,7 +19,7 @@ ERRORS = {
     404: "Unknown, or closed on this gateway",
     408: "The body did not arrive in time",
     413: "Body too large",
-    415: "Neither JSON nor a form, or an encoding that is not taken",
+    415: "Neither JSON nor multipart/form-data, or an encoding that is not taken",
     426: "A WebSocket is asked for",
     429: "Too many requests, or the budget is used up",
     500: "A fault of the gateway's, or upstream's",

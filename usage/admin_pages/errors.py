@@ -21,6 +21,7 @@ from usage.page_data.errors.error_marks import read_kind, unmark
 from usage.page_data.formatting import period
 from usage.sums.ranges import TimeRange, range_labels, range_or_default
 
+ORDER_WORDS = {"calls": "Most calls", "newest": "Newest"}
 PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "Statuses"}
 
 
@@ -29,14 +30,15 @@ def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page of errors: the failed calls of a range of time, grouped by kind of error.
 
     The query parameter `fault` selects the errors of the caller, of the gateway or of OpenAI; `state` those that are
-    new, known or resolved.
+    new, known or resolved; with `order=newest`, the kind with the newest call comes first.
     """
     now = datetime.now(UTC)
     time_range, fault_words = range_or_default(request.GET, now)
     time_range = time_range.in_hours(now)  # failures are counted by the hour
     fault, state = read_fault(request), request.GET.get("state", "")
     state = state if state in STATES else "all"
-    groups = read_groups(time_range, fault, state)
+    order = "newest" if request.GET.get("order") == "newest" else "calls"
+    groups = read_groups(time_range, fault, state, order)
     return render_page(
         request,
         "admin/usage/errors.html",
@@ -48,6 +50,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
         most=MAX_GROUPS,
         states=("all", *STATES),
         state=state,
+        order=order,
+        orders=ORDER_WORDS,
         faults={"": "Everyone", **FAULTS},
         fault=fault,
         ranges=range_labels(time_range.name),

@@ -127,6 +127,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         bill_summary=call_page.bill_summary(call),
         error_title=call_page.error_title(call),
         fault_sentence=fault_sentence(call, refused_parameter(call, reads_body=may_see_bodies(request))),
+        is_unread=call_page.is_unread(call),
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": in_address(call.key_name)}),
@@ -174,9 +175,10 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
 
 @admin_page
 def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResponseBase:
-    """Answers with the whole stored body of a call's request or answer (`part`), as a file to download.
+    """Answers with the stored body of a call's request or answer (`part`), as a file to download.
 
-    Status 404 if there is no such body. People who may not see bodies get `PermissionDenied`.
+    The name of the file says if the body was cut when it was stored. Status 404 if there is no such body. People who
+    may not see bodies get `PermissionDenied`.
     """
     if not may_see_bodies(request):
         raise PermissionDenied
@@ -185,7 +187,8 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
     if call is None or not text:
         raise Http404("There is no such body; it may have been pruned.")
     log_views_of_calls(request, [call])
-    name = f"attachment; filename={part}-{request_id}.txt"
+    is_cut = any(body.cut_bytes for body in call_page.stored_sizes(call) if body.name == part)
+    name = f"attachment; filename={part}-{request_id}{'-cut' if is_cut else ''}.txt"
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
     return HttpResponse(text.encode(errors="replace"), content_type="text/plain; charset=utf-8", headers=headers)
 
@@ -195,8 +198,10 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     url = base_url(request)
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
+    stored = call_page.stored_sizes(call)
     return {
-        "stored": call_page.stored_sizes(call),
+        "stored": stored,
+        "is_cut": any(body.cut_bytes for body in stored),
         "has_conversation": conversation is not None,
         "conversation": None if is_json else conversation,
         "continues_query": urlencode({"q": conversation.continues}) if conversation else "",

@@ -169,6 +169,12 @@ def error_text(call: Request) -> str:
     return f"{status}, {formatting.size(call.response_bytes)} sent, and no error message. {first}".strip()
 
 
+def is_unread(call: Request) -> bool:
+    """Returns whether a call with a body was refused before its body was read, so its model is not known."""
+    has_model = bool(call.request_model or call.response_model)
+    return call.outcome == Outcome.REJECTED and call.method == "POST" and not has_model and not call.stream
+
+
 def response_size(call: Request) -> str:
     """Returns the size of a call's answer as text; a dash if the gateway answered and no size was recorded."""
     is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)

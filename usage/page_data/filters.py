@@ -61,6 +61,7 @@ class Filters:
     code: str | None = None  # the code of the error
     message: str | None = None  # the group of the error's message (`usage.kept_bodies.error_messages`)
     stream: str = ""  # `yes` or `no`
+    conversation: str = ""  # `yes` selects calls that have a session, `no` those that have none
     cost: str = ""  # selects calls that cost more than so many dollars
     slower: str = ""  # selects calls that took longer than so many seconds
     caller: str = ""  # the client's IP address
@@ -130,9 +131,9 @@ def read_filters(
 ) -> Filters:
     """Parses the filters of the list of requests from the query parameters of a page's URL.
 
-    `Filters.faults` gets a sentence about each filter that is not applied, or only in part; a wrong `stream` is ignored
-    silently. `with_messages` says whether the person may see error messages, prompts and answers, and `is_own` whether
-    the list is for the holder of a key.
+    `Filters.faults` gets a sentence about each filter that is not applied, or only in part; a wrong `stream` or
+    `conversation` is ignored silently. `with_messages` says whether the person may see error messages, prompts and
+    answers, and `is_own` whether the list is for the holder of a key.
     """
     address = _Address(query)
     return Filters(
@@ -152,6 +153,7 @@ def read_filters(
         status=address.read("status", _status),
         caller=address.read("caller", _client_address),
         stream=address.read("stream", _yes_or_no),
+        conversation=address.read("conversation", _yes_or_no),
         cost=address.read_number("cost"),
         slower=address.read_number("slower"),
         sort=address.read_sort() if not is_own else "",
@@ -369,6 +371,8 @@ def _label_conditions(filters: Filters) -> list[Condition]:
             found.append(Condition(f"{column} <> '' AND {column} = %s", (value,), has_index=True))
         elif value is not None:
             found.append(Condition(f"{column} = ''"))
+    if filters.conversation:
+        found.append(Condition("session <> ''" if filters.conversation == "yes" else "session = ''"))
     return found
 
 

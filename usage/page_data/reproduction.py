@@ -21,6 +21,7 @@ from usage.untrusted_text import escape_invisible
 KEY_VARIABLE = "CHATPROXY_API_KEY"  # the environment variable that holds the key; as in docs/ and for Codex
 MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds
 MAX_DEPTH = 100  # of a body's JSON; reading and writing it recurses
+UNSUPPORTED_TYPE = "unsupported_media_type"  # the error code of a call that was refused for its Content-Type
 PARTLY_KEPT = "the whole body in body.json, since only a part of it was kept"
 # Members of a body that name what only the key that made it may use, unless it is the built-in key.
 _OWNED = re.compile(r'"(previous_response_id|conversation|file_id|input_file_id|vector_store_ids|container)": *["\[{]')
@@ -76,6 +77,8 @@ def _missing(call: Request) -> str:
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)
     needed = []
+    if call.error_code == UNSUPPORTED_TYPE:
+        needed.append("the Content-Type that was refused, in place of application/json")
     if fields is not None and (files := _file_list(fields)):
         needed.append(files)
     elif fields is None and body is None and text:

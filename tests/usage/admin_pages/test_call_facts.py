@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from tests.support.ledger.pages import REQUESTS, make_call, page_of, text_of
 from usage.journal_shipping.background_cost import COUNTED_BEFORE
@@ -86,3 +87,29 @@ def test_an_estimate_and_a_limit_of_the_gateway_are_marked(admin: Client) -> Non
 )  # fmt: skip
 def test_an_answer_of_the_gateway_has_no_measured_size(columns: dict[str, Any], said: str) -> None:
     assert call_page.response_size(Request(**columns)) == said
+
+
+def test_a_call_whose_body_was_not_read_does_not_say_what_the_body_asked_for(admin: Client) -> None:
+    refused = {"outcome": "rejected", "status": 415, "error_code": "unsupported_media_type", "response_model": ""}
+    page = text_of(admin.get(page_of(make_call(request_model="", **refused))).content.decode())
+
+    assert "(refused before the body was read)" in page
+    assert "Streamed \N{EN DASH} (body not read)" in page
+    assert "Streamed no" in text_of(admin.get(page_of(make_call(request_model="gpt-4o", **refused))).content.decode())
+
+
+def test_the_size_of_a_stream_is_that_of_its_events(admin: Client) -> None:
+    page = text_of(admin.get(page_of(make_call(stream=True, response_bytes=282_000))).content.decode())
+    assert "kB as events" in page
+
+
+def test_a_body_that_was_cut_is_not_offered_as_a_whole_one(admin: Client) -> None:
+    whole, cut = '{"input": "hi"}', '{"input": "hi\u2026 <3,000 bytes cut>'
+    for body, name, words in (
+        (whole, "request-{}.txt", "Download: "),
+        (cut, "request-{}-cut.txt", "Download what was"),
+    ):
+        request_id = make_call(request_body=body)
+        assert words in text_of(admin.get(page_of(request_id)).content.decode())
+        answer = admin.get(reverse("pages:download_body", args=[request_id, "request"]))
+        assert answer["Content-Disposition"].endswith(name.format(request_id))

@@ -250,3 +250,12 @@ def test_as_many_queries_for_many_groups_as_for_one(admin: Client) -> None:
 
     assert counts[0] == counts[1] <= 6
     assert "with the most calls" in admin.get(ERRORS).content.decode()
+
+
+def test_the_kind_that_has_occurred_last_can_come_first(admin: Client) -> None:
+    make_failure(1, error_code="rare")
+    for minutes in (20, 30):
+        make_failure(minutes, error_code="often")
+
+    assert [group.kind.error_code for group in error_groups(admin)] == ["often", "rare"]
+    assert [group.kind.error_code for group in error_groups(admin, order="newest")] == ["rare", "often"]

@@ -54,7 +54,7 @@ LISTS = {
             "q": ("market",), "text": ("invoice 4711",), "key": ("marketing",), "model": ("gpt-5", "(none)"),
             "route": ("/openai2",),
             "outcome": ("failed", "timeout"), "status": ("504", "none"), "code": ("slow",),
-            "message": ("(none)", group_of("Bad gateway")), "stream": ("yes", "no"),
+            "message": ("(none)", group_of("Bad gateway")), "stream": ("yes", "no"), "conversation": ("yes", "no"),
             "cost": ("0.1",), "slower": ("60",), "caller": ("192.0.2.7",), "team": ("red",), "owner": ("ann",),
             "end_user": ("customer-1",), "session": ("chat-1",), "tag": ("project", "project=x"),
         },

@@ -1,8 +1,9 @@
 """Sorts the list of requests by duration, cost or output tokens: finds the matching calls with the largest values.
 
-The matching calls of a small range are all read and compared. Of a range that is too large for that, the calls with the
-largest values of all are read through the index of the duration or the cost, and those that match are listed. If these
-are too few, or if the column has no index, only the newest calls of the range are compared; then the page says so.
+Without filters other than the time, the index of the duration or the cost has these calls. With other filters, the
+matching calls of a small range are all read and compared. Of a range that is too large for that, the calls with the
+largest values of all are read through that index, and those that match are listed. If these are too few, or if the
+column has no index, only the newest calls of the range are compared; then the page says so.
 """
 
 from __future__ import annotations
@@ -32,11 +33,17 @@ def find_largest(filters: Filters) -> Page:
     """
     if filters.q and (calls := find_by_id(filters.q)):
         return Page(calls)
+    conditions = conditions_of(filters)
+    has_index = filters.sort in INDEXED and not filters.q
+    if has_index and not conditions:
+        indexed = _read_index(filters, [])
+        if len(indexed) == PAGE_SIZE:
+            return Page(read_calls(indexed), is_full=True)
     scans = plan_scans(filters, None)
     largest = _compare(scans, SORTS[filters.sort])
     reached = max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
-    if reached is not None and filters.sort in INDEXED and not filters.q:
-        indexed = _read_index(filters, SORTS[filters.sort])
+    if reached is not None and has_index and conditions:
+        indexed = _read_index(filters, conditions)
         if len(indexed) == PAGE_SIZE:
             return Page(read_calls(indexed), is_full=True)
     found = read_calls(largest)
@@ -67,18 +74,20 @@ def _first(values: dict[UUID, float]) -> dict[UUID, float]:
     return dict(order[:PAGE_SIZE])
 
 
-def _read_index(filters: Filters, column: str) -> list[UUID]:
+def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]:
     """Reads the calls of the range with the largest values through the column's index; returns those that match.
 
-    At most `MAX_INDEXED` calls are read, and at most `PAGE_SIZE` ids returned, the largest value first.
+    At most `MAX_INDEXED` calls are read, and at most `PAGE_SIZE` ids returned, the largest value first. `conditions`
+    are those of the filters; without any, no more calls are read than are returned.
     """
+    column = SORTS[filters.sort]
+    most = MAX_INDEXED if conditions else PAGE_SIZE
     bounds = [Condition(f"{column} IS NOT NULL")]  # without it, the index has another order than the query
     bounds += [Condition("request_id >= %s", (first_id(filters.since),))] if filters.since else []
     bounds += [Condition("request_id < %s", (first_id(filters.until),))] if filters.until else []
-    conditions = conditions_of(filters)
     query = f"""
         WITH largest AS MATERIALIZED (
-            SELECT request_id FROM usage_request WHERE {joined(bounds)} ORDER BY {column} DESC LIMIT {MAX_INDEXED}
+            SELECT request_id FROM usage_request WHERE {joined(bounds)} ORDER BY {column} DESC LIMIT {most}
         )
         SELECT request_id FROM usage_request
         WHERE request_id = ANY(ARRAY(SELECT request_id FROM largest)) AND {joined(conditions)}

@@ -64,6 +64,7 @@ class Dashboard:
     charts: Charts
     used: dict[str, list[UsageRow]]
     errors: list[Request]
+    failed: int  # calls: how many have failed; `errors` has at most the newest of them
     statuses: list[PartStatus]
     is_empty: bool  # no call has ever been made
     before: str  # the range of time from which the tiles show changes, as text (UTC)
@@ -84,6 +85,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         charts=make_charts(reading, of_all_calls=True),
         used=_usage_tables(reading, lambda shown: read_durations(shown, time_range.start, time_range.end, now)),
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
+        failed=reading.totals.errors,
         statuses=make_statuses(reading, status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
         before=formatting.period(*reading.before_range),
@@ -105,6 +107,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
         charts=make_charts(reading),
         used=_usage_tables(reading, lambda shown: read_durations_of_key(key, time_range, shown)),
         errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],
+        failed=reading.totals.errors,
         statuses=[],
         is_empty=False,
         before=formatting.period(*reading.before_range),

@@ -29,6 +29,7 @@ LONGEST_IN_HOURS = timedelta(days=2)
 # In longer ranges months are read where possible, and are the bins of the trend.
 LONGEST_IN_DAYS = timedelta(days=92)
 STATES = ("new", "known", "resolved")
+ORDERS = {"calls": "calls DESC, last_at DESC", "newest": "last_at DESC, calls DESC"}  # of groups, as SQL
 # Errors that are grouped further than by their code: by message and parameter, or by parameter alone.
 GROUPED_OUTCOMES = (Outcome.UPSTREAM_ERROR, Outcome.REJECTED)
 # The error code of a group, without the group of the message (`split_group`).
@@ -76,7 +77,7 @@ GROUPS_SQL = f"""
         ) ELSE FALSE END AS has_returned
         FROM marked
     ), groups AS (
-        SELECT *, row_number() OVER (ORDER BY calls DESC, last_at DESC) AS nr
+        SELECT *, row_number() OVER (ORDER BY {{order}}) AS nr
         FROM compared WHERE %s IN ('', fault)
         AND %s IN ('', CASE WHEN state IS NULL OR has_returned THEN 'new' ELSE state END)
         ORDER BY nr LIMIT {MAX_GROUPS}
@@ -197,8 +198,10 @@ class ErrorGroup:
         return {**self.filters, part: in_address(value)}
 
 
-def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list[ErrorGroup]:
-    """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
+def read_groups(time_range: TimeRange, fault: str = "", state: str = "", order: str = "calls") -> list[ErrorGroup]:
+    """Reads the failed calls of a range of time from the database, grouped by kind of error.
+
+    The group with the most calls comes first or, if `order` is `newest`, the one with the newest call.
 
     The range is extended to whole hours (`TimeRange.in_hours`). `fault` is one of `FAULTS`, or empty for all. `state`
     is one of `STATES`; any other text stands for all. Returns the first `MAX_GROUPS` of these groups, with examples and
@@ -213,7 +216,10 @@ def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
-        cursor.execute(GROUPS_SQL.format(within=within), [bins, *ends, fault, state if state in STATES else ""])
+        cursor.execute(
+            GROUPS_SQL.format(within=within, order=ORDERS[order]),
+            [bins, *ends, fault, state if state in STATES else ""],
+        )
         rows = cursor.fetchall()
     groups = [_group(len(bins), *row) for _, _, *row in rows]
     _add_samples(groups)
