@@ -15,6 +15,7 @@ from django.db.models import ManyToManyField, Model, OuterRef, QuerySet, Subquer
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
@@ -69,7 +70,7 @@ class AlertAdmin(ReadOnlyAdmin):
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
 
     list_display = ("what", "kind", "alert_state", "began", "ended")
-    fields = readonly_fields = ("title", "detail", "to_do", "kind", "subject_name", "host", "began", "ended")
+    fields = readonly_fields = ("title", "detail", "to_do", "told", "kind", "subject_name", "host", "began", "ended")
     list_filter = (OpenFilter,)
     allowed_lookups = (OpenFilter.parameter_name,)
     list_filter_sheet = False
@@ -96,6 +97,15 @@ class AlertAdmin(ReadOnlyAdmin):
         return format_html(
             '{} <a class="cp-link" href="{}">Details</a>', facts.action, own_path(alert.page or facts.page)
         )
+
+    @admin.display(description="who is told")
+    def told(self, alert: Alert) -> str:
+        """Returns how many channels tell people about alerts or, if there is none, a link to add one."""
+        number = AlertChannel.objects.filter(enabled=True).count()
+        if number:
+            return f"{number} channel{'' if number == 1 else 's'}; the messages are below"
+        add = reverse("admin:chatproxy_alertchannel_add")
+        return format_html('No channel: nobody is told. <a class="cp-link" href="{}">Add a channel</a>', add)
 
     @display(description="state", label=STATES)  # type: ignore[untyped-decorator]  # unfold's
     def alert_state(self, alert: Alert) -> str:
@@ -159,6 +169,9 @@ class DeletedWithAlertsAdmin(GuardedAdmin):
 
 @admin.register(AlertRule)
 class AlertRuleAdmin(DeletedWithAlertsAdmin):
+    class Media:
+        js = ("proxyapi/forms.js",)
+
     form = AlertRuleForm
     list_display = ("rule_name", "window_minutes", "quiet_hours", "repeat_hours", "enabled")
     empty_words = "Without a rule, no fault is looked for. Add one for each kind of fault."
@@ -166,9 +179,8 @@ class AlertRuleAdmin(DeletedWithAlertsAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
         when = ("kind", *(("meaning",) if obj else ()), "threshold", "window_minutes", "enabled")
-        words = "What threshold and window mean depends on the kind: see docs/alerts.md."
         return (
-            ("When", {"fields": when, "description": "" if obj else words}),
+            ("When", {"fields": when, "description": "" if obj else _meanings()}),
             ("How often", {"fields": ("quiet_hours", "repeat_hours")}),
         )
 
@@ -181,9 +193,20 @@ class AlertRuleAdmin(DeletedWithAlertsAdmin):
 
     @admin.display(description="meaning")
     def meaning(self, rule: AlertRule) -> str:
-        facts = KINDS[AlertKind(rule.kind)]
-        fields = (("Threshold", facts.threshold), ("Window", facts.window))
-        return " ".join([facts.fires, *(f"{name}: {text}" for name, text in fields if text)])
+        return _meaning(AlertKind(rule.kind))
+
+
+def _meaning(kind: AlertKind) -> str:
+    """Returns when a rule of a kind opens an alert, and what its threshold and its window mean, as text."""
+    facts = KINDS[kind]
+    fields = (("Threshold", facts.threshold), ("Window", facts.window))
+    return " ".join([facts.fires, *(f"{name}: {text}" for name, text in fields if text)])
+
+
+def _meanings() -> str:
+    """Returns the meanings of all kinds of rules as HTML; a script shows only that of the kind which is chosen."""
+    listed = ((kind.value, kind.label, _meaning(kind)) for kind in AlertKind)
+    return format_html_join("", '<p data-kind="{}"><b>{}</b> {}</p>', listed)
 
 
 @admin.register(AlertChannel)

@@ -18,6 +18,7 @@ from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 from usage.admin_pages.needed_prices import PROPOSED
 from usage.models import ModelPrice, Request
 from usage.sums.ranges import read_moment
+from usage.untrusted_text import escape_invisible
 
 
 @admin.register(Request)
@@ -108,13 +109,29 @@ class ModelPriceAdmin(GuardedAdmin):
         return initial
 
 
+class ActionFilter(admin.ChoicesFieldListFilter):
+    """The filter of the audit log by what was done: added, changed or deleted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # the arguments of Django's filter
+        super().__init__(*args, **kwargs)
+        self.title = "action"
+
+
+class KindFilter(admin.RelatedFieldListFilter):
+    """The filter of the audit log by the kind of the object that was changed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # the arguments of Django's filter
+        super().__init__(*args, **kwargs)
+        self.title = "kind"
+
+
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
     """The admin's page of past changes: who has changed what in the admin. Nobody can change its entries."""
 
-    list_display = ("time", "user", "content_type", "object_repr", "change")
+    list_display = ("time", "user", "kind", "object_name", "change")
     fields = readonly_fields = list_display
-    list_filter = ("action_flag", "content_type")
+    list_filter = (("action_flag", ActionFilter), ("content_type", KindFilter))
     allowed_lookups = ("action_flag__exact", "content_type__id__exact", "content_type__isnull")
     search_fields = ("object_repr", "change_message")
     empty_words = "What is changed in the admin, and by manage.py keys, will be listed here."
@@ -124,6 +141,15 @@ class LogEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="time (UTC)", ordering="action_time")
     def time(self, entry: LogEntry) -> str:
         return f"{entry.action_time:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="kind", ordering="content_type")
+    def kind(self, entry: LogEntry) -> str:
+        """Returns the kind of the object that was changed, such as "key"; an empty text if it is no longer known."""
+        return entry.content_type.name if entry.content_type else ""
+
+    @admin.display(description="name", ordering="object_repr")
+    def object_name(self, entry: LogEntry) -> str:
+        return escape_invisible(entry.object_repr)
 
     @admin.display(description="change")
     def change(self, entry: LogEntry) -> str:

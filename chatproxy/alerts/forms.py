@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from django import forms
@@ -13,6 +14,7 @@ from chatproxy.alert_models import AlertChannel, AlertKind, AlertRule, ChannelKi
 from chatproxy.alerts.kinds import KINDS
 
 MIN_SECRET_LENGTH = 16
+KEEP = "Leave empty to keep it."  # the end of a help text, if the channel may have a value already
 
 
 def check_webhook_url(url: str) -> None:
@@ -65,7 +67,7 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         max_length=2000,
         validators=[check_webhook_url],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text="For a webhook, Slack or Teams. Stored encrypted, never shown again. Leave empty to keep it.",
+        help_text=f"For a webhook, Slack or Teams. Stored encrypted, never shown again. {KEEP}",
     )
     secret = forms.CharField(
         required=False,
@@ -73,12 +75,18 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         max_length=500,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="For a webhook: signs its messages, and the receiver checks that. At least 16 random characters."
-        " Stored encrypted, never shown again. Leave empty to keep it.",
+        f" Stored encrypted, never shown again. {KEEP}",
     )
 
     class Meta:
         model = AlertChannel
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # the arguments of Django's form
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None:  # a new channel has nothing to keep
+            for field in self.fields.values():
+                field.help_text = str(field.help_text).removesuffix(f" {KEEP}")
 
     def clean(self) -> dict[str, object]:
         """Checks that the form has what the channel's kind needs.

@@ -60,7 +60,7 @@ def sections(_request: HttpRequest) -> list[Section]:
             "items": [
                 _entry("Alerts", "notifications", "admin:chatproxy_alert_changelist", ALERTS),
                 _entry(
-                    "Messages",
+                    "Alert messages",
                     "outgoing_mail",
                     "admin:chatproxy_alertmessage_changelist",
                     "chatproxy.view_alertmessage",

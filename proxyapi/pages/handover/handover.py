@@ -13,6 +13,7 @@ from proxyapi.pages.handover import key_words, snippets
 from proxyapi.pages.handover.first_call import NO_MODEL, find_first_call
 from proxyapi.pages.handover.snippets import Access, Tab
 from proxyapi.pages.key_sessions import SITE_PATH
+from usage.page_data.formatting import count
 from usage.untrusted_text import escape_invisible
 
 
@@ -52,12 +53,14 @@ class Handover:
             "Key": self.secret,
             "Models": key_words.models(self.key),
             "Budget": self._budget,
+            "Limits": self._limits,
+            "Valid until": f"{self.key.expires_at:%Y-%m-%d %H:%M} UTC" if self.key.expires_at else "",
             "My usage": f"{self.address}{SITE_PATH} (sign in with the key)",
         }
         curl, variables = snippets.curl(self.access), snippets.environment(self.access)
         parts = [
             f"This is your key “{escape_invisible(self.key.name)}” for OpenAI's API. Keep it secret.",
-            "\n".join(f"{name}: {fact}" for name, fact in facts.items()),
+            "\n".join(f"{name}: {fact}" for name, fact in facts.items() if fact),
             f"A first call, in a shell:{self._hint}",
             curl.text,
         ]
@@ -68,6 +71,15 @@ class Handover:
     @property
     def _hint(self) -> str:
         return "" if self.has_model else f" (put the name of a model in the place of {NO_MODEL})"
+
+    @property
+    def _limits(self) -> str:
+        """The limits of the key and of its team other than models and budgets; empty if there are none."""
+        own, limit = key_words.limits(self.key), self.key.max_output_tokens
+        if limit is not None:
+            own = ", ".join(filter(None, [own, f"{count(limit)} output tokens a call"]))
+        of_team = key_words.limits(self.key.team) if self.key.team else ""
+        return "; ".join(filter(None, [own, of_team and f"{of_team} for all keys of the team together"]))
 
     @property
     def _budget(self) -> str:

@@ -43,6 +43,20 @@ def budgets(row: SpenderColumns) -> str:
     )  # fmt: skip
 
 
+def limits(row: SpenderColumns) -> str:
+    """Returns the limits of a key or a team other than models and budgets, such as "60 requests a minute".
+
+    The text is empty if there are none.
+    """
+    told = (
+        (row.allowed_routes, f"only {_names(row.allowed_routes)}"),
+        (row.requests_per_minute, f"{count(row.requests_per_minute)} requests a minute"),
+        (row.tokens_per_minute, f"{count(row.tokens_per_minute)} tokens a minute"),
+        (row.parallel_calls, f"{count(row.parallel_calls)} calls at a time"),
+    )
+    return ", ".join(phrase for is_limited, phrase in told if is_limited)
+
+
 def _allowances(row: SpenderColumns) -> list[str]:
     """Returns the limits of a key or a team as phrases to follow the word "may", such as "make 60 calls a minute"."""
     told = (

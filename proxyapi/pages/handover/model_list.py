@@ -18,21 +18,27 @@ from django.utils.safestring import SafeString
 
 from proxyapi.pages.admin_forms import LinesField
 from usage.custom_prices import CustomPrice
-from usage.models import ModelPrice
-from usage.prices.price_sources import find_rates, listed_models
+from usage.models import Dimension, ModelPrice
+from usage.page_data.filters import find_names
+from usage.prices.price_sources import find_rates, listed_models, undated_name
 from usage.prices.published_prices import ModelRates
 
 # The name of a model as calls state it. The list of prices has others: `ft:gpt-4o`, `decisions:gpt-6-luna`, `gpt-4o*`.
 CALLABLE = re.compile(r"[A-Za-z0-9](?:[\w./-]*[A-Za-z0-9])?", re.ASCII)
+MAX_USED = 2000  # names of models that are read from the sums
 CHOSEN = "{}-chosen"  # the name of the boxes of the form field with the name in the braces
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model with a price, for the form of a key or team; `price` is the price in words."""
+    """A model with a price, for the form of a key or team; `price` is the price in words.
+
+    `is_used` says whether calls have used the model, so that it is in the sums.
+    """
 
     name: str
     price: str
+    is_used: bool
 
 
 def custom_prices() -> list[CustomPrice]:
@@ -41,14 +47,28 @@ def custom_prices() -> list[CustomPrice]:
 
 
 def known_models() -> list[KnownModel]:
+<<<<<<< HEAD
     """Returns all models that have a price now, sorted by name.
 
     Leaves out entries of the price list that no call can name, such as `ft:gpt-4o` or `gpt-4o*`.
     """
     custom, now = custom_prices(), timezone.now()
+=======
+    """Returns all models that have a price now: first those that calls have used, then the others, each by name."""
+    custom, now, used = custom_prices(), timezone.now(), _used_models()
+>>>>>>> e15b4653 (Put the words of people on the forms and lists of the admin, and name every limit of a key)
     names = listed_models() | {price.model for price in custom}
     rates = {name: find_rates(name.lower(), "default", now, custom) for name in names if CALLABLE.fullmatch(name)}
-    return [KnownModel(name, price_in_words(found)) for name, found in sorted(rates.items()) if found is not None]
+    models = [
+        KnownModel(name, price_in_words(found), name in used) for name, found in rates.items() if found is not None
+    ]
+    return sorted(models, key=lambda model: (not model.is_used, model.name))
+
+
+def _used_models() -> set[str]:
+    """Reads the names of models that calls have used, as upstream has named them, and the same names without dates."""
+    names = find_names(Dimension.MODEL, "", MAX_USED)
+    return {*names, *map(undated_name, names)}
 
 
 def price_in_words(price: ModelRates) -> str:

@@ -256,3 +256,29 @@ def test_without_a_public_address_there_is_no_link(settings: LazySettings) -> No
 def test_a_rule_is_named_by_its_threshold() -> None:
     assert str(AlertRule(kind="budget", threshold=Decimal("80.00"))) == "Budget used: 80 %"
     assert str(AlertRule(kind="database")) == "Database away"
+
+
+def test_an_alert_that_no_channel_sends_says_so(admin: Client) -> None:
+    page, add = f"{ALERTS}{make_alert().pk}/change/", f"{CHANNELS}add/"
+    seen = admin.get(page).content.decode()
+    assert "No channel: nobody is told." in seen
+    assert f'href="{add}"' in seen
+
+    make_channel(GONE)
+    seen = admin.get(page).content.decode()
+    assert "1 channel; the messages are below" in seen
+    assert "nobody is told" not in seen
+
+
+def test_the_form_of_a_new_rule_explains_each_kind(admin: Client) -> None:
+    page = admin.get(f"{RULES}add/").content.decode()
+    for kind in AlertKind:
+        assert f'<p data-kind="{kind.value}">' in page
+    assert "docs/alerts.md" not in page
+
+
+def test_a_new_channel_has_nothing_to_keep(admin: Client) -> None:
+    words = "Leave empty to keep it."
+    assert words not in admin.get(f"{CHANNELS}add/").content.decode()
+    channel = make_channel(GONE)
+    assert words in admin.get(f"{CHANNELS}{channel.pk}/change/").content.decode()

@@ -76,3 +76,18 @@ def test_help_texts_are_sentences_without_private_words() -> None:
     private = re.compile(r"\b[Oo]urs?\b|^(Of|The same of|As) (the|our|it|answered)\b|[^.…]$")
     assert len(texts) > 60
     assert {name: text for name, text in texts.items() if private.search(text)} == {}
+
+
+def test_lists_use_the_words_of_people_not_of_tables(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("a key")
+    LogEntry.objects.create(
+        user=User.objects.get(), content_type=ContentType.objects.get_for_model(AccessKey), object_id=str(key.pk),
+        object_repr="a key", action_flag=ADDITION, change_message="Added.",
+    )  # fmt: skip
+    page = admin.get(AUDIT).content.decode().lower()
+
+    assert 'data-label="kind"' in page
+    assert "object repr" not in page
+    assert 'data-label="content type"' not in page
+    assert "show all" not in page
+    assert "1 found ( show all )" in seen(admin, f"{AUDIT}?q=a+key")

@@ -290,17 +290,3 @@ def test_a_long_find_leads_to_one_phrase(admin: Client, text: str) -> None:
     assert filters.faults == ()
     assert split_words(filters.text) == [filters.text.strip('"')]
     assert filters.text == f'"{filters.text[1:-1]}"'
-
-
-def test_a_call_of_a_conversation_leads_to_all_of_its_calls(admin: Client) -> None:
-    talked = [make_call(number, session="chat & 1") for number in (2, 1)]
-    alone = make_call(0)
-    page = admin.get(REQUESTS).content.decode()
-
-    links = re.findall(r'href="([^"]*)"[^>]*>conversation</a>', page)
-    assert len(links) == 2
-    seen = admin.get(links[0]).content.decode()
-    assert all(page_of(one) in seen for one in talked)
-    assert page_of(alone) not in seen
-    assert listed(admin, conversation="yes") == talked[::-1]
-    assert listed(admin, conversation="no") == [alone]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ from proxyapi.pages.handover import key_words
 from proxyapi.pages.handover.handover import Handover
 from proxyapi.pages.handover.presets import FIELD_WORDS, PRESETS
 from proxyapi.team_models import Team
+from tests.support.ledger.pages import make_call
 from usage.prices.price_sources import listed_models
 
 pytestmark = pytest.mark.django_db
@@ -214,3 +216,30 @@ def test_an_address_fills_in_nothing_else(admin: Client, address: str) -> None:
     answer = admin.get(ADD + address)
     assert answer.status_code == 200
     assert answer.context["adminform"].form.initial == {}
+
+
+def test_the_message_names_every_limit() -> None:
+    team = Team(name="b", requests_per_minute=300)
+    limits: Any = {
+        "requests_per_minute": 60,
+        "tokens_per_minute": 10_000,
+        "parallel_calls": 5,
+        "max_output_tokens": 500,
+    }
+    key = AccessKey(name="a", team=team, expires_at=datetime(2027, 1, 1, 12, tzinfo=UTC), **limits)
+    message = Handover(key, "cp-secret", ADDRESS).message
+
+    assert (
+        "Limits: 60 requests a minute, 10,000 tokens a minute, 5 calls at a time, 500 output tokens a call; " in message
+    )
+    assert "; 300 requests a minute for all keys of the team together\n" in message
+    assert "Valid until: 2027-01-01 12:00 UTC\n" in message
+
+
+def test_models_that_calls_have_used_come_first(admin: Client) -> None:
+    make_call(response_model="gpt-4o-mini-2024-07-18")
+    page = admin.get(ADD).content.decode()
+    names = re.findall(r"<span>([^<]*)</span> <small>([^<]*)</small>", page)
+
+    assert ("gpt-4o-mini", "$0.15 in, $0.6 out, used before") in names[:2]
+    assert not any("used before" in price for _, price in names[2:])

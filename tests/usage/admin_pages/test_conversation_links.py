@@ -1,0 +1,26 @@
+"""From the list of requests to the conversation that a call is a part of."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+
+from tests.support.ledger.pages import REQUESTS, listed, make_call, page_of
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_call_of_a_conversation_leads_to_all_of_its_calls(admin: Client) -> None:
+    talked = [make_call(number, session="chat & 1") for number in (2, 1)]
+    alone = make_call(0)
+    page = admin.get(REQUESTS).content.decode()
+
+    links = re.findall(r'href="([^"]*)"[^>]*>conversation</a>', page)
+    assert len(links) == 2
+    seen = admin.get(links[0]).content.decode()
+    assert all(page_of(one) in seen for one in talked)
+    assert page_of(alone) not in seen
+    assert listed(admin, conversation="yes") == talked[::-1]
+    assert listed(admin, conversation="no") == [alone]
