@@ -47,16 +47,11 @@ def custom_prices() -> list[CustomPrice]:
 
 
 def known_models() -> list[KnownModel]:
-<<<<<<< HEAD
-    """Returns all models that have a price now, sorted by name.
+    """Returns all models that have a price now: first those that calls have used, then the others, each by name.
 
     Leaves out entries of the price list that no call can name, such as `ft:gpt-4o` or `gpt-4o*`.
     """
-    custom, now = custom_prices(), timezone.now()
-=======
-    """Returns all models that have a price now: first those that calls have used, then the others, each by name."""
     custom, now, used = custom_prices(), timezone.now(), _used_models()
->>>>>>> e15b4653 (Put the words of people on the forms and lists of the admin, and name every limit of a key)
     names = listed_models() | {price.model for price in custom}
     rates = {name: find_rates(name.lower(), "default", now, custom) for name in names if CALLABLE.fullmatch(name)}
     models = [
