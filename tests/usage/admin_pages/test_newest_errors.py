@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from tests.support.ledger.pages import DASHBOARD, make_failure, text_of
-from usage.page_data import dashboard_content as dashboard_module
+from usage.page_data.dashboard import dashboard_content as dashboard_module
 
 pytestmark = pytest.mark.django_db
 
