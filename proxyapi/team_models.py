@@ -163,7 +163,10 @@ class SpenderColumns(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the row, and sets `changed_at` to now; never changes the name of a row that was saved before."""
+        """Saves the row, and sets `changed_at` to now; never changes the name of a row that was saved before.
+
+        Of a new row, also sets `comparable_name`, which is equal for names that look the same.
+        """
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:

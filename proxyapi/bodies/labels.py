@@ -87,7 +87,7 @@ def _text(value: object) -> str:
 
 
 def _conversation(value: object) -> str:
-    """Returns the conversation's id from the body's member `conversation`, which may be a text or an object."""
+    """Returns the conversation's id from the body's member `conversation`, which may be a text or an object, or ""."""
     return _text(value.get("id") if isinstance(value, dict) else value)
 
 

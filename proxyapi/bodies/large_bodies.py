@@ -131,13 +131,19 @@ class Numbers:
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`."""
+        """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`.
+
+        Raises `ValueError` if the long numbers of the text have too many digits together.
+        """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`."""
+        """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`.
+
+        Raises `ValueError` if the long numbers of the text have too many digits together.
+        """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)

@@ -187,7 +187,10 @@ class CallRequest(ASGIRequest):
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has a valid key, so the limits for senders without a key no longer hold."""
+        """Records that the request has a valid key, so the limits for senders without a key no longer hold.
+
+        They no longer hold for its connection, either.
+        """
         self.sender_is_known = True
         self.connection.mark_known()
 

@@ -252,7 +252,8 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to store in the row, and the source of that usage (stated, estimated or unknown).
+    `usage` has the usage to store in the row, and the source of that usage (stated, estimated or unknown). If the
+    answer states a larger use of hosted tools than `usage`, the larger counts.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)

@@ -65,9 +65,11 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts a new time limit, for the next `speed.size` bytes, if the bytes demanded until now have arrived.
+        """Starts a new time limit for the next `speed.size` bytes if the bytes that were demanded until now have
+        arrived.
 
-        The limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have arrived.
+        Uses `demand`, so the limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have
+        arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)
@@ -244,12 +246,15 @@ class IncomingBody:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """Creates the error for a body over its size limit; the message names the limit and, if any, its setting."""
+        """Creates the error for a body over its size limit; the message names the limit and, if any, its setting.
+
+        `what` is the subject of the message.
+        """
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Records that the client has hung up, and cancels the call's task unless `call_goes_on` is true."""
+        """Records that, and when, the client has hung up; cancels the call's task unless `call_goes_on` is true."""
         self.caller_gone = True
         if self.left_at is None:
             self.left_at = time.perf_counter()

@@ -251,7 +251,7 @@ class CallView(ProxyView):
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
         `rewrite`, if given, converts the body of an answer with status 200. Secrets are removed from an answer with an
-        error. The call's ledger row is on disk before this method returns.
+        error. The call's ledger row is on disk before this method returns. Raises the errors of `UpstreamAnswer.read`.
         """
         call = self.call
         try:

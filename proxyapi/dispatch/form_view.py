@@ -18,10 +18,10 @@ class FormView(CallView):
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
         """Checks that the key may use the models and objects named in a form, and reserves dollars for the call.
 
-        Then writes the call's begin record to the journal again, with the dollars. `query` is the query string of the
-        request, which may name models, too. Raises the errors of `model_policy.check_models`,
-        `ownership_check.check_form`, `reserve` and `Call.begin_reserved`; after an error, the end of the form must not
-        be sent.
+        Before that, stores the form's model, labels and the like for the ledger row; afterwards, writes the call's
+        begin record to the journal again, with the dollars. `query` is the query string of the request, which may name
+        models, too. Raises the errors of `model_policy.check_models`, `ownership_check.check_form`, `reserve` and
+        `Call.begin_reserved`; after an error, the end of the form must not be sent.
         """
         # The whole form has been read, but its end has not been sent: upstream cannot have acted on it.
         call, caller = self.call, self.caller

@@ -95,8 +95,8 @@ class Keyring:
     def start(self) -> None:
         """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
 
-        A damaged copy is logged and not used. Also loads the list of prices, if one of the keys has a budget. Waits
-        until the thread has asked the database once, but at most `START_SECONDS`.
+        A damaged copy is logged and not used. Also loads the list of prices, if a key or team in the copy has a budget.
+        Waits until the thread has asked the database once, but at most `START_SECONDS`.
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())

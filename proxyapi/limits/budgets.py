@@ -199,8 +199,8 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the price of a call's cost ceiling in dollars, for the dearest of its models and service tiers.
 
-    For a call that names no service tier, this is the dearest of the default tier and of those that the setting
-    `PROJECT_SERVICE_TIER` allows; if `in_named_tier` is true, it is the default tier alone.
+    For a call that names no service tier, or `auto`, this is the dearest of the default tier and of those that the
+    setting `PROJECT_SERVICE_TIER` allows; if `in_named_tier` is true, it is the default tier alone.
 
     Raises:
         ModelNotPriced: a model has no price.

@@ -24,15 +24,15 @@ _NAMES: dict[LimitKind, Names] = {
 
 
 def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns the `x-ratelimit-*` headers: how much of its limits per minute (requests, tokens) a key has left."""
+    """Returns the `x-ratelimit-*` headers: how much a key or team has left of its limits of requests and tokens."""
     return {name: value for window, state in limit_states.items() for name, value in _headers(window, state)}
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers with the key's own rate limit wherever the key has less left than upstream states.
+    """Returns upstream's headers with the gateway's own rate limit wherever less is left of it than upstream states.
 
-    `limit_states` says how many requests and tokens the key has left. If upstream states no limit of requests or of
-    tokens, the key's is added.
+    `limit_states` says how many requests and tokens the key or its team has left. If upstream states no limit of
+    requests or of tokens, the gateway's is added.
     """
     tight = dict(passed)
     for window, state in limit_states.items():

@@ -55,8 +55,8 @@ class Ticket:
     def settle(self, tokens: int = 0) -> None:
         """Frees the slots of an ended call, and counts the call's `tokens` against the limits per minute.
 
-        Only the first use of this method has an effect. With Redis, a task does the work; `wait_until_settled` awaits
-        that task.
+        Also lowers the tokens left in `limit_states`. Only the first use of this method has an effect. With Redis, a
+        task does the work; `wait_until_settled` awaits that task.
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.

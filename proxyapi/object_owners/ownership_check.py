@@ -97,7 +97,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
     """Returns the stored objects that a call of the built-in key names or will create; refuses nothing.
 
-    The built-in key may use all objects.
+    The built-in key may use all objects. If the call creates none, only the id in its path counts as named.
     """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:

@@ -109,7 +109,10 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
 
 
 def _failures_context(person: User, keys: Iterable[AccessKey]) -> dict[str, object]:
-    """Returns the template's values with the newest failed calls of those of `keys` that are the person's own."""
+    """Returns the template's values with the newest failed calls of those of `keys` that are the person's own.
+
+    The result is empty if none of them is.
+    """
     own = {key.name: key.pk for key in keys if key.owner_user_id == person.pk}
     if not own:
         return {}

@@ -50,7 +50,10 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the line `Content-Type: …` to add to a file that has none; empty for other files, and for fields."""
+        """Returns the line `Content-Type: …` to add to a file that has none; empty for other files, and for fields.
+
+        The type is guessed from the end of the file's name.
+        """
         if part.file_name is None or part.media_type:
             return b""
         # By the suffix alone: `mimetypes` reads a name such as `data:…` or `//[…` as a URL, and may raise an error.

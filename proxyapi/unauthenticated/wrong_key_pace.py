@@ -94,7 +94,8 @@ class RefusalPace:
     def _log_ended(self) -> None:
         """Logs, for each network whose minute of counting is over, how many requests were refused; forgets the number.
 
-        Schedules itself again while the minute of another network goes on.
+        After `MAX_LINES` networks, one line has the sum of all others. Schedules itself again while the minute of
+        another network goes on.
         """
         self._sweep = None
         now = time.monotonic()

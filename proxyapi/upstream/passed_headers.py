@@ -71,7 +71,7 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """Returns a copy of `headers` without Content-Encoding, for a body that has been decoded."""
+    """Returns a copy of `headers` without Content-Encoding, for a body that has been decoded; empty for None."""
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept

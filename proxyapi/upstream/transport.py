@@ -53,7 +53,8 @@ class Transport:
         the event loop's clock.
 
         Raises:
-            TransportFault: no connection could be opened, or no head of an answer arrived.
+            TransportFault: no connection could be opened, or no head of an answer arrived. An exception that `body`
+                raises is raised unchanged.
             ValueError: a header has a line break or a zero byte in it, or `target` has a space in it.
         """
         is_piecewise = body is not None and not isinstance(body, bytes)

@@ -32,7 +32,7 @@ class Handover:
 
     @property
     def summary(self) -> str:
-        """The key's name, limits and budgets in words."""
+        """The key's limits and budgets, and those of its team, in one or two sentences."""
         return key_words.summary(self.key)
 
     @property

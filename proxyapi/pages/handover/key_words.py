@@ -58,7 +58,7 @@ def limits(row: SpenderColumns) -> str:
 
 
 def _allowances(row: SpenderColumns) -> list[str]:
-    """Returns the limits of a key or a team as phrases to follow the word "may", such as "make 60 calls a minute"."""
+    """Returns the limits of a key or a team as phrases to follow "may", such as "make up to 60 requests a minute"."""
     told = (
         (row.allowed_models, f"use {_names(row.allowed_models)}"),
         (row.allowed_routes, f"call {_names(row.allowed_routes)}"),

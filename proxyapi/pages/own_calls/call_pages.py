@@ -40,7 +40,7 @@ def for_holder(view: OwnView) -> OwnView:
     """Decorator for a view of a key's calls: passes the signed-in holder of the key to the view, as its viewer.
 
     Whoever is not signed in is sent to the form to sign in. Whoever is signed in with the old secret of a rotated key
-    is sent to the key's usage, which says why.
+    is sent to the key's usage, which says why. Only GET and HEAD are answered.
     """
 
     @wraps(view)
@@ -58,7 +58,8 @@ def for_holder(view: OwnView) -> OwnView:
 def for_owner(view: OwnView) -> OwnView:
     """Decorator for a view of a key's calls: passes the signed-in owner of the key to the view, as its viewer.
 
-    Other people who are signed in get 404; people who are not signed in are sent to the login.
+    Other people who are signed in get 404; people who are not signed in are sent to the login. Only GET and HEAD are
+    answered.
     """
 
     def answered(request: HttpRequest, person: User, /, key_id: int, **options: UUID) -> HttpResponseBase:
