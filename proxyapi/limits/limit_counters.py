@@ -248,6 +248,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` for the limit `kind`, unless a state with as little left, or less, is stored there."""
+    """Stores `state` in `states` for the limit `kind` if none is stored there, or one with more left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

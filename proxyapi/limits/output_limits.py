@@ -121,7 +121,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
     """Returns the output limits that a call's body states, and the member in which the gateway may add a limit.
 
-    Returns None if calls of this route cannot limit their output.
+    Returns None if calls of this route cannot limit their output, or if the call has no JSON body.
     """
     names = LIMIT_MEMBERS.get("" if route is None else route.name)
     if names is None or route is None or body is None:

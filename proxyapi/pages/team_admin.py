@@ -198,7 +198,7 @@ class TeamAdmin(SpenderAdmin):
 
     @admin.display(description="Keys")
     def keys_of_team(self, team: Team) -> str:
-        """Renders links to the keys of a team, at most `MOST_SHOWN_KEYS`, for the team's page."""
+        """Renders links to the keys of a team that are not revoked, at most `MOST_SHOWN_KEYS`, for the team's page."""
         keys = team.keys.filter(revoked_at=None).only("pk", "name", "team")[:MOST_SHOWN_KEYS]
         links = (
             (reverse("admin:proxyapi_accesskey_change", args=[key.pk]), escape_invisible(key.name)) for key in keys
