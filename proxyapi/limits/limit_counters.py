@@ -29,7 +29,8 @@ class CountersUnavailable(Exception):
 class LimitState(NamedTuple):
     """How much of a limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is the number of seconds until one more request is allowed or, for tokens, until the next window begins.
+    `reset` is the number of seconds until one more request is left than now or, for tokens, until the next window
+    begins; 0 if nothing of the limit is used.
     """
 
     limit: int
@@ -238,7 +239,7 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which a spender (key or team) may make one more request within its limit per minute.
+    """Returns the time at which a spender (key or team) has one more request left of its limit per minute than now.
 
     `hits` has the times of the spender's requests in the last minute, oldest first; `limit` is the number of requests
     per minute. The result is on the same clock as `hits`; it is 0 if there are no requests.

@@ -29,7 +29,7 @@ class JSONCallView(CallView):
         """Builds the request for upstream: the caller's JSON text, edited to have exactly the members in `body`.
 
         Also notes for the call's ledger row the model in `body` and whether the call asks for a stream. Frees the
-        memory of the caller's text.
+        memory of the caller's text. Raises the errors of `gateway_fields.credentials` and `gateway_fields.deadline`.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""
