@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.ledger.pages import Shape, prepare
+from bench.ledger.pages import Shape, prepare_bundled
 from bench.measures.calls import Subject, rounds
 from bench.measures.rounds import figures
 from bench.reporting import results
@@ -56,7 +56,7 @@ def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
         postgres.start()
         try:
             if rows:
-                prepare(directory, postgres.url, Shape(rows))
+                prepare_bundled(directory, postgres, Shape(rows))
             return {"rows": rows, **over(postgres, directory / "data", count)}
         finally:
             postgres.stop()

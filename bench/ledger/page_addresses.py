@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from bench.ledger.ledger_rows import RARE_ID, RARE_KEY, RARE_MODEL
+from bench.ledger.filling.ledger_rows import RARE_ID, RARE_KEY, RARE_MODEL
 from tests.support.servers.gateway import ACCESS_TOKEN
 
 REQUESTS = "/admin/usage/request/"

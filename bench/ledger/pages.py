@@ -16,15 +16,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import httpx2
 
-from bench.ledger.ledger_rows import fill
+from bench.ledger.filling.bulk_loading import close_connections, refuse_unfinished, without_safety
+from bench.ledger.filling.ledger_rows import fill
 from bench.ledger.page_addresses import SampleKeys, exports, pages
 from bench.ledger.shipper import cpu_of_tree, set_up
 from bench.ledger.space import megabytes
@@ -113,7 +114,7 @@ def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
-        taken = prepare(directory, postgres.url, shape)
+        taken = prepare_bundled(directory, postgres, shape)
         if arguments.fill_only:
             return
         data_dir = directory / "data"
@@ -128,29 +129,50 @@ def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
             postgres.delete()
 
 
-def prepare(directory: Path, url: str, shape: Shape) -> dict[str, float]:
+def prepare_bundled(directory: Path, postgres: BundledPostgres, shape: Shape) -> dict[str, float]:
+    """Fills the running bundled PostgreSQL like `prepare`; PostgreSQL is not safe from crashes meanwhile.
+
+    Raises SystemExit if the filling was broken off before.
+    """
+    refuse_unfinished(postgres.url)
+    return prepare(directory, postgres.url, shape, without_safety(postgres))
+
+
+def prepare(
+    directory: Path, url: str, shape: Shape, while_filling: AbstractContextManager[None] | None = None
+) -> dict[str, float]:
     """Fills a database with all tables and with calls; prints and returns their sizes on the disk, in MB.
 
-    If the database has calls already, no calls are added.
+    If the database has calls already, no calls are added; but its tables become those of this version. The context
+    manager `while_filling` is entered before the filling, and left after it; it may restart PostgreSQL.
     """
     set_up(directory, url)
-    from django.db import connection, connections
+    from django.db import connection
 
     from usage.models import Request
     from usage.upkeep.label_sums.combining import combine_labels
 
     if not Request.objects.exists():
-        fill(
-            shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies, end_users=shape.end_users
-        )  # fmt: skip
+        close_connections()
+        with while_filling or nullcontext():
+            fill(shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies, end_users=shape.end_users)
+            combine_labels()
+            _vacuum()
+            close_connections()
     combine_labels()
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
+        _vacuum()
         taken = megabytes(cursor)
     print(f"{Request.objects.count():,} rows; MB: {', '.join(f'{name} {size:,.0f}' for name, size in taken.items())}")
-    connections.close_all()
-    cast(Any, connections["default"]).close_pool()
+    close_connections()
     return taken
+
+
+def _vacuum() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
 
 
 def measure(gateway: Gateway, rounds: int, processes: tuple[int, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.db import connection as migrated
 
 from tests.support.servers.databases import empty_database
 
-WEEKS = 4
+WEEKS = 8
 FILLING = f"""
 import json, pathlib, sys
 from bench.ledger.pages import Shape, prepare

@@ -24,7 +24,7 @@ FILLING = """
 import pathlib, sys
 from bench.ledger.shipper import set_up
 set_up(pathlib.Path(sys.argv[1]), sys.argv[2])
-from bench.ledger.ledger_rows import fill
+from bench.ledger.filling.ledger_rows import fill
 fill(int(sys.argv[3]), weeks=4, keys=20)
 """
 # Keys whose calls are in the ledger already, with room in their budgets, little of it, and none; the last text is said.

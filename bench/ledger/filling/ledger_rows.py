@@ -2,7 +2,8 @@
 
 The calls of the last seven days (UTC), and of today, are made up here, and written by the code that writes real calls
 (`usage.journal_shipping.rows`). PostgreSQL copies that week into each of the weeks before
-(`bench.ledger.copied_weeks`). So millions of rows take only minutes, and `ledger verify` finds no fault in them.
+(`bench.ledger.filling.copied_weeks`). So millions of rows take only minutes, and `ledger verify` finds no fault in
+them.
 
 As in real ledgers, a few keys make most of the calls, each key prefers one model and one route, most calls are made in
 working hours, and two in a hundred fail. Each key has a team, an owner, and two tags; nine of ten calls have an end
@@ -12,6 +13,7 @@ user of their key, and one of ten has one more tag.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +31,7 @@ ZIPF = 1.2  # the n-th key makes n ** -1.2 times as many calls as the first
 WORKING_HOURS = range(7, 19)  # UTC
 WEEKEND, NIGHT = 0.4, 0.2  # the calls in an hour, where an hour of work has 1
 RESPONSE_ROUTES = ("/openai2", "/v1/responses")  # upstream stores what they make
-BATCH_SIZE = 2000
+BATCH_SIZE = 10_000  # large, since calls of the same hours add to the same sums
 RARE_KEY, RARE_MODEL, RARE_ID = "team-rare", "gpt-4.5-preview-2025-02-27", "needle-in-the-hay"
 RARE_AGES = (0.5, 0.8)  # of the two rare calls, where the ledger's age is 1
 TEAMS, OWNERS, PROJECTS, BATCHES = 50, 100, 100, 97  # with the three environments, there are 200 tags
@@ -47,7 +49,8 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
     Raises:
         django.db.Error: the database fails.
     """
-    from bench.ledger.copied_weeks import copy_back
+    from bench.ledger.filling.bulk_loading import close_connections
+    from bench.ledger.filling.copied_weeks import copy_back
     from usage.upkeep.months import make_months
 
     chance = random.Random(1)
@@ -61,9 +64,32 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
     moments += _moments(today, now, count - len(RARE_AGES) - of_a_week * weeks, chance)
     maker = _CallMaker(keys, end_users, chance)
     without_bodies = len(moments) - bodies
-    _write(maker.call(moment, has_bodies=nth >= without_bodies) for nth, moment in enumerate(moments))
+    calls = [(moment, nth >= without_bodies) for nth, moment in enumerate(moments)]
+    close_connections()
+    half = len(calls) // 2
+    _write_at_once(maker, (calls[:half], calls[half:]))
     copy_back(last_week, weeks - 1)
     _write(maker.rare_call(now - age * (WEEK * weeks)) for age in RARE_AGES)
+
+
+def _write_at_once(maker: _CallMaker, parts: Iterable[Sequence[tuple[datetime, bool]]]) -> None:
+    """Writes the calls of each part in a process of its own, since Python takes half of the time, and one core.
+
+    A part has the times of its calls, each with whether that call has bodies. Raises SystemExit if a process fails.
+    """
+    context = multiprocessing.get_context("fork")  # Django is loaded already
+    writers = [context.Process(target=_write_part, args=(maker, nth, part)) for nth, part in enumerate(parts)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    if any(writer.exitcode for writer in writers):
+        raise SystemExit("calls could not be written")
+
+
+def _write_part(maker: _CallMaker, number: int, part: Iterable[tuple[datetime, bool]]) -> None:
+    maker.seed(f"part {number}")  # else each process would draw the same ids
+    _write(maker.call(moment, has_bodies=has_bodies) for moment, has_bodies in part)
 
 
 class _CallMaker:
@@ -76,6 +102,9 @@ class _CallMaker:
         self._has_labels = end_users > 0
         self._end_users = [max(1, round(end_users * (key + 1) ** -ZIPF / self._shares[-1])) for key in self._keys]
         self._pool = list(_pool(chance))
+
+    def seed(self, text: str) -> None:
+        self._chance.seed(text)
 
     def call(self, moment: datetime, *, has_bodies: bool) -> Any:
         chance = self._chance
