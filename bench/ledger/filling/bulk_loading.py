@@ -21,7 +21,6 @@ SETTINGS = {
     "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_wal_size": "4GB",
     "checkpoint_timeout": "1h",
     "autovacuum": "off",
     "shared_buffers": "1GB",
