@@ -121,13 +121,12 @@ def transport() -> Transport:
 
 
 def prepare() -> None:
-    """Asks the OpenAI SDK for its headers and makes the pool of connections, before a call has to wait for either.
+    """Asks the OpenAI SDK for its headers, and makes the pool of connections, before a call has to wait for either.
 
-    Call this in a thread. Raises the errors of `sdk_client`.
+    Certificates for TLS are read, too. Call this in a thread. Raises the errors of `sdk_client`.
     """
     sdk_client()
-    with suppress(OSError):
-        transport()
+    transport().prepare()
 
 
 async def close() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 import aiohappyeyeballs
@@ -39,12 +40,21 @@ class Transport:
         self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
         self._uses_tls = self._url.scheme == "https"
-        self._tls: ssl.SSLContext | None = None  # made for the first connection
+        self._tls: ssl.SSLContext | None = None
         self._connect_timeout = connect_timeout
         self._silence = silence
         # `proxyapi.call.capacity` limits the calls, and so the connections.
         self._open: set[Connection] = set()
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
+
+    def prepare(self) -> None:
+        """Reads the certificates to trust, if upstream is reached over TLS, so that no call waits for that.
+
+        Call this in a thread. If they cannot be read, the first connection tries again, and says why it fails.
+        """
+        if self._uses_tls:
+            with suppress(NotConnected):
+                self._tls = tls_context()
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
         """Sends a request on a free or new connection to upstream; returns the exchange when the answer's head is here.

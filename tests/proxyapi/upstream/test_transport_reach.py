@@ -17,6 +17,7 @@ from typing import Any
 import aiohappyeyeballs
 import pytest
 
+from proxyapi.upstream import transport as transport_module
 from proxyapi.upstream.faults import Broken, ConnectTimeout, NotConnected
 from tests.support.servers.gateway import free_port
 from tests.support.servers.throw_away_ca import make_server
@@ -166,9 +167,17 @@ async def test_tls_without_certificates_to_trust(tmp_path: Path, monkeypatch: py
         trusted.write_text("none")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     async with raw_upstream(polite) as upstream, transport_to(https(upstream)) as transport:
+        transport.prepare()  # a server starts without them
         for _ in range(2):
             with pytest.raises(NotConnected, match="cannot read the certificates to trust"):
                 await call(transport)
+
+
+async def test_no_call_waits_for_certificates(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_upstream(polite, tls=tls) as upstream, transport_to(https(upstream)) as transport:
+        transport.prepare()
+        monkeypatch.delattr(transport_module, "tls_context")  # a call would fail that reads them
+        assert (await call(transport)).status == 200
 
 
 @pytest.mark.parametrize("tls", [NAME], indirect=True)
