@@ -207,7 +207,7 @@ class WorkerCounters:
 
 
 class ServerCounters:
-    """The counters and histograms of several processes, added up."""
+    """The sums of the counters and histograms of several processes; `add` adds those of one process, from a report."""
 
     def __init__(self) -> None:
         self.values: CounterValues = {}

@@ -40,9 +40,9 @@ RowForm = TypeVar("RowForm", bound=BaseForm)
 
 
 def row_number(text: str) -> int | None:
-    """Parses the number of a table's row in the address of a page or in a sent form; returns None for any other text.
+    """Parses the number of a table's row in a page's URL or in a sent form; returns None for any other text.
 
-    PostgreSQL has no larger numbers of rows, and Python refuses to parse much larger ones.
+    A number has at most 18 digits: PostgreSQL has no larger ones, and Python refuses to parse much larger ones.
     """
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
@@ -127,7 +127,10 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         form_url: str = "",
         obj: Model | None = None,
     ) -> HttpResponse:
-        """Renders the page with the form of a row, with the version of the row when the form was opened."""
+        """Renders the page with the form of a row.
+
+        A hidden field of the page has the digest of the row as it was when the form was opened (`version_of`).
+        """
         if request.method == "POST":  # the form is wrong, and `obj` has its values already
             context["row_version"] = request.POST.get(VERSION, "")
         elif obj is not None and self.has_change_permission(request, obj):

@@ -88,7 +88,7 @@ def data(request: HttpRequest) -> JsonResponse:
 
 
 def _rights(request: HttpRequest) -> dict[str, bool]:
-    """Returns which parts of the dashboard the signed-in person may see, as values for its templates."""
+    """Returns whether the signed-in person may see bodies (prompts, answers) and alerts, as values for templates."""
     return {"sees_bodies": may_see_bodies(request), "sees_alerts": request.user.has_perm(ALERTS)}
 
 

@@ -80,9 +80,7 @@ def _reader(request: HttpRequest) -> str:
 
 
 def account_reader(username: str) -> str:
-    """Returns the name under which the running exports of a person with an account are counted, in the admin and
-    elsewhere.
-    """
+    """Returns the name under which the exports that a person with an account has running are counted."""
     return f"account {username}"
 
 
@@ -110,7 +108,8 @@ _making = asyncio.Semaphore(PARALLEL_PIECES)
 async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
     """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed.
 
-    Until the iterator ends, the export counts as a running export of `reader`.
+    At most `PARALLEL_PIECES` pieces of all exports are made at the same time. Until the iterator ends, the export
+    counts as a running export of `reader`.
     """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     _sent_to[reader] += 1

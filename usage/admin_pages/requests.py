@@ -194,7 +194,7 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the template's values with the bodies of a call, and with the commands that repeat the call."""
+    """Returns the template's values with a call's bodies, conversation and error, and with commands that repeat it."""
     url = base_url(request)
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"

@@ -55,7 +55,7 @@ PRO_EFFORT = "high"
 
 
 def tokens_of_text(size: int) -> int:
-    """Estimates the number of tokens in a text of `size` bytes."""
+    """Estimates the number of tokens in a text of `size` bytes: one for every four bytes, rounded up."""
     return math.ceil(size / USUAL_BYTES_PER_TOKEN)
 
 
@@ -111,7 +111,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns the larger of two figures for each hosted tool: its estimated use, and the use in the answer."""
+    """Returns the larger of two figures for each hosted tool: its estimated use, and the use in the answer.
+
+    Other facts, such as a model or the type of a tool, are those of the estimate if it has them.
+    """
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):

@@ -112,7 +112,7 @@ class AnswerReader:
     def read_whole(self, answer: Mapping[str, object], size: int) -> None:
         """Reads ids, model, usage and error for the ledger from a whole answer that `parse_body` has parsed.
 
-        `size` is the number of bytes of the answer's body.
+        A usage that cannot be true is forgotten. `size` is the number of bytes of the answer's body.
         """
         self.read(answer)
         self.has_output = size > MAX_PARSED_BYTES or shows_output(answer)
@@ -135,8 +135,7 @@ class AnswerReader:
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Forgets the stated usage if it cannot be that of the whole answer; of its counts, only those above zero are
-        kept.
+        """Forgets the stated usage if it cannot be that of the whole answer; keeps only its counts above zero.
 
         This is a usage from the middle of a stream, after which more text came or whose end has not come, or one that
         lacks counts although the answer has output. The usage of a failed response stays if it states tokens: otherwise

@@ -67,10 +67,11 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 
 
 def lacks_counts(usage: Mapping[str, object], counts: Counts, *, needs_output: bool) -> bool:
-    """Returns whether a usage object states no input or, if the answer `needs_output`, no output.
+    """Returns whether a usage object states no input tokens or, if the answer `needs_output`, no output tokens.
 
-    `counts` are the counts that were read from the object. Servers that do not count state zeros. An object with a
-    total above its other counts lacks none: the bill is computed from the total (`usage.money.token_units`).
+    A stated 0 counts as none, since servers that do not count state zeros. `counts` are the counts that were read from
+    the object. An object with a length of audio, or with a total above its other counts, lacks none: the bill is
+    computed from these.
     """
     into, out = counts.get("input_tokens") or 0, counts.get("output_tokens") or 0
     if counts.get("audio_seconds") or whole_count(usage.get("total_tokens")) > into + out:

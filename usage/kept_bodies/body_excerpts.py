@@ -48,7 +48,8 @@ class Draft(NamedTuple):
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
         """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, followed by a remark.
 
-        `redacted` is this draft's text after its secrets were redacted. The remark says how many bytes of the body are
+        `redacted` is this draft's text after its secrets were redacted. If the body was not read to its end, the end of
+        the text is dropped, since half a secret may stand there. The remark says how many bytes of the body are
         missing; without any, there is no remark.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):

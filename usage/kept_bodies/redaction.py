@@ -68,7 +68,8 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
     """Returns a pair: the `prefix` of a kind of secret token, and the pattern that finds such tokens.
 
-    A token has at least `length` letters, digits, `-` or `_` behind the prefix.
+    A token has at least `length` letters, digits, `-` or `_` behind the prefix. If the prefix is inside of a word,
+    there must be at least 20, a digit and a capital letter among them.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     # Inside a longer word the prefix may stand by chance, as in `disk-`: at least 20 characters must follow there, a
@@ -107,10 +108,7 @@ def has_secret(secrets: Sequence[str], text: str) -> bool:
 
 
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Replaces the given `secrets` in the bytes of an answer by `[redacted]`; all other bytes stay.
-
-    Secrets in UTF-16 are found, too.
-    """
+    """Replaces the given `secrets`, also in UTF-16, by `[redacted]` in the bytes of an answer; other bytes stay."""
     text = body.decode("utf-8", "surrogateescape")
     redacted = redact_exact(text, secrets)
     if redacted != text:
@@ -133,7 +131,7 @@ def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether a field with this name, such as `api_key`, holds a secret."""
+    """Returns whether a field with this name, such as `api_key`, holds a secret; undoes escapes in the name first."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 

@@ -263,7 +263,7 @@ def _is_alive(path: Path) -> bool:
 
 
 def _read(path: Path) -> WorkerReport | None:
-    """Returns the worker's report in the file `path`; None if the file is missing or unreadable."""
+    """Returns the worker's report in the file `path`; None if the file is missing, or contains no JSON object."""
     try:
         report = orjson.loads(path.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):

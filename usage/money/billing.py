@@ -73,7 +73,8 @@ class MaxUsage:
     * `pictures`: how many pictures the hosted image tool makes at most, with one of `picture_models` (if empty: with
       its default model). Each has at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens.
     * `images`: how many pictures the call's own model makes, if this model has a price per picture.
-    * `search_tool`: the type of the tool that searches the web, if its searches have a price of their own.
+    * `search_tool`: the type of the search tool if its searches have a price of their own (`web_search_preview`), else
+      empty.
     """
 
     input_tokens: int = 0
@@ -121,7 +122,7 @@ def highest_cost(
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the highest possible cost, in dollars, of the pictures that the hosted image tool makes for a call.
 
-    Returns None if a model that may make the pictures has no price.
+    The most expensive of the models that may make them counts. Returns None if the cost with one of them is unknown.
     """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]

@@ -126,7 +126,7 @@ class Lease:
     def surplus(self) -> Decimal:
         """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        The number is negative if calls have cost more than the whole lease.
+        The number is negative if the calls have cost so much more than was reserved that the lease cannot cover it.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free

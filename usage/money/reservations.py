@@ -195,7 +195,8 @@ class Reservations:
     async def _round(self) -> None:
         """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
 
-        After a failure, the waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing.
+        After a failure, the waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing,
+        except when its task is cancelled.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:

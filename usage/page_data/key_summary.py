@@ -81,8 +81,7 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 
 
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: datetime | None = None) -> str:
-    """Returns a text for a key's page: the days left in this month (UTC), and a forecast of its spending by the month's
-    end.
+    """Returns a text for a key's page: the days left in this month (UTC), and a forecast of the month's spending.
 
     If the forecast exceeds `budget` (dollars a month; None: no budget), the text also says on which day the budget
     would be used up, or that it is used up. The forecast assumes the average speed since the month began, or since

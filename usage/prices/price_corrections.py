@@ -36,7 +36,8 @@ LONG_PROMPT_TOKENS = 272_000
 class Correction:
     """A correction of published prices: one entry of `price_corrections.json`.
 
-    It has prices that genai-prices lacks or has wrong. The module's docstring explains the fields.
+    It has prices that genai-prices lacks or has wrong, for some models and service tiers from one day on. The module's
+    docstring explains the fields.
     """
 
     models: tuple[str, ...]

@@ -229,7 +229,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
     If a model with a date in its name has no price, the price of the name without the date is returned as an assumed
-    price.
+    price. `_prices` is the list in use; with another list, cached prices are not used.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)

@@ -113,9 +113,10 @@ class IndexScan:
         return dict(zip(ids, values, strict=True))
 
     def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
-        """Records that a slice of `seen` calls was read to its end, the call `last`; sets the size of the next slice.
+        """Records that a slice of `seen` calls was read to its end, the call `last`, and prepares the next slice.
 
-        `started` is the time, by `time.monotonic`, at which reading began.
+        A slice that is not full is the last one: sets `is_done`. Otherwise the next slice is larger if this one was
+        read quickly, and smaller if not. `started` is the time, by `time.monotonic`, at which reading began.
         """
         if seen < self.size:
             self.is_done = True

@@ -119,7 +119,8 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
     """Returns the start and the end of the range of whole hours for which `_from_sums` reads tables of sums.
 
-    It is the part of the filters' range in which no row of a call has been deleted.
+    It is the part of the filters' range in which no row of a call has been deleted. If there is no such hour, the start
+    is not before the end.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)

@@ -86,9 +86,9 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None) -> list[T
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Makes the `Figure` of the average number of calls per minute, in `minutes` minutes.
+    """Makes the `Figure` with the average number of calls a minute: `calls` divided by `minutes`.
 
-    Below `MIN_CALLS_PER_MINUTE`, it is the number of calls per day.
+    Below `MIN_CALLS_PER_MINUTE`, the figure is the average number of calls a day.
     """
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:

@@ -35,8 +35,8 @@ class SpendingChoice:
     """The choice that a person has made on the page *Usage*: days, groups, filters and the order of rows.
 
     * `days`: the days, from midnight to midnight (UTC). `today`: the present day (UTC).
-    * `groups`: one or two names of `GROUP_LABELS` or of tags.
-    * `only`: the filters, as `read_label_report` takes them.
+    * `groups`: one or two names of `GROUP_LABELS` or of tags (`tag:` and the tag's name).
+    * `only`: the filters: for the name of a group, the value that calls must have; None stands for any value of a tag.
     * `sort`: one of `ORDERS`, or `by_0` or `by_1` for the value of a group; with a minus sign before it, the greatest
       comes first.
     * `faults`: a sentence for each part of the URL that could not be read.
@@ -176,7 +176,8 @@ def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...]
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
     """Returns the whole days (UTC) that the query parameters select.
 
-    These are the days from `first` to `last` (inclusive), or a `range`: a month, a day, or a name such as `this_month`.
+    These are the days from `first` to `last` (inclusive), or a `range`: a month, a day, or a name such as `this_month`,
+    the default. Without `last`, the last day is today; without `first`, only the last day is selected.
 
     Raises:
         ValueError: there are no such days; the message is for the reader of the page.

@@ -120,7 +120,8 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
     """Reads the sums of a `SpendingChoice` from the database, with the period before; at most `most` rows.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
+        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read
+            together for these days.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,
@@ -257,7 +258,7 @@ def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
 
     The values are those of the first group that is not the day, or keys if there is none; one more line has all other
     values. `report` has been read for the same choice. Returns an empty map if the sums would take long to read: for
-    more than `MAX_CHART_DAYS` days, or for two labels (such as team and end user) together.
+    more than `MAX_CHART_DAYS` days, or for two labels (an end user and a tag, or two tags).
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

@@ -39,7 +39,8 @@ def read_spending_csv(choice: SpendingChoice) -> str:
       `_usd`.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, and the range is too long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), and the range is too
+            long for this or has deleted rows.
     """
     report = read_report_of(choice, MOST_GROUPS)
     filters = {name: ANY if value is None else value_text(name, value) for name, value in choice.only.items()}
@@ -67,7 +68,7 @@ def read_spending_csv(choice: SpendingChoice) -> str:
 def csv_file_name(choice: SpendingChoice) -> str:
     """Returns the name of the CSV file of the page *Usage*, made of the values of the filters and the days.
 
-    An example is `usage-apollo-2026-11.csv`.
+    Examples are `usage-apollo-2026-11.csv` and, for days that are no whole month, `usage-2026-11-03-to-2026-11-20.csv`.
     """
     first, end = choice.period
     is_month = first.day == 1 and end == (first + timedelta(days=31)).replace(day=1)
