@@ -39,7 +39,7 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
 
 
 def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
-    """Returns in words, for the audit log, how a script has changed columns of a row, or what it has put into a new row.
+    """Returns in words, for the audit log, how a script has changed columns of a row, or with which values it made one.
 
     `before` has the values of the columns before the change; if it is empty, the row is new. Of a new row, only values
     other than the default are named. The values of `SECRET_COLUMNS` are never shown.
