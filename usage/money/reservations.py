@@ -193,10 +193,11 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
+        """Makes one round trip to the database, if there is anything to send, and answers waiting calls.
 
-        After a failure, the waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing,
-        except when its task is cancelled.
+        These are the calls of at most `LEASES_AT_ONCE` leases; the others wait for the next round trip. After a
+        failure, all waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing, except
+        when its task is cancelled.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:

@@ -125,7 +125,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    If that price is a multiple of the listed price, and no price is listed, the result is None, too.
+    If none is for the tier itself, one for the tier's other name (`SAME_TIER`) fits, too. Audio costs what text does,
+    unless the price says otherwise or is a multiple of the listed price. If it is a multiple, and no price is listed,
+    the result is None.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):

@@ -209,7 +209,7 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price that genai-prices lists for a model (in lower case) in a service tier at the time `at`.
 
     Returns None if the model or the tier is not listed, if anyone may sell the model (as open-weight ones), or if its
-    price is for something that the ledger does not count.
+    price is for something that the ledger does not count. Moderation models are free in every tier.
     """
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)

@@ -97,7 +97,7 @@ def _continued(body: Mapping[str, object]) -> str:
 
 
 def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
-    """Appends a turn with the files and the prompt of a logged multipart form to the conversation `found`.
+    """Appends a turn with the files and texts (prompt, input, instructions) of a logged form to a conversation.
 
     All other fields of the form are appended to the parameters in `remains`. A logged text that is no form is appended
     as a turn, unchanged.
