@@ -40,7 +40,7 @@ class Ledger:
         self._journal.open()
 
     def stop(self) -> None:
-        """Closes this process's journal. The shipper writes the journal's undelivered records to the database."""
+        """Closes this process's journal. The shipper, another process, copies the remaining records to the database."""
         self.journal.close()
 
     @property

@@ -37,7 +37,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(NamedTuple):
-    """The readable start of a body. When it is redacted and cut, it becomes the excerpt that is stored.
+    """The readable start of the body of a request or an answer. Redacted and cut, it becomes the excerpt to store.
 
     `left_out` is the number of bytes of the body that follow `text` and were not read.
     """

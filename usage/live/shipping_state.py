@@ -85,11 +85,12 @@ def report_shipping(
     clock_difference: float | None = None,
     budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
-    """Returns the shipper's report on its work, from which other processes make their `ShippingState`.
+    """Returns the report of the shipper, the process that copies this host's journals to the database, on its work.
 
-    The caller writes the report to the shipper's report file. All records written before `complete_at`, a moment of
-    `time.monotonic()`, are in the database. This function also sets the modification time of the shipper's lock file,
-    whose descriptor is `lock`, to this moment, so that it is known after the shipper's death, too.
+    The caller writes the report to a file, from which other processes make their `ShippingState`. All records written
+    before `complete_at`, a moment of `time.monotonic()`, are in the database. This function also sets the modification
+    time of the shipper's lock file, whose descriptor is `lock`, to this moment, so that it is known after the shipper's
+    death, too.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.
@@ -105,13 +106,19 @@ def report_shipping(
 
 
 def shipper_lock() -> Path:
-    """Returns the path of the lock file that lets only one shipper run on a host."""
+    """Returns the path of the lock file that lets only one shipper run on a host.
+
+    The shipper is the process that copies journals to the database.
+    """
     return Path(settings.DATA_DIR) / "shipper.lock"
 
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that keeps shippers of this host from running in its block; yields False if one runs already."""
+    """Context manager that keeps shippers (which copy journals to the database) of this host from running in its block.
+
+    Yields True, or False if one runs already, which then goes on.
+    """
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,7 +107,7 @@ class WorkerFile:
         return self._id.endswith(SHIPPER_SUFFIX)
 
     def write_report(self) -> WorkerReport:
-        """Writes this worker's report to its file, and returns the report.
+        """Writes this worker's report (its state and its counters) to its file, and returns the report.
 
         If the disk refuses the report, the file keeps the earlier one.
         """

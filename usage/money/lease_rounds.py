@@ -146,7 +146,10 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip; if there is nothing to send, a single statement without effect."""
+    """Returns the SQL statements of a round trip: leases give dollars back, get dollars, and are looked up.
+
+    If there is nothing to send, returns a single statement without effect. `mogrify` puts values into SQL.
+    """
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

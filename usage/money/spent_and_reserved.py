@@ -120,7 +120,7 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallRecord]) -> None:
-    """Subtracts the dollars that ended calls have used from the calls' leases.
+    """Subtracts the dollars that ended calls have used from their leases (the worker's parts of budgets).
 
     If a call's response goes on in the background and is polled, the call's dollars become a reservation outside of the
     lease. Call this function in the transaction that inserts the calls' rows.
@@ -146,7 +146,7 @@ def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallR
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns a call's shares of the leases of its key and of its team, as a map from `key` and `team` to the shares.
+    """Returns a call's shares of the leases (parts of budgets) of its key and of its team, by `key` and `team`.
 
     A share has the id of the lease, and the dollars that the call has used of it. If the call has used no lease of the
     key or of the team, that share is absent.
@@ -164,9 +164,10 @@ def end_leases(writer: str) -> None:
 def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estimated: Collection[str] = ()) -> None:
     """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
-    `ids` are the request ids of the calls, as the text of a PostgreSQL array. Leases do not change. If a kept
-    reservation is of a call in `estimated`, it is reduced by the estimated cost, which the sums now include: budgets
-    would else count it twice. Call this function in the transaction that writes the rows.
+    A reservation is a part of a budget, set aside for one call; leases do not change. `ids` are the request ids of the
+    calls, as the text of a PostgreSQL array. If a kept reservation is of a call in `estimated`, it is reduced by the
+    estimated cost, which the sums now include: budgets would else count it twice. Call this function in the transaction
+    that writes the rows.
     """
     cursor.execute(SETTLE, {"ids": ids, "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would
@@ -176,10 +177,11 @@ def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estima
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes abandoned leases and reservations; returns how many were deleted.
+    """Deletes abandoned leases and reservations, which are parts of budgets; returns how many were deleted.
 
-    * A lease is abandoned if it was not renewed for a long time.
-    * A reservation is abandoned if its call has a row, or if it is so old that the call must have been lost in a crash.
+    * A lease, for the calls of one worker, is abandoned if it was not renewed for a long time.
+    * A reservation, for one call, is abandoned if its call has a row, or if it is so old that the call must have been
+      lost in a crash.
     * A reservation for a background response stays while the response is polled, and is young enough to exist upstream.
 
     `now` is the database's time by default.

@@ -235,7 +235,8 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 def bill_note(call: Request, *, is_own: bool = False) -> str:
     """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost of its own.
 
-    `is_own` says that the reader is the holder of the key, who sees no polls and cannot search for a response ID.
+    `is_own` says that the reader is the holder of the key. This reader cannot search for a response ID, and sees no
+    polls (the gateway's own requests for background responses).
     """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:

@@ -110,7 +110,7 @@ def described_medium(text: str) -> str:
 
 
 def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
-    """Makes one part with links to the sources that a text cites, each source once; no part if there are none."""
+    """Makes one part of a turn with links to the sources that a text cites, each once; no part without sources."""
     links: dict[Link, None] = {}
     for annotation in annotations:
         members = Members(annotation)

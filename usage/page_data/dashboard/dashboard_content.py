@@ -120,7 +120,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
 def _usage_tables(
     reading: DashboardNumbers, read: Callable[[NamesByDimension], HistogramsByDimension]
 ) -> dict[str, list[UsageRow]]:
-    """Returns a dashboard's tables of keys, models and routes as lists of rows, by dimension.
+    """Returns a dashboard's tables of keys, models and routes as lists of rows, by dimension (`key`, `model`, `route`).
 
     The function `read` reads the histograms of call durations for the keys, models and routes that get a row.
     """
