@@ -97,9 +97,9 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 
-        Without a rate of its own, cached or cache-written input costs what other input does, and a 12-hour cache write
-        twice the rate of input if cache writes are priced. The rate may depend on `input_tokens`, the length of the
-        prompt.
+        Without a rate of its own, cached or cache-written input costs what other input of its kind does, and a 12-hour
+        cache write twice the rate of input if cache writes are priced. The rate may depend on `input_tokens`, the
+        length of the prompt.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
