@@ -8,11 +8,11 @@ from usage.models.sums import PART
 
 
 class LabelPeriod(models.Model):
-    """Some days (UTC), from `first` until before `until`, and the sums of all calls that began on them.
+    """Some days (UTC), from `first` until before `until`, with the sums of all calls that began on them.
 
-    If `is_summed`, the table `LabelCombination` has the calls' sums by all labels together; otherwise these would be
-    nearly as many as the calls. If `has_others`, they count the calls of some end users together, as `OTHERS`
-    (`usage.sums.labels`). Only `usage.upkeep.label_sums.combining` writes both tables.
+    If `is_summed`, the table `LabelCombination` has the sums of these calls by all labels together. Otherwise it has
+    none, since there would be nearly as many of them as calls. `has_others` says whether they count the calls of some
+    end users together, as `OTHERS` (`usage.sums.labels`). Only `usage.upkeep.label_sums.combining` writes both tables.
     """
 
     first = models.DateField()
@@ -37,7 +37,7 @@ class LabelPeriod(models.Model):
 
 
 class LabelCombination(models.Model):
-    """The sums of a period's calls with the same key, model, route and labels: team, owner, end user and tags.
+    """The sums of those calls of a `LabelPeriod` that have the same key, model, route, team, owner, end user and tags.
 
     `number` counts the rows of a period. `tags` has all tags, each between two line breaks.
     """

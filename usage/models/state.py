@@ -37,8 +37,9 @@ class ErrorState(models.TextChoices):
 class KnownError(models.Model):
     """An error on the errors page that somebody has marked as known or as resolved, with a remark.
 
-    An error is an outcome, an error code and a group of messages. The columns `status`, `model` and `route` are now 0
-    or empty: earlier releases used them to mark narrower kinds of errors.
+    An error is an outcome, an error code and a group of messages. `message` is "-" for errors without a group of
+    messages, and empty for all errors with this code, as earlier releases marked them. The columns `status`, `model`
+    and `route` are now 0 or empty: earlier releases used them to mark narrower kinds of errors.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)

@@ -88,8 +88,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If the parameters cannot be read, or the rows cannot be read for so long a range, answers with status 400 and a
-    sentence: nobody would notice that a file has other rows.
+    If the parameters cannot be read, or the rows cannot be read for these days, answers with status 400 and a sentence:
+    nobody would notice that a file has other rows.
     """
     choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:

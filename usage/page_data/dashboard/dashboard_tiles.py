@@ -154,7 +154,8 @@ def _latency(label: str, column: str, share: float, now: Totals, before: Totals)
     """Makes the `Figure` of a percentile of a latency, with its change from the previous range of time.
 
     `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. `now` and `before`
-    have the sums of the shown range and of the previous one. Percentiles of neighbouring buckets are no change.
+    have the sums of the shown range and of the previous one. No change is shown between neighbouring buckets of the
+    histogram.
     """
     value, earlier = now.percentile(column, share), before.percentile(column, share)
     if value is not None and earlier is not None and histogram.is_same(value, earlier):

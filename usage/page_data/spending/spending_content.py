@@ -133,7 +133,8 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
 def read_spending(choice: SpendingChoice) -> Spending:
     """Reads the content of the page *Usage* from the database.
 
-    If these groups and filters cannot be read for so long a range (`LabelsUnreadable`), the result has only a `fault`.
+    If the groups and filters cannot be read together for these days (`LabelsUnreadable`), the result has only a
+    `fault`.
     """
     try:
         report = read_report_of(choice, MAX_ROWS)

@@ -39,8 +39,8 @@ def read_spending_csv(choice: SpendingChoice) -> str:
       `_usd`.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), and the range is too
-            long for this or has deleted rows.
+        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read
+            together for these days.
     """
     report = read_report_of(choice, MOST_GROUPS)
     filters = {name: ANY if value is None else value_text(name, value) for name, value in choice.only.items()}
