@@ -40,7 +40,8 @@ def read_env_file(path: Path) -> dict[str, str]:
     The dict is empty if there is no such file.
 
     Raises:
-        EnvFileError: the file or one of its lines cannot be read, or `path` is a directory, a pipe or a socket.
+        EnvFileError: the file or one of its lines cannot be read; or `path` is a directory, a pipe, a socket, or a
+            symbolic link to a file that does not exist.
     """
     try:
         content = read_regular_file(path) or b""
@@ -129,6 +130,7 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 def _unescaped(value: str, quote: str) -> str:
     """Replaces the escape sequences in a quoted value of an `.env` file: in double quotes, `\\n` becomes a line feed.
 
+    In double quotes `\\r` and `\\t` are replaced as well; any other character after a backslash stands for itself.
     `quote` is the quotation mark around the value. In single quotes, only an escaped single quote is replaced.
     """
     if quote == "'":

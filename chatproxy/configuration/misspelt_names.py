@@ -25,7 +25,11 @@ MAX_ERRORS = 2
 def find_misspelt_names() -> Iterator[str]:
     """Yields a warning for each variable that is probably meant as a setting but has another name.
 
-    These are all unknown names in `.env` files, and those in the environment that are nearly the name of a setting.
+    These are the unknown names in `.env` files, except for those that `docker compose` uses, and names in the
+    environment that are nearly the name of a setting. Variables with an empty value are left out.
+
+    Raises:
+        EnvFileError: an `.env` file cannot be read.
     """
     known = {setting.name for setting in SETTINGS} | FILE_NAMES
     for path in env_files():

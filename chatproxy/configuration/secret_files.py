@@ -24,8 +24,8 @@ def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str
     `variables` are the settings from the environment and the `.env` files, by name. Relative paths begin at `base`.
 
     Raises:
-        ImproperlyConfigured: a setting is given both directly and as a file, or a file does not have exactly one line
-            of text; the message is one line.
+        ImproperlyConfigured: a setting is given both directly and as a file, or a file cannot be read or does not have
+            exactly one line of text; the message is one line.
     """
     found = {}
     for variable, path in variables.items():
@@ -41,7 +41,8 @@ def _read_secret(variable: str, path: Path) -> str:
     """Returns the secret in a file, which is the file's only line; `variable` is the variable that names the file.
 
     Raises:
-        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line.
+        ImproperlyConfigured: the file does not exist, cannot be read, is not UTF-8 text, is empty or too large, or has
+            more than one line or a NUL character.
     """
     try:
         content = read_regular_file(path)

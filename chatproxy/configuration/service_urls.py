@@ -33,7 +33,8 @@ def http_url(value: str) -> str:
     """Checks the base URL of an HTTP service, and returns it without a slash at its end.
 
     Raises:
-        ValueError: `value` is no such URL, or contains a user or a password; the message says what is allowed.
+        ValueError: `value` is no `http` or `https` URL, or contains a user, a password, a query or a fragment; the
+            message says what is allowed.
     """
     parts = _split(value)
     if parts is not None and "@" in parts.netloc:  # calls send their own Authorization header
@@ -47,7 +48,7 @@ def issuer_url(value: str) -> str:
     """Checks the address of an OpenID Connect issuer (single sign-on), and returns it without a slash at its end.
 
     Raises:
-        ValueError: `value` is no address, or is not https:// although the issuer is on another machine.
+        ValueError: `http_url` refuses `value`, or it is not https:// although the issuer is on another machine.
     """
     url = http_url(value)
     parts = urlsplit(url)
@@ -60,8 +61,8 @@ def upstream_url(value: str) -> str:
     """Checks the base URL of an OpenAI-compatible server, and returns it without a slash at its end.
 
     Raises:
-        ValueError: `value` is no base URL, is the address of one endpoint, or is OpenAI's without `/v1`; the message
-            says what is allowed.
+        ValueError: `http_url` refuses `value`, or it is the address of one endpoint, or OpenAI's with a path other than
+            `/v1`; the message says what is allowed.
     """
     url = http_url(value)
     parts = urlsplit(url)
@@ -129,7 +130,8 @@ class MailServer(NamedTuple):
 def mail_server(url: str) -> MailServer:
     """Returns the parts of a mail server's URL that `smtp_url` has accepted.
 
-    A `+` in a password stays a `+`; django-environ's parser would turn it into a space.
+    If the URL has no port, it is the usual one of its scheme. A `+` in a password stays a `+`; django-environ's parser
+    would turn it into a space.
     """
     parts = urlsplit(url)
     return MailServer(
@@ -145,7 +147,7 @@ def mail_server(url: str) -> MailServer:
 def passwords_of(url: str) -> Iterator[str]:
     """Yields the passwords in a URL, as written and percent-decoded, so that they can be removed from texts.
 
-    A short password, and one that equals the user's name, is left out.
+    A password of fewer than `MIN_REDACTED_LENGTH` characters, or one that equals the user's name, is left out.
     """
     parts = _split(url)
     if parts is None:
@@ -169,7 +171,10 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """Splits a URL with several hosts, as PostgreSQL allows it; returns None if there is only one host."""
+    """Splits a URL with several hosts, as PostgreSQL allows it.
+
+    Returns None if there is only one host, or if the URL is malformed.
+    """
     # `urlsplit` could not read its port: of the hosts `a:1,b:2`, it takes `1,b:2` for the port.
     try:
         parts = urlsplit(value)

@@ -50,8 +50,8 @@ def strong_secret(value: str) -> str:
     """Checks that a secret cannot be guessed over the network, and returns the secret unchanged.
 
     Raises:
-        ValueError: the secret has fewer than `MIN_LENGTH_ON_LOOPBACK` characters, or is easily guessed; the message
-            does not contain it.
+        ValueError: the secret has fewer than `MIN_LENGTH_ON_LOOPBACK` characters, is easily guessed, or contains
+            spaces, control characters or non-ASCII characters; the message does not contain it.
     """
     # `chatproxy.configuration.setting_reader.read` refuses fewer than `MIN_LENGTH` if other machines can reach the
     # server.
@@ -66,7 +66,7 @@ def django_secret(value: str) -> str:
     """Checks Django's secret key by the rule of `manage.py check --deploy`, and returns the key unchanged.
 
     Raises:
-        ValueError: the key is too short or easily guessed.
+        ValueError: the key is shorter than 50 characters, is easily guessed, or contains control characters.
     """
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")
@@ -79,7 +79,8 @@ def key_secret(value: str) -> str:
     """Checks that a secret is long enough to derive encryption keys from, and returns the secret unchanged.
 
     Raises:
-        ValueError: the secret is too short or easily guessed.
+        ValueError: the secret is shorter than 32 characters, has fewer than ten different ones, or contains control
+            characters.
     """
     if len(value) < 32 or len(set(value)) < 10:
         raise ValueError("is too short or easily guessed; at least 32 random characters")
@@ -87,7 +88,7 @@ def key_secret(value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Puts a setting's wrong value in quotes, for an error message; replaces a long value by its length."""
+    """Puts a setting's wrong value in quotes, for an error message; of a long value, only says how long it is."""
     # Somebody may have put a secret in the wrong place.
     return repr(value) if len(value) <= MAX_QUOTED_LENGTH else f"a text of {len(value)} characters"
 
@@ -162,7 +163,7 @@ def host_names(value: str) -> list[str]:
     """Parses a comma-separated setting of host names, for Django's ALLOWED_HOSTS.
 
     Raises:
-        ValueError: an item has a scheme, a port or a path, or is no host name.
+        ValueError: an item has a scheme, a port or a path, or is no host name; or all items are empty.
     """
     for name in comma_separated(value):
         if not _HOST_NAME.fullmatch(name):
@@ -176,8 +177,10 @@ def host_names(value: str) -> list[str]:
 def tag_names(value: str) -> list[str]:
     """Parses a comma-separated setting: the names of the members of OpenAI's `metadata` that count as tags of a call.
 
+    Returns each name once.
+
     Raises:
-        ValueError: an item is too long, or has control characters or `=`.
+        ValueError: an item is too long, or has control characters or `=`; or all items are empty.
     """
     names = comma_separated(value)
     for name in names:
@@ -190,10 +193,12 @@ def tag_names(value: str) -> list[str]:
 
 
 def email_address(value: str) -> str:
-    """Checks a setting that is an e-mail address, perhaps after a name as in `chatproxy <a@b.example>`; returns it.
+    """Checks a setting that is an e-mail address, perhaps with a name, and returns it unchanged.
+
+    An example with a name is `chatproxy <a@b.example>`.
 
     Raises:
-        ValueError: `value` is no such address.
+        ValueError: `value` is no such address, or contains control characters.
     """
     _, address = parseaddr(text(value))
     if not re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+", address):
@@ -222,7 +227,7 @@ def origins(value: str) -> list[str]:
     """Parses a comma-separated setting of web origins, such as `https://example.com:8443`.
 
     Raises:
-        ValueError: an item is no web origin.
+        ValueError: an item is no web origin, or all items are empty.
     """
     for origin in comma_separated(value):
         if not re.match(r"https?://[^/]+$", origin):
@@ -234,7 +239,7 @@ def networks(value: str) -> list[str]:
     """Parses a comma-separated setting of IP addresses and networks, such as `10.0.0.0/8`.
 
     Raises:
-        ValueError: an item is neither an address nor a network.
+        ValueError: an item is neither an address nor a network, or all items are empty.
     """
     for network in comma_separated(value):
         try:
@@ -265,7 +270,7 @@ def route_families(value: str) -> list[str]:
     Returns the name of each family once. `default` and `all` stand for several families.
 
     Raises:
-        ValueError: an item is no name of a family.
+        ValueError: an item is no name of a family, or all items are empty.
     """
     several = {"default": routes.DEFAULT, "all": routes.ALL}
     names = [name for word in comma_separated(value) for name in several.get(word, (word,))]

@@ -179,8 +179,8 @@ def read(environment: Mapping[str, str]) -> SettingValues:
     A missing or empty variable gives the default.
 
     Raises:
-        ImproperlyConfigured: a value is bad, or a secret is too short for a server that other machines can reach; the
-            message is one line.
+        ImproperlyConfigured: a value is bad, a setting is missing that single sign-on needs, or a secret is too short
+            for a server that other machines can reach; the message is one line.
     """
     values: SettingValues = {}
     for setting in SETTINGS:
@@ -207,7 +207,7 @@ def short_secrets(values: SettingValues) -> list[str]:
 def own_secrets(values: SettingValues) -> tuple[str, ...]:
     """Returns the values of all secrets in the settings, so that they can be removed from texts.
 
-    The passwords in URLs are included, as written and percent-decoded.
+    The passwords in URLs are included, as written and percent-decoded, except for very short ones.
     """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:
@@ -258,7 +258,11 @@ def env_files() -> list[Path]:
 
 
 def is_demo(environment: Mapping[str, str]) -> bool:
-    """Returns whether the directory that `DATA_DIR` in `environment` names was made by `make demo`."""
+    """Returns whether the directory that `DATA_DIR` in `environment` names was made by `make demo`.
+
+    Raises:
+        ImproperlyConfigured: the path leads through a symbolic link to itself.
+    """
     return os.path.isfile(data_dir(environment) / DEMO_FILE)
 
 
@@ -266,6 +270,9 @@ def read_file(path: Path, names: set[str]) -> dict[str, str]:
     """Reads the settings in `names` from an `.env` file, as a dict; settings with an empty value are left out.
 
     The dict is empty if there is no such file.
+
+    Raises:
+        EnvFileError: the file or one of its lines cannot be read.
     """
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

@@ -30,7 +30,7 @@ def domains(value: str) -> list[str]:
     """Parses a comma-separated setting of domains of e-mail addresses; returns them in lower case.
 
     Raises:
-        ValueError: an item is no domain.
+        ValueError: an item is no domain, or all items are empty.
     """
     for name in comma_separated(value):
         if not re.fullmatch(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", name):
@@ -41,8 +41,11 @@ def domains(value: str) -> list[str]:
 def role_names(value: str) -> dict[str, str]:
     """Parses a comma-separated setting of roles and the groups they stand for, such as `llm-admins=admin`.
 
+    Returns the name of the group for each role.
+
     Raises:
-        ValueError: an item has no role or no group.
+        ValueError: an item has no role or no group, a role occurs twice, all items are empty, or `value` contains
+            control characters.
     """
     found: dict[str, str] = {}
     for item in comma_separated(text(value)):

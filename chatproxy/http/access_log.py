@@ -29,7 +29,10 @@ class LoggedProtocol(Protocol):
     """A client connection that stores the status of each answer in the ASGI scope of its request, for `AccessLog`."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer as `Protocol` does; stores its status and the request's id for the access log."""
+        """Sends a whole answer, and stores its status and the request's id for the access log; returns True.
+
+        Returns False, and stores nothing, if uvicorn must send the answer.
+        """
         running = self._running  # the next request may have begun when the answer is sent
         is_sent = super().send_whole(status, lines, body)
         if is_sent and running is not None:
@@ -39,13 +42,16 @@ class LoggedProtocol(Protocol):
 
 
 class AccessLog:
-    """ASGI application that wraps another one, and logs a line for each of its requests, answered or not."""
+    """ASGI application that wraps another one, and logs a line for each HTTP request, answered or not."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Lets the wrapped application answer a request, and logs a line for it; other ASGI scopes are not logged."""
+        """Passes a request on to the wrapped application; logs a line when the application has ended or failed.
+
+        An ASGI scope that is no HTTP request (`lifespan`) is only passed on.
+        """
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -69,9 +75,10 @@ def _note(scope: MutableMapping[str, Any], status: int, request_id: str) -> None
 
 
 def _log(scope: Mapping[str, Any], seconds: float) -> None:
-    """Logs one request: method, path, status (`-` without an answer), milliseconds and client address.
+    """Logs one request: method, path without query, status, milliseconds and client address.
 
-    A segment of the path that may be a secret is logged as `…`.
+    A missing status (no answer) and an unknown address are logged as `-`, a segment of the path that may be a secret as
+    `…`.
     """
     address = scope["client"][0] if scope.get("client") else "-"
     logger.info(

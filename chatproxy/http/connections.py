@@ -39,16 +39,17 @@ def files_needed(parallel_calls: int) -> int:
 
 
 def allowed_files() -> int:
-    """Returns how many file descriptors this process may have open."""
+    """Returns how many file descriptors this process may have open; `sys.maxsize` if the system sets no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open; each needs two file descriptors.
+    """Returns how many client connections a worker may keep open: `wanted`, or fewer if it has too few descriptors.
 
-    `files` is the number of descriptors that the worker may have. `parallel_calls` is MAX_PARALLEL_REQUESTS. `wanted`
-    is MAX_CONNECTIONS, or None for the default.
+    `files` is how many file descriptors the worker may have. Each connection needs two, and some are kept for other
+    files. `wanted` is MAX_CONNECTIONS; if it is None, the limit is 10,000 or twice `parallel_calls`
+    (MAX_PARALLEL_REQUESTS), whichever is higher. The result is at least 1.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -94,7 +95,7 @@ class IdleConnections:
         """Closes the connection that has been idle for the longest time, and returns it; None if none can be closed.
 
         Connections on which no valid key was sent are closed before all others. A connection with unsent bytes cannot
-        be closed.
+        be closed. At most `MAX_CANDIDATES` of each kind are tried.
         """
         for connections in (self.strangers, self.known):
             for _ in range(min(MAX_CANDIDATES, len(connections))):
@@ -107,7 +108,7 @@ class IdleConnections:
 
 @dataclass(eq=False)
 class Network:
-    """All open connections from one client network: an IPv4 address, or a /64 of IPv6.
+    """The open connections of one client network (an IPv4 address, or a /64 of IPv6): their number, and the idle ones.
 
     `limit` is how many connections the network may have.
     """
@@ -150,7 +151,10 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Returns whether an IP address is that of a trusted proxy (TRUSTED_PROXIES)."""
+        """Returns whether `address` is the IP address of a trusted proxy (TRUSTED_PROXIES).
+
+        A text that is no IP address is not.
+        """
         if not self._trusted:
             return False
         try:
@@ -190,13 +194,19 @@ class Connections:
         return descriptor >= self._descriptor_end
 
     def add_idle(self, connection: Closable) -> None:
-        """Registers a connection as idle, because it is new or its last call has been answered."""
+        """Registers a connection as idle, because it is new or its last call has been answered.
+
+        Does nothing for a connection that was refused or has been removed.
+        """
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """Removes a connection from the idle ones, because a call has begun on it or it was closed."""
+        """Removes a connection from the idle ones, because a call has begun on it or it was closed.
+
+        Does nothing for a connection that was refused or has been removed.
+        """
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
@@ -217,7 +227,7 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: IdleConnections) -> bool:
-        """Closes the connection in `idle` that has been idle for the longest time, and removes it from the counts.
+        """Closes the connection in `idle` that `close_longest` chooses, and removes it from the counts; returns True.
 
         Returns False if none can be closed.
         """

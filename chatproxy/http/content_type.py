@@ -14,5 +14,8 @@ WORDS = f"The Content-Type is longer than {MAX_BYTES} bytes."
 
 
 def has_short_content_type(scope: HTTPScope) -> bool:
-    """Returns whether all Content-Type lines of a request together have at most `MAX_BYTES` bytes."""
+    """Returns whether the Content-Type of a request has at most `MAX_BYTES` bytes.
+
+    Several such headers count as one, with a separator of one byte between them.
+    """
     return sum([len(value) + 1 for name, value in scope["headers"] if name == b"content-type"]) <= MAX_BYTES + 1

@@ -15,7 +15,10 @@ WORDS = "An HTTP/1.1 request must have exactly one valid Host header."
 
 
 def has_valid_host(scope: HTTPScope) -> bool:
-    """Returns whether a request has exactly one well-formed Host header; in HTTP/1.0, it may also have none."""
+    """Returns whether a request has exactly one well-formed Host header; in HTTP/1.0, it may also have none.
+
+    An empty value is well-formed.
+    """
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1:
         return not hosts and scope["http_version"] == "1.0"

@@ -29,7 +29,10 @@ class LingeringTransport:
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes it."""
+        """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes it.
+
+        Calls `closes_slowly` if some bytes are not sent yet.
+        """
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()

@@ -52,7 +52,7 @@ class Protocol(RequestReader):
     is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Admits a new client connection; answers with status 503 if there are too many connections."""
+        """Registers a new client connection; if there are too many, answers with status 503 and closes the new one."""
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._count_stalled)
         self._lingering_transport = LingeringTransport(transport, self._stall_watch.start)
@@ -72,7 +72,7 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the call on a lost connection that its client has left, and frees the connection's memory."""
+        """Tells the call on a lost connection that its client has left; frees the connection's memory and its place."""
         # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -114,7 +114,10 @@ class Protocol(RequestReader):
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection; such a connection may be idle for longer."""
+        """Records that a valid key was sent on this connection, which may then be idle for longer.
+
+        Bytes that have arrived on it are parsed at once, before those of clients without a valid key.
+        """
         # The connection's bytes are then parsed at once, without queueing behind those of strangers.
         if not self.is_known:
             self.is_known = True
@@ -142,7 +145,8 @@ class Protocol(RequestReader):
         """Sends a whole answer in one write and returns True; returns False if uvicorn must send the answer.
 
         uvicorn must send it if the write would have to wait, if the client has left, or if an answer has begun. `lines`
-        are the header lines, Content-Length among them.
+        are the header lines, Content-Length among them. If the connection is not to be kept open, it is closed after
+        the answer.
         """
         # uvicorn is slower: it checks and writes each header by itself.
         running = self._running
@@ -162,6 +166,7 @@ class Protocol(RequestReader):
         """Sends a piece of a chunked answer and returns True; returns False if uvicorn must send the piece.
 
         uvicorn must send it if the write would have to wait, if the client has left, or if the answer is not chunked.
+        Of an empty piece nothing is sent.
         """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
@@ -181,7 +186,8 @@ class Protocol(RequestReader):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the running answer has been sent.
 
-        With `discard`, bytes that the client still sends are read and dropped before the close.
+        With `discard`, bytes that the client still sends are read and dropped before the close; otherwise they stay
+        unread.
         """
         if self._running is None:  # the connection was lost
             return
@@ -198,7 +204,8 @@ class Protocol(RequestReader):
     def _linger(self) -> None:
         """Closes the connection after a delay, so that a client that is still sending a body can read the answer.
 
-        After `close_behind_answer` with `discard`, the bytes that arrive meanwhile are read and dropped.
+        The delay is `LINGER_SECONDS`. After `close_behind_answer` with `discard` it is `DISCARD_SECONDS`, and the bytes
+        that arrive meanwhile are read and dropped.
         """
         self._ignores_input = True
         self._unread.clear()
@@ -212,7 +219,7 @@ class Protocol(RequestReader):
         self._delay_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _drop_body(self) -> None:
-        """Frees the memory of request bodies that nobody will read."""
+        """Frees the memory of the bodies of the running and of the newest request, which nobody will read."""
         for cycle in (self._running, self.cycle):
             if cycle is not None:
                 cycle.body = bytearray()
@@ -236,7 +243,10 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Registers the connection as idle after an answer, if no further request waits."""
+        """After an answer, starts the next request that waits on this connection; if none waits, registers it as idle.
+
+        A connection that is being closed is not registered.
+        """
         # uvicorn's own method starts a request that waits.
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
@@ -253,7 +263,10 @@ class Protocol(RequestReader):
 
     @property
     def awaits_request(self) -> bool:
-        """True if a request is arriving, or none has come since the connection was opened."""
+        """True if no call runs, and a request is arriving or none has come since the connection was opened.
+
+        False if the connection is being closed.
+        """
         if self.transport.is_closing() or not self._is_between_requests:
             return False
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
@@ -280,7 +293,7 @@ class Protocol(RequestReader):
             self.transport.close()
 
     def end_after_answer(self) -> None:
-        """Ends this connection after the answer in progress, because its worker ends.
+        """Ends this connection after the answer in progress, because its worker ends; does nothing if there is none.
 
         If the answer has not begun, its head will announce the close. Otherwise the client may be sending another
         request, so the connection stays open for `LAST_IDLE_SECONDS` after the answer.
@@ -318,7 +331,7 @@ class Protocol(RequestReader):
         """Stops watching how fast the client reads, and starts the next request if one waits on this connection.
 
         asyncio calls this when the write buffer has room again, because the client has read enough of the earlier
-        answers.
+        answers. If the connection is being closed, the watch goes on, and no request is started.
         """
         super().resume_writing()
         if self.transport.is_closing():

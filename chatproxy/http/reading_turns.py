@@ -39,7 +39,8 @@ class ReadingTurns:
     def _read(self) -> None:
         """Parses one piece of the bytes of the first connection in the queue.
 
-        The connection then moves to the end of the queue or, if it has no more bytes, leaves the queue.
+        The connection then moves to the end of the queue. It leaves the queue if it has no more bytes, or if parsing
+        has raised an error.
         """
         has_more = False
         try:

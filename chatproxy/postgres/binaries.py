@@ -105,7 +105,8 @@ class Postgres(NamedTuple):
         """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end; Ctrl-C does not reach it.
 
         Raises:
-            BundledPostgresError: the program failed; the message has the line in which the program states its error.
+            BundledPostgresError: the program cannot be run, or has failed; then the message has the line in which the
+                program states its error.
         """
         try:
             self._run(program, *arguments, cwd=cwd)
@@ -130,6 +131,7 @@ class Postgres(NamedTuple):
 
         Raises:
             CalledProcessError: the program failed.
+            OSError: the program cannot be run; PermissionError if the account may not execute it.
         """
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)

@@ -57,8 +57,8 @@ class BundledPostgres:
         A server that still runs because its parent was killed is taken over.
 
         Raises:
-            BundledPostgresError: another process uses the cluster, or the server does not start; the message is one
-                line.
+            BundledPostgresError: another process uses the cluster, another major version has created it, `DATA_DIR` has
+                lost it, or the server does not start; the message is one line.
         """
         self._check_is_ours()
         account = Account.of(self.cluster)

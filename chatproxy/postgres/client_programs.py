@@ -48,6 +48,8 @@ class ClientProgram(NamedTuple):
     def find_pg_dump(cls, server_major: int, *, is_bundled: bool) -> ClientProgram:
         """Returns a pg_dump that can dump databases of a server of the major version `server_major`.
 
+        `is_bundled` is whether that server is the bundled PostgreSQL, for which only its own pg_dump is used.
+
         Raises:
             ClientProgramError: no pg_dump on this machine is new enough.
         """
@@ -58,11 +60,12 @@ class ClientProgram(NamedTuple):
         """Returns a pg_restore that can read a dump and restore it into a server.
 
         `dump_major` is the major version of the pg_dump that has written the dump, and `server_major` that of the
-        server.
+        server. `is_bundled` is whether that server is the bundled PostgreSQL, for which only its own pg_restore is
+        used.
 
         Raises:
             ClientProgramError: there is no such program on this machine, or no psql beside it, which is needed if the
-                server is older than `STRICT_MAJOR`.
+                server is older than `STRICT_MAJOR` and pg_restore is not.
         """
         found = cls._find("pg_restore", range(max(server_major, dump_major), sys.maxsize), is_bundled=is_bundled)
         if found.needs_script(server_major) and not found._psql.exists():
@@ -215,7 +218,10 @@ def _bundled(name: str) -> Path | None:
 
 
 def _major_of(path: Path) -> int:
-    """Returns the major version that a PostgreSQL program prints for `--version`; 0 if it prints none."""
+    """Returns the major version that a PostgreSQL program prints for `--version`.
+
+    Returns 0 if the program prints none, or cannot be run.
+    """
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     except OSError:
@@ -245,7 +251,10 @@ def _feed(process: subprocess.Popen[bytes], dump: Iterable[bytes]) -> None:
 
 
 def _pass_script_on(writer: subprocess.Popen[bytes], reader: subprocess.Popen[bytes]) -> None:
-    """Copies the script that pg_restore writes to psql, but for `NEW_LINES`; closes both pipes at the end."""
+    """Copies the SQL script that pg_restore (`writer`) writes to psql (`reader`), and closes both pipes at the end.
+
+    The lines `NEW_LINES`, which an older server does not understand, are left out of the script's head.
+    """
     assert writer.stdout is not None  # noqa: S101  (a pipe)
     assert reader.stdin is not None  # noqa: S101  (a pipe)
     try:

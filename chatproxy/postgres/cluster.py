@@ -56,7 +56,11 @@ class Cluster(NamedTuple):
         return self.path.with_name(self.path.name + ".new")
 
     def create(self, postgres: Postgres) -> None:
-        """Creates the PostgreSQL cluster with the program initdb."""
+        """Creates the PostgreSQL cluster with the program initdb.
+
+        Raises:
+            BundledPostgresError: initdb has failed.
+        """
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(mode=0o700)
         os.chown(self.unfinished, *postgres.account, follow_symlinks=False)
@@ -102,7 +106,11 @@ class Cluster(NamedTuple):
         raise BundledPostgresError(f"the bundled PostgreSQL in {self.path} did not become ready: {fault}")
 
     def stop(self, postgres: Postgres) -> None:
-        """Stops the PostgreSQL server and waits for its end; by force after a minute."""
+        """Stops the PostgreSQL server and waits for its end; by force after a minute.
+
+        Raises:
+            BundledPostgresError: the server cannot be stopped by force either.
+        """
         try:
             postgres.call("pg_ctl", "stop", "-D", ".", "-m", "fast", "-t", "60", cwd=self.path)
         except BundledPostgresError:
@@ -153,7 +161,11 @@ class Cluster(NamedTuple):
         (self.socket_dir / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _create_database(self, name: str) -> None:
-        """Creates the database `name` in the running PostgreSQL server, if there is none."""
+        """Creates the database `name` in the running PostgreSQL server, if there is none.
+
+        Raises:
+            psycopg.OperationalError: the server does not answer.
+        """
         import psycopg
         from psycopg import sql
 

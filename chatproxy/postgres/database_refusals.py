@@ -35,7 +35,8 @@ _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 def reason_of(error: Exception) -> str:
     """Returns why a connection to the database failed, as one line without addresses and secrets.
 
-    `error` is an error of psycopg, or an error of Django that one of psycopg has caused.
+    `error` is an error of psycopg, or an error of Django that one of psycopg has caused. If it has no message, the name
+    of its class is returned.
     """
     # libpq may give several reasons.
     first = str(error).strip().partition("\n")[0]
@@ -60,7 +61,7 @@ def describe_failure(error: Exception) -> str:
 def is_lasting(error: psycopg.Error) -> bool:
     """Returns whether a connection to the database failed for a lasting reason, such as a wrong password.
 
-    If several hosts were tried, all reasons must be lasting.
+    If several hosts were tried, all reasons must be lasting. An unknown reason is not lasting.
     """
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True

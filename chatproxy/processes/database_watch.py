@@ -15,7 +15,8 @@ STOP_SECONDS = 5.0
 class DatabaseWatch(PeriodicThread):
     """The thread that compares this machine's clock with the database's, and reads the use of budgets, once a minute.
 
-    `clock_difference` is in seconds, positive if this machine is ahead; None before the first measurement.
+    `clock_difference` is in seconds, positive if this machine is ahead; None before the first measurement. `budgets`
+    are the `MOST_BUDGETS` budgets with the largest used part.
     """
 
     name = "database watch"

@@ -245,7 +245,10 @@ class DrainingServer(Server):
 
 
 def queued_connections(listeners: Sequence[socket.socket]) -> list[socket.socket]:
-    """Accepts all connections that wait in the queues of listening sockets, and returns them."""
+    """Accepts the connections that wait in the queues of listening sockets, and returns them.
+
+    If no file descriptor is left, the others stay in the queue.
+    """
     accepted = []
     for listener in listeners:
         with contextlib.suppress(OSError):  # BlockingIOError at the end of the queue; or no descriptor is left

@@ -23,7 +23,7 @@ on_port_close: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """The steps of a worker's shutdown: a context manager that runs them at its end, the step added last first."""
+    """The steps of a worker's shutdown: a context manager that runs them when its block ends, in reverse order."""
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
         """Adds a step to the worker's shutdown: a function or coroutine function, and its name for the log."""

@@ -62,8 +62,9 @@ class StartPauses:
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
         """Begins a pause before the next start of a worker, if `worker` has ended before it served; call this for each.
 
-        The first pause is a short one; each further pause is twice as long as the one before. Workers that fail during
-        a pause cause no further one. Before `install` there are no pauses.
+        The first pause is a second; each further pause is twice as long as the one before, up to 30 seconds. After two
+        minutes without such an end, the next pause is a second again. Workers that fail during a pause cause no further
+        one. Before `install` there are no pauses.
         """
         if worker.has_started or not self._is_installed or self._is_pause():
             return

@@ -114,7 +114,7 @@ class _Turn:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Tries to lock an open file; returns False if another process has locked it."""
+    """Tries to lock an open file, and returns True; returns False at once if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -159,8 +159,9 @@ class _StatusFile:
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """Runs all parts of the shipper until the event `ended` is set, or until this process's `turn` to ship is over.
 
-    Then ends the parts, one after the other. Of the last two, the thread that ships first writes the records that are
-    left in the journals to the database, for `DRAIN_SECONDS` at most. Then the status file gets the last counts.
+    Then ends the parts, one after the other. The last but one is the thread that ships: before it ends, it copies the
+    records that are left in the journals to the database, for `DRAIN_SECONDS` at most. The last is the status file, so
+    that it has the last counts.
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)

@@ -92,7 +92,7 @@ class ShipperWatch(KeepRunning):
         """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
 
         Normally it returns `LOOK_SECONDS`. If the last start was less than `LONG_LIFE_SECONDS` ago, it returns twice
-        the seconds of the last time, but at most `LONGEST_PAUSE`.
+        the seconds of the last time, but at most `LONGEST_PAUSE`. A failed start is only logged.
         """
         if self._process is not None:
             logger.warning(

@@ -95,7 +95,10 @@ class MasterSignals:
         self._ignores_hangups = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def install(self, master: Arbiter) -> None:
-        """Replaces gunicorn's signal handlers in its master process by the gateway's own."""
+        """Replaces gunicorn's signal handlers in its master process by the gateway's own.
+
+        A SIGHUP that was ignored when this object was created, as `nohup` makes it, stays ignored.
+        """
         self._queue = master.SIG_QUEUE
         master.handle_hup = self._hang_up
         for number in STOP_SIGNALS:
@@ -106,8 +109,8 @@ class MasterSignals:
     def _stop(self, number: int, _frame: object) -> None:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
-        A second SIGTERM or SIGINT makes the workers close the port at once or, if it is closed already, cancel their
-        calls.
+        If the first signal is SIGTERM, the port stays open for DRAIN_SECONDS. A second SIGTERM or SIGINT closes it at
+        once or, if it is closed already, cancels the calls. A SIGHUP after the first signal does nothing.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
         now = time.monotonic()
@@ -121,7 +124,11 @@ class MasterSignals:
             self._queue.put_nowait(signal.SIGQUIT)
 
     def _hang_up(self) -> NoReturn:
-        """Ends the server after SIGHUP; without this, gunicorn would reload its workers instead."""
+        """Ends the server after SIGHUP; without this, gunicorn would reload its workers instead.
+
+        Raises:
+            StopIteration: always; gunicorn's main loop ends the server at this error.
+        """
         logger.warning("SIGHUP ends this server, as the end of a terminal does; it reloads nothing")
         raise StopIteration  # as gunicorn's handler of SIGTERM does
 
@@ -137,7 +144,8 @@ def unblock_signals() -> None:
 def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     """Removes the master's signal handlers from a worker process that has just been forked.
 
-    Ends the process if the master had just received a signal to stop.
+    The worker ignores the signals on which only the master decides. Ends the process if the master had just received a
+    signal to stop.
     """
     # The default action of these signals ends the process, and is set here, and again by gunicorn's base class. While
     # they are blocked, they cannot end the worker before `init_signals` makes the worker ignore them again.
@@ -152,7 +160,7 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
 
 
 def ignore_in_worker() -> None:
-    """Makes a worker ignore the signals for the master, which may be sent to all processes at once."""
+    """Makes a worker ignore SIGINT, SIGHUP, SIGUSR1 and SIGUSR2, on which only the master decides."""
     for number in (signal.SIGINT, signal.SIGHUP, *REPLACEMENT_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 

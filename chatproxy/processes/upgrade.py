@@ -125,7 +125,11 @@ class Upgrade:
         self._is_prepared = False
 
     def install(self, master: Arbiter) -> None:
-        """Makes this object the master's handler of SIGUSR1 and SIGUSR2, and takes over the workers of the old code."""
+        """Makes this object the handler of SIGUSR1 and SIGUSR2 in gunicorn's master.
+
+        Also makes the master go on if a worker cannot start. If the master has just replaced its code, the workers of
+        the old code become its own, and are replaced by new ones.
+        """
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
         master.handle_usr2 = self._upgrade
@@ -172,7 +176,11 @@ class Upgrade:
                 os.kill(pid, signal.SIGTERM)
 
     def _upgrade(self) -> None:
-        """Handles SIGUSR2: starts a process that prepares the new code; once that has succeeded, runs the new code."""
+        """Handles SIGUSR2: starts a process that prepares the new code, unless one runs already.
+
+        When that process has succeeded, this method is called again, and makes the master run the new code. If the
+        process cannot be started, an error is logged, and the server goes on as it is.
+        """
         if self._is_prepared:
             self._become_new_code()
         elif self._preparing is None:
@@ -196,7 +204,10 @@ class Upgrade:
             threading.Thread(target=self._wait, args=(self._preparing,), name="upgrade", daemon=True).start()
 
     def _wait(self, preparing: subprocess.Popen[str]) -> None:
-        """Waits for the process that prepares the new code; if it succeeds, makes the main thread call `_upgrade`."""
+        """Waits for the process that prepares the new code; if it succeeds, makes the main thread call `_upgrade`.
+
+        If it fails, an error is logged, and the server goes on as it is.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         said, _ = preparing.communicate()
         self._is_prepared = said.rstrip().endswith(PREPARED)

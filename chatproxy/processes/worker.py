@@ -65,7 +65,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         start_reports.report()
 
     def init_process(self) -> None:
-        """Loads the application in the new process and serves it; turns off the garbage collector while it loads."""
+        """Loads the application in the new worker process, and serves it until the worker ends.
+
+        Turns Python's garbage collector off; `chatproxy.processes.lifespan` turns it on again once the parts have
+        started.
+        """
         # Until the start is over: loading modules leaves no garbage, but searching for it would take a sixth of the
         # start. `chatproxy.processes.lifespan` switches it on again.
         gc.disable()
