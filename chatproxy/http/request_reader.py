@@ -81,10 +81,7 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
-        """Parses bytes that a client has sent, or queues them for later; drops them if the connection is ending.
-
-        Bytes are queued if the client has sent no valid key yet, unless they are a short head.
-        """
+        """Parses bytes that a client has sent, or queues a stranger's; drops them if the connection is ending."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -151,10 +148,7 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _has_too_much_framing(self) -> bool:
-        """Returns whether a chunked body has too much framing (chunk sizes, extensions, trailers) for its content.
-
-        A client that has sent no valid key may send an eighth of the framing of others.
-        """
+        """Returns whether a chunked body has too much framing (chunk sizes, extensions, trailers) for its content."""
         framing = self._wire_bytes - self._content_bytes
         if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
             return False
@@ -218,11 +212,7 @@ class RequestReader(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
-
-        Does nothing if the request is answered already, or if only its head, which offers to switch protocols, is
-        complete.
-        """
+        """Marks the body of a request as complete, and wakes its call, unless the request is answered already."""
         # After a head that offers to switch protocols, the parser stops and reports an end although the body is still
         # to come (`chatproxy.http.upgrades`).
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
@@ -252,10 +242,10 @@ class RequestReader(HttpToolsProtocol):
     # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request; answers with status 400, except in two cases.
+        """Ends the connection after bytes that are no valid request; sends an answer with status 400 if possible.
 
-        If complete requests before these bytes are unanswered, they are answered instead, and then the connection is
-        closed. If the answer to the invalid request has begun, it is cut off. uvicorn calls this, too.
+        If complete requests before these bytes are unanswered, they are answered instead. If the answer to the invalid
+        request has begun, it is cut off. uvicorn calls this, too.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #
