@@ -243,7 +243,7 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """After an answer, starts the next request that waits on this connection; if none waits, registers it as idle.
+        """Starts the next request that waits on this connection, after an answer; if none waits, registers it as idle.
 
         A connection that is being closed is not registered.
         """
