@@ -6,7 +6,7 @@ one that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Concatenate, ParamSpec
@@ -104,16 +104,16 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
     ]
     form = form or NewKeyForm(person)
     context = {"person": person, "rows": rows, "form": form if self_service.teams_to_make_keys_in(person) else None}
-    context |= {"leads": bool(led), **_failures_context(person, keys)}
+    context |= {"leads": bool(led), **_failures_context(person)}
     return render(request, "my_usage/keys.html", context, status=400 if form.errors else 200)
 
 
-def _failures_context(person: User, keys: Iterable[AccessKey]) -> dict[str, object]:
-    """Returns the template's values with the newest failed calls of those of `keys` that are the person's own.
+def _failures_context(person: User) -> dict[str, object]:
+    """Returns the template's values with the newest failed calls of all own keys of the person, listed or not.
 
-    The result is empty if none of them is.
+    The result is empty if the person has no key.
     """
-    own = {key.name: key.pk for key in keys if key.owner_user_id == person.pk}
+    own = dict(self_service.seen_keys(person).filter(owner_user=person).values_list("name", "pk"))
     if not own:
         return {}
     failures = read_newest_failures_of_owner(person.get_username(), own, timezone.now())

@@ -26,6 +26,8 @@ UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
 MODEL, CODE, MESSAGE = "model", "code", "error"
 MOST_NEW = 100  # new names of each kind a day
+# No name of these kinds may be the gateway's own word for all the names without sums: a caller may send that word, too.
+RESERVED = {(MODEL, UNKNOWN_MODEL), (CODE, OTHER_CODE)}
 
 # `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
@@ -81,7 +83,8 @@ def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[Call
     different = set(names)  # few, because most rows of a batch have the same names
     learnable = {name for _, code, message, _ in different for name in (code, message)}
     learnable |= {model for model, _, _, may_be_learnt in different if may_be_learnt}
-    wanted = {model for model, _, _, _ in different} | learnable
+    learnable -= RESERVED
+    wanted = {model for model, _, _, _ in different if model not in RESERVED} | learnable
     known = {name for name in wanted if not name[1] or _is_listed(name)}
     known |= _known(cursor, wanted - known)
     if unknown := learnable - known:

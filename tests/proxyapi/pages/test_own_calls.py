@@ -22,7 +22,7 @@ from proxyapi.keys import snapshots as key_snapshots
 from proxyapi.keys.callers import Caller, caller_of
 from proxyapi.keys.keyring import KeyInForce
 from proxyapi.models import AccessKey
-from proxyapi.pages import key_sessions
+from proxyapi.pages import key_sessions, my_keys
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.own_calls.viewers import Viewer
 from proxyapi.team_models import Team, TeamMember
@@ -142,6 +142,15 @@ def test_a_person_sees_the_newest_failures_of_all_own_keys(people: dict[str, tup
     assert "No failed calls in the last 24 hours" in text_of(lead.get(SITE).content.decode())
     AccessKey.objects.filter(name="leads key").update(owner_user=None)
     assert "failed call" not in lead.get(SITE).content.decode()  # without a key of one's own
+
+
+def test_the_newest_failures_are_also_those_of_keys_that_are_not_listed(
+    people: dict[str, tuple[Client, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(my_keys, "MAX_KEYS", 0)
+    member, calls = people["member"]
+    made = make_failure(2, key_name="members key", owner="member", error_code="mine")
+    assert f"{calls}{made}/" in member.get(SITE).content.decode()
 
 
 def test_prompts_are_seen_if_the_setting_says_so(holder: Client, settings: Any) -> None:

@@ -79,6 +79,16 @@ def test_a_model_of_the_price_list_needs_no_answer_and_its_misspellings_do() -> 
     assert models() == {"gpt-4o", UNKNOWN_MODEL, ""}
 
 
+def test_a_name_like_the_gateways_own_words_gets_no_sums_of_its_own() -> None:
+    rows = [answered(UNKNOWN_MODEL), failed("gpt-4o", error_code=OTHER_CODE)]
+    deliver(rows)
+    model, code = stored(*(row["request_id"] for row in rows))
+    assert (model.unknown_model, code.other_code) == (True, True)
+    assert [row.pk for row in find(Filters(model=UNKNOWN_MODEL), wanted=5).calls] == [model.pk]
+    assert not KnownName.objects.filter(name__in=[UNKNOWN_MODEL, OTHER_CODE]).exists()
+    assert_sums_are_right()
+
+
 def test_an_upstream_that_answers_to_every_name_teaches_so_many_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     deliver([answered(f"echo-{number:03}") for number in range(MOST_NEW + 50)])
     assert len(models()) == MOST_NEW + 1
