@@ -141,20 +141,31 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
     of the period before. `shift` is the number of days between the beginnings of the two periods.
     """
     columns = _columns(groups)
-    keys = ", ".join(columns)
-    sources = f"SELECT {keys}, {', '.join(SUMS)}, NULL::numeric AS cost_before FROM ({present[0]}) AS present"
-    values = list(present[1])
-    if past is not None:
-        shifted = [
-            f"{column} + {shift} AS {column}" if name == "day" else column
-            for name, column in zip(groups, columns, strict=True)
-        ]
-        nulls = ", ".join("NULL" for _ in SUMS)
-        sources += f" UNION ALL SELECT {', '.join(shifted)}, {nulls}, cost FROM ({past[0]}) AS past"
-        values += past[1]
-    # A group has one row of each period at most. To find it, `max` takes less time than `sum`.
-    sums = ", ".join(f"COALESCE(max({name}), 0) AS {name}" for name in (*SUMS, "cost_before"))
-    return f"WITH compared AS MATERIALIZED (SELECT {keys}, {sums} FROM ({sources}) AS sources GROUP BY {keys})", values
+    if past is None:
+        names = ", ".join((*columns, *SUMS, "0::numeric AS cost_before"))
+        return f"WITH compared AS MATERIALIZED (SELECT {names} FROM ({present[0]}) AS present)", list(present[1])
+    # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
+    pairs = [
+        (f"present.{column}", f"past.{column} + {shift}", f"present.{column} = past.{column} + {shift}")
+        if name == "day"
+        else (f"present.{column}", f"past.{column}", _same(column))
+        for name, column in zip(groups, columns, strict=True)
+    ]
+    keys = [f"COALESCE({one}, {other}) AS {column}" for (one, other, _), column in zip(pairs, columns, strict=True)]
+    sums = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
+    sql = f"""
+        WITH compared AS MATERIALIZED (
+            SELECT {", ".join((*keys, *sums))}, COALESCE(past.cost, 0) AS cost_before
+            FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past
+                ON {" AND ".join(condition for _, _, condition in pairs)}
+        )
+    """
+    return sql, [*present[1], *past[1]]
+
+
+def _same(column: str) -> str:
+    """Returns the SQL condition that a column is the same in both periods, null included, in a form for joins."""
+    return " = ".join(f"COALESCE({period}.{column}, E'\\x02')" for period in ("present", "past"))
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:

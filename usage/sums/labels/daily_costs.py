@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 from django.db import connection
 
+from usage.models import Dimension, Span, UsageTotal
 from usage.sums.labels.compared_reader import Days
 from usage.sums.labels.label_groups import COLUMNS, GroupValue, Only, labels_among
 from usage.sums.labels.label_reader import grouped_sums, rows_of_periods
@@ -38,7 +39,7 @@ def read_daily_costs(
         costs = _read(days, label, group, only, costliest)
         others = costs.pop(None, {})
     else:
-        every = _read(days, "", group, only, ()).get(None, {})
+        every = _read(days, "", group, only, ()).get(None, {}) if only else _read_all(days)
         # The values that are not among the costliest have most of the rows. They are read only if what they cost must
         # be told from what the calls without the label cost.
         costs = _read(days, label, group, only, costliest, is_rest_read=None in costliest)
@@ -75,3 +76,10 @@ def _read(
 def _less(costs: DailyCosts, others: Sequence[DailyCosts]) -> DailyCosts:
     """Returns the dollars of each day without those of the same day in `others`."""
     return {day: cost - sum(other.get(day, 0) for other in others) for day, cost in costs.items()}
+
+
+def _read_all(days: Days) -> DailyCosts:
+    """Reads the dollars of all calls by day, from the totals of days: one row for each."""
+    first, end = (datetime.combine(day, time(), UTC) for day in days)
+    totals = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL, start__gte=first, start__lt=end)
+    return {start.date(): cost for start, cost in totals.values_list("start", "cost")}

@@ -99,12 +99,13 @@ def read_label_report(
     wanted = dict(only or {})
     labels = labels_among(groups, wanted)
     total, *rows = _read(grouped_sums(first, end, groups, wanted), len(groups), most)
-    others = total.less(rows)
+    others = total.less(rows) if len(rows) == most else None  # fewer rows are all that there are
+    others = others if others and others.has_use else None
     if len(labels) > 1:  # what is read has all calls and all names of tags
-        return LabelReport(first, end, rows, others if others.has_use else None, total)
+        return LabelReport(first, end, rows, others, total)
     periods = _periods(first, end, by_day="day" in groups)
     is_part = any(has_unnamed(periods, label, wanted.get(label)) for label in labels)
-    return LabelReport(first, end, rows, others if others.has_use else None, total, is_part, first_lacking(periods))
+    return LabelReport(first, end, rows, others, total, is_part, first_lacking(periods))
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:

@@ -10,13 +10,12 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from decimal import Decimal
 from io import StringIO
 
 from django.http import QueryDict
 
 from usage.sums.labels.label_groups import COLUMNS, LabelsUnreadable, is_label
-from usage.sums.labels.label_reader import GroupSums, read_label_report, shown_value, whole_days
+from usage.sums.labels.label_reader import DOLLARS, GroupSums, read_label_report, shown_value, whole_days
 from usage.sums.labels.label_tables import END_USER, SUMS, TAG
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, MOST_GROUPS, NAMES, read_report
@@ -27,6 +26,7 @@ LABEL_FILTERS = ("team", "owner", END_USER)
 FORMATS = ("json", "csv")
 OTHERS = "(others)"  # in a CSV file, the line of all groups beyond `MOST_GROUPS`
 NamedNumbers = dict[str, object]
+FIELDS = [(name, NAMES.get(name, name), name in DOLLARS) for name in SUMS]  # the name in the answer; if it is dollars
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _named(groups: Sequence[str], row: GroupSums) -> NamedNumbers:
 def _plain(row: GroupSums) -> NamedNumbers:
     """Returns the sums of a group as a dictionary, with the names in the API's answer as keys; dollars are numbers."""
     plain: NamedNumbers = {}
-    for name in SUMS:
+    for name, shown, is_dollars in FIELDS:
         value = getattr(row, name)
-        plain[NAMES.get(name, name)] = float(value) if isinstance(value, Decimal) else value
+        plain[shown] = float(value) if is_dollars else value
     return plain
