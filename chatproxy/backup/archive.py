@@ -124,7 +124,7 @@ def check_archive(path: Path) -> Manifest:
         OSError: the file cannot be read.
     """
     parts = read_parts(path)
-    name, content = next(parts)
+    name, content = next(parts, ("", b""))  # an archive without members has the digest of nothing at its end
     if name != MANIFEST:
         raise BadArchive("is no backup of chatproxy")
     manifest = Manifest.parse(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -101,6 +102,7 @@ def other_tar(**contents: bytes) -> bytes:
         b"a text, longer than a block of tar\n" * 100,
         other_tar(),
         other_tar(one=b"1"),
+        other_tar(**{END: hashlib.sha256().hexdigest().encode()}),
         other_tar(**{MANIFEST: b"[]"}),
         other_tar(**{MANIFEST: b'{"format": 1}'}),
         other_tar(**{MANIFEST: b"no JSON"}),
