@@ -131,9 +131,8 @@ def read_filters(
 ) -> Filters:
     """Parses the filters of the list of requests from the query parameters of a page's URL.
 
-    `Filters.faults` gets a sentence about each filter that is not applied, or only in part; a wrong `stream` or
-    `conversation` is ignored silently. `with_messages` says whether the person may see error messages, prompts and
-    answers, and `is_own` whether the list is for the holder of a key.
+    `Filters.faults` gets a sentence about each filter that is not applied, or only in part. `with_messages` says if the
+    person may see error messages, prompts and answers, and `is_own` if the list is for the holder of a key.
     """
     address = _Address(query)
     return Filters(
@@ -301,7 +300,9 @@ def _client_address(text: str) -> str:
 
 
 def _yes_or_no(text: str) -> str:
-    return text if text in ("yes", "no") else ""
+    if text not in ("", "yes", "no"):
+        raise ValueError(f"{text[:40]!r} is neither yes nor no.")
+    return text
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:

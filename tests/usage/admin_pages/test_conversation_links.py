@@ -1,4 +1,4 @@
-"""From the list of requests to the conversation that a call is a part of."""
+"""From the list of requests to the conversation that a call is a part of, and the filters by yes and no."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def test_a_call_of_a_conversation_leads_to_all_of_its_calls(admin: Client) -> No
     assert page_of(alone) not in seen
     assert listed(admin, conversation="yes") == talked[::-1]
     assert listed(admin, conversation="no") == [alone]
+
+
+@pytest.mark.parametrize("name", ["conversation", "stream"])
+def test_a_filter_that_is_neither_yes_nor_no_is_said_not_to_apply(admin: Client, name: str) -> None:
+    made = make_call()
+
+    assert admin.get(REQUESTS, {name: "maybe"}).context["filters"].faults == ("'maybe' is neither yes nor no.",)
+    assert listed(admin, **{name: "maybe"}) == [made]
+    assert admin.get(REQUESTS, {name: ""}).context["filters"].faults == ()
