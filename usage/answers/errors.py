@@ -207,9 +207,10 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
     """Returns the value of the first of the members `names` of an error object that has one, as text; "" if none has.
 
-    Only a non-empty text, and a number other than 0, count as a value.
+    Only a non-empty text, and a whole number other than 0, count as a value; `true` is no number here.
     """
-    return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
+    values = (error.get(name) for name in names)
+    return next((_as_text(one) for one in values if one and isinstance(one, str | int) and one is not True), "")
 
 
 def _message(error: Mapping[str, object]) -> str:

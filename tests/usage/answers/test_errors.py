@@ -67,6 +67,7 @@ SHAPES: dict[str, tuple[int, Any, dict[str, str]]] = {
     "a JSON text": (500, "it broke", {"code": "http_500", "message": "it broke"}),
     "nothing in it": (503, {}, {"code": "http_503", "message": "Service Unavailable"}),
     "empty error": (500, {"error": {}}, {"code": "http_500", "message": "Internal Server Error"}),
+    "true": (500, {"error": {"type": True, "code": True, "message": "No"}}, {"type": "", "code": "http_500"}),
     "null": (500, {"error": None}, {"code": "http_500", "message": "Internal Server Error"}),
     "a page": (502, NGINX, {"code": "http_502", "message": "502 Bad Gateway · nginx/1.25.3"}),
     "a page with a script": (500, PAGE, {"message": "Oh · No & such"}),
