@@ -111,11 +111,10 @@ def timeline(call: Request) -> list[Phase]:
     ours = min(call.overhead_ms or 0.0, total)
     received = max(0.0, total - call.upstream_ms - ours)
     begun = received + ours
-    first = call.time_to_first_chunk_ms
-    if first is None:
+    if (first := call.time_to_first_chunk_ms) is None:
         return _placed([("received", "Receiving the request", received), ("ours", "Gateway", ours),
                         ("upstream", "Waiting for upstream", total - begun)], total)  # fmt: skip
-    waited = max(0.0, first - begun)
+    waited = max(0.0, min(first, total) - begun)
     name = "Streaming the answer" if call.stream else "Passing the answer on"
     return _placed([("received", "Receiving the request", received), ("ours", "Gateway", ours),
                     ("upstream", "Waiting for the first byte from upstream", waited),
