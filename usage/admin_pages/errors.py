@@ -96,8 +96,8 @@ def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[st
 def mark(request: HttpRequest) -> HttpResponseBase:
     """Marks a kind of error, which a sent form names, as known or as resolved, with a remark; or removes the mark.
 
-    Then redirects to the page of errors, with a message there if the form names no kind of error. People who may not
-    mark errors get `PermissionDenied`.
+    Then redirects to the page of errors, with a message there if the form names no kind of error, or not what to do.
+    People who may not mark errors get `PermissionDenied`.
     """
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied
@@ -110,9 +110,9 @@ def mark(request: HttpRequest) -> HttpResponseBase:
     state = request.POST.get("do", "")
     if state == "forget":
         unmark(kind)
+    elif state in ErrorState.values:
+        note = request.POST.get("note", "").replace("\0", "").strip()[:500]
+        store_mark(kind, ErrorState(state), note, request.user.get_username())
     else:
-        state = ErrorState.RESOLVED if state == ErrorState.RESOLVED else ErrorState.KNOWN
-        store_mark(
-            kind, state, request.POST.get("note", "").replace("\0", "").strip()[:500], request.user.get_username()
-        )
+        messages.error(request, "Nothing was marked: an error is marked as known or as resolved.")
     return back

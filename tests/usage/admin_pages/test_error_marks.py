@@ -29,12 +29,13 @@ from usage.page_data.errors.error_groups import MAX_GROUPS
 pytestmark = pytest.mark.django_db
 MARK = "/admin/usage/errors/mark/"
 KIND = {"kind": '["timeout", "upstream_timeout", ""]'}
+KNOWN = {**KIND, "do": "known"}
 
 
 def test_an_error_is_marked_as_known_and_forgotten_again(admin: Client) -> None:
     make_failure()
     make_failure(error_code="new")
-    answer = admin.post(MARK, {**KIND, "note": f"Slow days. {HOSTILE}", "query": "range=day&state=all"})
+    answer = admin.post(MARK, {**KNOWN, "note": f"Slow days. {HOSTILE}", "query": "range=day&state=all"})
 
     assert answer.status_code == 302
     assert answer["Location"] == f"{ERRORS}?range=day&state=all"
@@ -45,7 +46,7 @@ def test_an_error_is_marked_as_known_and_forgotten_again(admin: Client) -> None:
     page = admin.get(ERRORS).content.decode()
     assert "Slow days." in page
     assert "<script>alert(1)" not in page
-    admin.post(MARK, {**KIND, "note": "Better now."})
+    admin.post(MARK, {**KNOWN, "note": "Better now."})
     assert (KnownError.objects.get().note, KnownError.objects.get().state) == ("Better now.", "known")
     admin.post(MARK, {**KIND, "do": "forget"})
     assert not KnownError.objects.exists()
@@ -117,7 +118,7 @@ def test_the_pages_own_form_marks_its_group(admin: Client) -> None:
     page = admin.get(ERRORS).content.decode()
     [form] = re.findall(r'<form class="cp-mark".*?</form>', page, flags=re.S)
     fields = {name: unescape(value) for name, value in re.findall(r'<input[^>]*name="(\w+)" value="([^"]*)"', form)}
-    admin.post(MARK, {**fields, "note": "seen"})
+    admin.post(MARK, {**fields, "note": "seen", "do": "known"})
 
     assert [group.known.note for group in error_groups(admin) if group.known] == ["seen"]
 
@@ -129,8 +130,15 @@ def test_the_pages_own_form_marks_its_group(admin: Client) -> None:
      '["timeout", "\\u0000", ""]', '["timeout", "", "\\ud800"]'],
 )  # fmt: skip
 def test_what_is_no_kind_of_error_is_not_marked(admin: Client, kind: str) -> None:
-    assert admin.post(MARK, {"kind": kind}).status_code == 302
+    assert admin.post(MARK, {"kind": kind, "do": "known"}).status_code == 302
 
+    assert not KnownError.objects.exists()
+
+
+@pytest.mark.parametrize("do", [{}, {"do": ""}, {"do": "new"}, {"do": "Known"}], ids=str)
+def test_what_is_no_mark_is_not_stored(admin: Client, do: dict[str, str]) -> None:
+    make_failure()
+    assert "Nothing was marked" in admin.post(MARK, {**KIND, **do}, follow=True).content.decode()
     assert not KnownError.objects.exists()
 
 
@@ -140,7 +148,7 @@ def test_only_who_may_marks(admin: Client) -> None:
     viewer.user_permissions.add(Permission.objects.get(codename="view_request"))
     client = Client()
     client.force_login(viewer)
-    client.post(MARK, KIND)
+    client.post(MARK, KNOWN)
 
     assert "upstream_timeout" in client.get(ERRORS).content.decode()
     assert "Mark as known" not in client.get(ERRORS).content.decode()
@@ -149,7 +157,7 @@ def test_only_who_may_marks(admin: Client) -> None:
 
 
 def test_the_way_back_stays_here(admin: Client) -> None:
-    answer = admin.post(MARK, {**KIND, "query": "//evil.example/\r\nx: y"})
+    answer = admin.post(MARK, {**KNOWN, "query": "//evil.example/\r\nx: y"})
 
     assert answer["Location"].startswith(f"{ERRORS}?")
     assert "\n" not in answer["Location"]
