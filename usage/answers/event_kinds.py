@@ -67,10 +67,11 @@ def may_matter(data: bytes) -> bool:
     return len(data) <= _MAX_BYTES or b'"usage"' in data
 
 
-def is_text_delta(name: bytes, data: bytes) -> bool:
+def is_text_delta(_name: bytes, data: bytes) -> bool:
     """Returns whether an event of a stream is a small text delta (`TEXT_DELTAS`): the ledger needs only its text.
 
-    `data` is the event's JSON object. Returns False if the event's type is not the first member of this object.
+    `data` is the event's JSON object. Returns False if the event's type is not the first member of this object. The
+    event's name tells nothing more, and is a parameter only because `is_text_chunk`, for other streams, needs it.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 
