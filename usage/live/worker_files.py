@@ -40,6 +40,7 @@ SHIPPER_SUFFIX = ".shipper"  # of the shipper's id, in the names of its files
 MAX_REMEMBERED_IDS = 100  # of dead workers; those whose files could not be deleted at once are far fewer
 
 WorkerReport = Mapping[str, object]  # values that JSON can contain
+_unreadable: set[Path] = set()  # files that this process has logged as such
 
 
 def directory() -> Path:
@@ -143,45 +144,48 @@ class WorkerReports:
     shipper: WorkerReport | None = None
     counted: ServerCounters = field(default_factory=ServerCounters)
 
+    def add(self, report: WorkerReport, *, is_shippers: bool) -> None:
+        """Adds the report of a living process: of the shipper if `is_shippers` is true, otherwise of a worker."""
+        self.counted.add(report)
+        if is_shippers:
+            self.shipper = report
+        else:
+            self.alive.append(report)
+
 
 def read_worker_reports() -> WorkerReports:
     """Reads and returns the reports of all workers and of the shipper of this host.
 
     If this process is one of them, its report is written first. The counters of dead processes are added to the file
-    `departed.json`, and the files of these processes are deleted. A full or read-only disk causes no error.
+    `departed.json`, and their files deleted. A full or read-only disk causes no error; unreadable files are left out.
     """
     workers = WorkerReports()
     if not directory().exists():
         return workers
     own = WorkerFile.of_this_process
     if own is not None:
-        own_report = own.write_report()
-        if own.is_shippers:
-            workers.shipper = own_report
-        else:
-            workers.alive.append(own_report)
-        workers.counted.add(own_report)
+        workers.add(own.write_report(), is_shippers=own.is_shippers)
     with _locked_dead_counts() as dead:
         for path in sorted(directory().glob("*.json")):
             if path.name == DEAD_COUNTS_FILE or (own is not None and path == own.path):
                 continue
-            report = _read(path)
-            if not _is_alive(path):
-                dead.take_over(path, report)
-            elif report:
-                workers.counted.add(report)
-                if path.stem.endswith(SHIPPER_SUFFIX):
-                    workers.shipper = report
-                else:
-                    workers.alive.append(report)
+            with _unreadable_logged(path):
+                report = _read(path)
+                if not _is_alive(path):
+                    dead.take_over(path, report)
+                elif report:
+                    workers.add(report, is_shippers=path.stem.endswith(SHIPPER_SUFFIX))
         workers.counted.add(dead.counted.snapshot())
     return workers
 
 
 def read_shipper_report() -> WorkerReport | None:
-    """Reads and returns the report of this host's shipper; None if no shipper runs."""
-    paths = directory().glob(f"*{SHIPPER_SUFFIX}.json")
-    return next((report for path in paths if _is_alive(path) and (report := _read(path))), None)
+    """Reads and returns the report of this host's shipper; None if no shipper runs, or its report may not be read."""
+    for path in directory().glob(f"*{SHIPPER_SUFFIX}.json"):
+        with _unreadable_logged(path):
+            if _is_alive(path) and (report := _read(path)):
+                return report
+    return None
 
 
 def has_living_worker() -> bool:
@@ -214,7 +218,10 @@ class _DeadWorkerCounts:
 
     def __init__(self) -> None:
         self._path = directory() / DEAD_COUNTS_FILE
-        kept = _read(self._path) or {}
+        kept: WorkerReport = {}
+        self._is_readable = False  # otherwise it is not replaced, since what it counts would be lost
+        with _unreadable_logged(self._path):
+            kept, self._is_readable = _read(self._path) or {}, True
         self.counted = ServerCounters()
         self.counted.add(kept)
         ids = kept.get("ids")
@@ -223,8 +230,10 @@ class _DeadWorkerCounts:
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
         """Adds a dead worker's counters to the stored sums of all dead workers, then deletes the worker's files.
 
-        If the sums cannot be written, the worker's files stay for a later attempt.
+        If the sums cannot be read or written, the worker's files stay for a later attempt.
         """
+        if not self._is_readable:
+            return
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
@@ -269,6 +278,17 @@ def _read(path: Path) -> WorkerReport | None:
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return report if isinstance(report, dict) else None
+
+
+@contextmanager
+def _unreadable_logged(path: Path) -> Iterator[None]:
+    """Context manager that ends without an error if a file cannot be read; logs this once for each file."""
+    try:
+        yield
+    except OSError as error:
+        if path not in _unreadable:
+            logger.warning("the counts in %s are left out: %s", path.name, error)
+        _unreadable.add(path)
 
 
 def _write(path: Path, report: WorkerReport) -> None:
