@@ -120,6 +120,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         near=find_neighbours(filters, call.pk),
         in_order=[(words, urlencode({name: value})) for name, words in WHOLE.items() if (value := getattr(call, name))],
         list_query=_without(request, "view"),
+        older_query=_without(request, "view", "sort"),  # only calls in the order of time have older ones
         page_query=_without(request),
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
@@ -231,7 +232,8 @@ def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
     words = query.get("q", "").replace('"', " ").strip()[: MAX_TEXT - len('""')].strip()
     if not words or "text" in query or not may_see_bodies(request):
         return ""
-    return urlencode({**{name: value for name, value in query.items() if name != "q"}, "text": f'"{words}"'})
+    others = {name: value for name, value in query.items() if name not in ("q", "sort")}  # the newest come first there
+    return urlencode({**others, "text": f'"{words}"'})
 
 
 def _day_of(call: Request) -> str:

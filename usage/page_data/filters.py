@@ -135,9 +135,10 @@ def read_filters(
     person may see error messages, prompts and answers, and `is_own` if the list is for the holder of a key.
     """
     address = _Address(query)
+    words = address.read_words(is_allowed=with_messages)
     return Filters(
         q=address.read_text("q"),
-        text=address.read_words(is_allowed=with_messages),
+        text=words,
         key=address.read_name("key"),
         model=address.read_model("model"),
         route=address.read_name("route"),
@@ -155,7 +156,7 @@ def read_filters(
         conversation=address.read("conversation", _yes_or_no),
         cost=address.read_number("cost"),
         slower=address.read_number("slower"),
-        sort=address.read_sort() if not is_own else "",
+        sort=address.read_sort(has_words=bool(words)) if not is_own else "",
         **address.read_times(now),
         faults=tuple(address.faults),
         with_messages=with_messages,
@@ -220,14 +221,14 @@ class _Address:
             self.faults.append(str(fault))
             return ""
 
-    def read_sort(self) -> str:
+    def read_sort(self, *, has_words: bool) -> str:
         """Returns the query parameter `sort`, one of `SORTS`; "" for the newest calls first.
 
-        A search for words in prompts and answers is always newest first. For a sort that is not applied, adds a
-        sentence to `faults`.
+        A search for words in prompts and answers (`has_words`) is always newest first. For a sort that is not applied,
+        adds a sentence to `faults`.
         """
         found = self.read("sort", _sort)
-        if found and self.read_text("text"):
+        if found and has_words:
             self.faults.append("Calls that are found by words of a prompt are listed newest first.")
             return ""
         return found

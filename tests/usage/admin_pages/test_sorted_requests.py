@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -11,7 +12,7 @@ from django.test import Client
 from tests.support.ledger.pages import DASHBOARD, REQUESTS, listed, make_call, make_failure, text_of
 from usage.models import Request
 from usage.page_data.call_search import index_scan, sorted_calls
-from usage.page_data.filters import SORTS
+from usage.page_data.filters import SORTS, read_filters
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +106,21 @@ def test_an_order_that_cannot_be_had_is_said(admin: Client) -> None:
         assert answer.context["filters"].sort == ""
         assert len(answer.context["filters"].faults) == 1
     assert listed(admin, sort="key_name") == newest_last[::-1]
+
+
+def test_who_may_not_search_prompts_keeps_the_order() -> None:
+    filters = read_filters({"sort": "cost", "text": "hello"}, datetime.now(UTC), with_messages=False)
+
+    assert (filters.sort, filters.text, len(filters.faults)) == ("cost", "", 1)
+
+
+def test_the_way_to_a_search_of_prompts_leaves_the_order_behind(admin: Client) -> None:
+    page = admin.get(REQUESTS, {"sort": "cost", "q": "hello", "key": "k"}).content.decode()
+    found = re.search(r'href="(\?[^"]*)">Search prompts and answers', page)
+
+    assert found
+    assert "sort=" not in found[1]
+    assert "key=k" in found[1]
 
 
 def test_a_point_of_the_latency_leads_to_the_longest_calls(admin: Client) -> None:

@@ -82,7 +82,7 @@ def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]
     """
     column = SORTS[filters.sort]
     most = MAX_INDEXED if conditions else PAGE_SIZE
-    bounds = [Condition(f"{column} IS NOT NULL")]  # without it, the index has another order than the query
+    bounds = [Condition(f"{column} IS NOT NULL")]  # in this order, calls without a value would come first
     bounds += [Condition("request_id >= %s", (first_id(filters.since),))] if filters.since else []
     bounds += [Condition("request_id < %s", (first_id(filters.until),))] if filters.until else []
     query = f"""
