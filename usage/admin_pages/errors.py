@@ -37,7 +37,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
     time_range = time_range.in_hours(now)  # failures are counted by the hour
     fault, state = read_fault(request), request.GET.get("state", "")
     state = state if state in STATES else "all"
-    order = "newest" if request.GET.get("order") == "newest" else "calls"
+    order = read_order(request)
     groups = read_groups(time_range, fault, state, order)
     return render_page(
         request,
@@ -67,6 +67,11 @@ def read_fault(request: HttpRequest) -> str:
     """Reads the query parameter `fault`, which selects whose errors are shown: one of `FAULTS`, or empty for all."""
     fault = request.GET.get("fault", "")
     return fault if fault in FAULTS else ""
+
+
+def read_order(request: HttpRequest) -> str:
+    """Reads the query parameter `order` of the page of errors; returns `newest`, or `calls` for any other text."""
+    return "newest" if request.GET.get("order") == "newest" else "calls"
 
 
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:

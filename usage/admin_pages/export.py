@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 
 from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.body_views import log_export, log_search
-from usage.admin_pages.errors import read_fault
+from usage.admin_pages.errors import read_fault, read_order
 from usage.database.lent_connection import give_back_connection
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
@@ -60,7 +60,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
-    groups = read_groups(time_range, read_fault(request), request.GET.get("state", ""))
+    groups = read_groups(time_range, read_fault(request), request.GET.get("state", ""), read_order(request))
     sees_bodies = may_see_bodies(request)
     if sees_bodies:
         log_export(request, urlencode(time_range.as_query()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -259,3 +261,7 @@ def test_the_kind_that_has_occurred_last_can_come_first(admin: Client) -> None:
 
     assert [group.kind.error_code for group in error_groups(admin)] == ["often", "rare"]
     assert [group.kind.error_code for group in error_groups(admin, order="newest")] == ["rare", "often"]
+    page = admin.get(ERRORS, {"order": "newest"}).content.decode()
+    [address] = re.findall(r'href="([^"]*export\.json[^"]*)"', page)
+    rows = json.loads(b"".join(pieces_of(admin.get(unescape(address)))))
+    assert [row["error_code"] for row in rows] == ["rare", "often"]
