@@ -24,6 +24,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from chatproxy.accounts import accounts_admin, token_admin  # noqa: F401  (register pages: Django looks for modules named admin)
 from chatproxy.alert_models import Alert, AlertAttempt, AlertChannel, AlertKind, AlertMessage, AlertRule, ChannelKind
 from chatproxy.alerts.forms import AlertChannelForm, AlertRuleForm
+from chatproxy.alerts.incidents import channels_for
 from chatproxy.alerts.kinds import KINDS
 from chatproxy.alerts.outbox import send_test
 from proxyapi.pages.admin_forms import LinesField
@@ -98,10 +99,16 @@ class AlertAdmin(ReadOnlyAdmin):
             '{} <a class="cp-link" href="{}">Details</a>', facts.action, own_path(alert.page or facts.page)
         )
 
+    def get_fields(self, request: HttpRequest, obj: Alert | None = None) -> list[str]:
+        """Returns the fields of an alert's page. Who is told is left out for those who may not set up channels."""
+        sees_channels = request.user.has_perm("chatproxy.add_alertchannel")
+        return [name for name in self.fields if sees_channels or name != "told"]
+
     @admin.display(description="who is told")
     def told(self, alert: Alert) -> str:
-        """Returns how many channels tell people about alerts or, if there is none, a link to add one."""
-        number = AlertChannel.objects.filter(enabled=True).count()
+        """Returns how many channels send the alerts of the alert's rule or, if there is none, a link to add one."""
+        channels = AlertChannel.objects.filter(enabled=True).prefetch_related("rules")
+        number = len(channels_for(alert.rule, channels))
         if number:
             return f"{number} channel{'' if number == 1 else 's'}; the messages are below"
         add = reverse("admin:chatproxy_alertchannel_add")

@@ -25,6 +25,7 @@ from chatproxy.alerts.forms import AlertRuleForm
 from chatproxy.alerts.kinds import KINDS
 from chatproxy.alerts.notice import notice_of
 from tests.support.alerts import GONE, SECRET, START, make_alert, make_channel, make_rule
+from tests.support.callers.roles import browser_of, make_groups, person
 from tests.support.documentation import rows_of
 from tests.support.ledger.pages import text_of
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
@@ -260,9 +261,14 @@ def test_a_rule_is_named_by_its_threshold() -> None:
 
 def test_an_alert_that_no_channel_sends_says_so(admin: Client) -> None:
     page, add = f"{ALERTS}{make_alert().pk}/change/", f"{CHANNELS}add/"
+    make_channel(GONE, name="of another rule").rules.add(make_rule(AlertKind.DATABASE))
+    make_channel(GONE, name="switched off", enabled=False)
     seen = admin.get(page).content.decode()
     assert "No channel: nobody is told." in seen
     assert f'href="{add}"' in seen
+    make_groups()
+    assert add not in (of_viewer := browser_of(person("viewer")).get(page).content.decode())
+    assert "nobody is told" not in of_viewer
 
     make_channel(GONE)
     seen = admin.get(page).content.decode()
