@@ -152,7 +152,7 @@ class AccessKeyAdmin(SpenderAdmin):
     @property
     def media(self) -> Media:
         found: Media = super().media
-        return found + Media(js=["proxyapi/presets.js", "proxyapi/forms.js"])
+        return found + Media(js=["proxyapi/presets.js"])
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None

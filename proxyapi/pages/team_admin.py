@@ -37,6 +37,7 @@ class SpenderAdmin(GuardedAdmin):
 
     class Media:
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
+        js = ("proxyapi/forms.js",)
 
     without_account = "none: the server's is used"
     list_filter_sheet = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -74,6 +75,12 @@ def test_what_is_added_is_split_and_what_was_there_stays(admin: Client, row: Acc
     added = {name: f"{fields[name]}\r\n/new,/newer" for name in before}
     assert admin.post(page_of(row), fields | added).status_code == 302
     assert lists_of(row) == {name: [*items, "/new", "/newer"] for name, items in before.items()}
+
+
+def test_the_list_of_models_has_a_filter(admin: Client, row: AccessKey | Team) -> None:
+    page = admin.get(page_of(row)).content.decode()
+    assert 'class="cp-models"' in page
+    assert re.search(r'<script src="[^"]*proxyapi/forms[^"]*[.]js"', page)
 
 
 def test_a_model_is_on_one_line_of_the_text_area() -> None:
