@@ -128,7 +128,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         bill_summary=call_page.bill_summary(call),
         error_title=call_page.error_title(call),
         fault_sentence=fault_sentence(call, refused_parameter(call, reads_body=may_see_bodies(request))),
-        is_unread=call_page.is_unread(call),
+        is_unknown=call_page.is_unknown(call),
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": in_address(call.key_name)}),

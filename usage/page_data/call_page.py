@@ -168,8 +168,8 @@ def error_text(call: Request) -> str:
     return f"{status}, {formatting.size(call.response_bytes)} sent, and no error message. {first}".strip()
 
 
-def is_unread(call: Request) -> bool:
-    """Returns whether a call with a body was refused before its body was read, so its model is not known."""
+def is_unknown(call: Request) -> bool:
+    """Returns whether a call was refused without a known model: before its body was read, or with none in it."""
     has_model = bool(call.request_model or call.response_model)
     return call.outcome == Outcome.REJECTED and call.method == "POST" and not has_model and not call.stream
 

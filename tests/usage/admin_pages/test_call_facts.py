@@ -89,12 +89,12 @@ def test_an_answer_of_the_gateway_has_no_measured_size(columns: dict[str, Any], 
     assert call_page.response_size(Request(**columns)) == said
 
 
-def test_a_call_whose_body_was_not_read_does_not_say_what_the_body_asked_for(admin: Client) -> None:
+def test_a_call_that_was_refused_without_a_model_does_not_say_what_its_body_asked_for(admin: Client) -> None:
     refused = {"outcome": "rejected", "status": 415, "error_code": "unsupported_media_type", "response_model": ""}
     page = text_of(admin.get(page_of(make_call(request_model="", **refused))).content.decode())
 
-    assert "(refused before the body was read)" in page
-    assert "Streamed \N{EN DASH} (body not read)" in page
+    assert "(refused, model not known)" in page
+    assert "Streamed \N{EN DASH} (not known)" in page
     assert "Streamed no" in text_of(admin.get(page_of(make_call(request_model="gpt-4o", **refused))).content.decode())
 
 
