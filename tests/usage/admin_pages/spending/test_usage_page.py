@@ -227,6 +227,15 @@ def test_a_bar_of_the_chart_leads_to_the_same_calls_of_its_day(admin: Client, le
     assert "data-usage" not in answer.content.decode()
 
 
+def test_a_total_that_no_list_can_have_leads_to_none(admin: Client) -> None:
+    make_call(started_at=MIDNIGHT, tags=["project=x", "night"])
+    for query, links in (("tag=night", 1), ("tag=night&tag=project%3Dx", 0)):
+        page = admin.get(f"{USAGE}?by=key&{query}").content.decode()
+        [total] = re.findall(r'<p class="cp-found">.*?</p>', page)
+        assert "1 call" in text_of(total)
+        assert total.count("<a ") == links
+
+
 def test_every_head_sorts(admin: Client, ledger: list[Request]) -> None:
     page = admin.get(USAGE).content.decode()
     heads = re.search(r"<thead>.*?</thead>", page, flags=re.S)
