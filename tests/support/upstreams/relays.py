@@ -10,6 +10,7 @@ from typing import Any
 
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.exceptions import ProxyError
+from proxyapi.keys.credentials import Credentials
 from proxyapi.streams.relay import (
     RESPONSES,
     BodyRelay,
@@ -19,6 +20,7 @@ from proxyapi.streams.relay import (
 )
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.connection import Connection
+from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
 
@@ -109,7 +111,7 @@ async def opened_relay(dialect: Dialect | None = RESPONSES, length: int | None =
     await asyncio.sleep(0)
     framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
     wire.connection.data_received(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
-    request: Any = SimpleNamespace(deadline=deadline)
+    request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline)
     call: Any = row
     answer = UpstreamAnswer(await asking, request)
     relay: Relay = BodyRelay(call, answer) if dialect is None else EventRelay(call, answer, dialect)
