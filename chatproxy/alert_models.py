@@ -150,7 +150,7 @@ class AlertChannel(models.Model):
         """The address to which the channel sends, decrypted.
 
         Raises:
-            CannotUnseal: the address was encrypted with another secret of the gateway.
+            CannotUnseal: the channel has no address, or it is damaged or was encrypted with another secret.
         """
         return sealing.unseal(self.sealed_url)
 
@@ -159,7 +159,7 @@ class AlertChannel(models.Model):
         """The secret with which the channel signs its messages, decrypted.
 
         Raises:
-            CannotUnseal: the channel's secret was encrypted with another secret of the gateway.
+            CannotUnseal: the channel has no secret, or it is damaged or was encrypted with another secret.
         """
         return sealing.unseal(self.sealed_secret)
 

@@ -213,7 +213,10 @@ def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def exception_words(error: BaseException) -> str:
-    """Returns the first line of an exception's message, with `…` for quoted texts, which may be a caller's data."""
+    """Returns the first line of an exception's message, with `…` for quoted texts, which may be a caller's data.
+
+    At most `MAX_EXCEPTION_LENGTH` characters are returned.
+    """
     try:
         first = str(error).strip().partition("\n")[0]
     except Exception:  # the border: an exception's own method, of whatever library

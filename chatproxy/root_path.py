@@ -65,7 +65,7 @@ class RootPath:
     def strip(self, scope: HTTPScope) -> HTTPScope:
         """Removes the root path, if there is one, from a request's path; returns the scope with the new path.
 
-        The scope keeps the root path for `root_path_of`.
+        The scope keeps the root path for `root_path_of`. Without a root path, the same scope is returned.
         """
         root_path = self._configured
         if root_path is None:

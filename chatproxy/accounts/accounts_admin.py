@@ -53,7 +53,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
         """Returns the form field in which a person chooses the groups or permissions of a user or group.
 
-        The field offers only groups and permissions that the signed-in person may give.
+        The field offers only groups and permissions that the signed-in person may give; a superuser may give all.
         """
         field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
         field = super().formfield_for_manytomany(db_field, request, **options)
@@ -88,7 +88,10 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         return may_change_user(request.user, obj)
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:  # type: ignore[type-arg]  # likewise
-        """Saves a user; if the user has a new name, also makes it the owner of the user's keys."""
+        """Saves a user; if the user has a new name, also writes it as the owner's name into the user's keys.
+
+        Each change of a key is recorded in the audit log.
+        """
         super().save_model(request, obj, form, change)
         if not change or "username" not in form.changed_data:
             return

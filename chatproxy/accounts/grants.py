@@ -18,7 +18,10 @@ Person = AbstractBaseUser | AnonymousUser
 
 
 def permissions_of(person: Person) -> QuerySet[Permission]:
-    """Returns the permissions that a user holds, directly or through a group; all permissions for a superuser."""
+    """Returns the permissions that a user holds, directly or through a group.
+
+    These are all permissions for a superuser, and none for somebody who is not signed in.
+    """
     if getattr(person, "is_superuser", False):
         return Permission.objects.all()
     if person.pk is None:

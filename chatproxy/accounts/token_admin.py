@@ -125,7 +125,10 @@ class ApiTokenAdmin(GuardedAdmin):
         return self._ask(request, token, "Revoke API token", "revoke_token.html")
 
     def _ask(self, request: HttpRequest, token: ApiToken, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page about one API token, such as the question whether to revoke the token."""
+        """Renders an admin page about one API token, such as the question whether to revoke the token.
+
+        `verb` begins the title of the page, and `more` are further values for the template.
+        """
         title = f"{verb} {escape_invisible(token.name, 60)}"
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": token, "token": token}
         return TemplateResponse(request, f"admin/proxyapi/apitoken/{template}", {**context, "title": title, **more})

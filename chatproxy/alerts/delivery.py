@@ -56,6 +56,9 @@ def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple
     """Returns the body and headers of the HTTP request that posts a message to a channel.
 
     A webhook's request is signed with the secret of the channel.
+
+    Raises:
+        CannotUnseal: the secret cannot be decrypted.
     """
     headers = {"Content-Type": "application/json", "User-Agent": f"chatproxy/{settings.VERSION}"}
     if channel.kind in BODIES:
@@ -92,7 +95,10 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
 
 
 def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
-    """Sends a message as one e-mail to all recipients, through the server in EMAIL_URL; returns the result."""
+    """Sends a message as one e-mail to all recipients, through the server in EMAIL_URL; returns the result.
+
+    The message counts as sent if the mail server accepts it for one recipient at least.
+    """
     if not settings.EMAIL_URL:
         return SendingResult(False, "EMAIL_URL is not set")
     server, title, text = mail_server(settings.EMAIL_URL), f"[chatproxy] {notice.title}", formats.plain_text(notice)

@@ -132,6 +132,9 @@ class AlertEvaluation(PeriodicThread):
 
         An error in our own code is logged, and the alerts of this rule stay as they are, so that other rules still
         work.
+
+        Raises:
+            django.db.Error: the database does not answer.
         """
         try:
             found = [self._with_first_time(rule, fault) for fault in find()]

@@ -62,9 +62,9 @@ class LoginRefusals:
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host's processes and disk; returns it together with the history `logins`.
+    """Reads the state of this host's processes and disk; returns it together with `logins` and `away_since`.
 
-    First adds the present total of refused logins to this history.
+    First adds the present total of refused logins to their history `logins`.
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))
@@ -108,7 +108,8 @@ def shipper_away(host: str, since: datetime) -> FoundFault:
 def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault if calls are refused because the disk of DATA_DIR is full, or if that disk is nearly full.
 
-    A disk is nearly full if its free space is below the rule's threshold, in percent, and also below `PLENTY_BYTES`.
+    A disk is nearly full if less of it is free than the rule's threshold, in percent, and also less than
+    `PLENTY_BYTES`.
     """
     free = facts.free_bytes
     is_low = 100 * free < float(rule.threshold or 0) * facts.disk_bytes and free < PLENTY_BYTES

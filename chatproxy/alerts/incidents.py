@@ -55,7 +55,8 @@ def resolve(alert: Alert, now: datetime) -> None:
     """Marks an alert as over, and stores a message about this for each channel that may know of the alert.
 
     A channel may know of the alert if an earlier message about it was sent there, or if sending one was tried. Earlier
-    messages that were not tried yet, for example in a channel's quiet time, are withdrawn.
+    messages that were not tried yet, for example in a channel's quiet time, are withdrawn. An alert that is over
+    already is left as it is.
     """
     with transaction.atomic():
         if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
@@ -102,7 +103,7 @@ def delete_old(now: datetime) -> None:
 
 
 def _find_or_open(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
-    """Returns the open alert for a fault; stores a new one, unless another process has just done so."""
+    """Returns the open alert about a fault; stores a new one if there is none."""
     facts = {"since": fault.since, "title": fault.title[:MAX_TITLE_LENGTH]}
     alert, _ = Alert.objects.get_or_create(rule=rule, host=host, subject=subject, resolved_at=None, defaults=facts)
     return alert

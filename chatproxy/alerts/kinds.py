@@ -124,10 +124,11 @@ KINDS = {
 class FoundFault:
     """A fault that exists now, with words for people about it.
 
-    * `subject`: the thing that has the fault, such as a key; it is empty for the whole gateway.
+    * `subject`: the thing that has the fault, such as a key; it is empty for the whole gateway or the whole host.
+    * `title`, `detail`: one line that says what is wrong, and a further text, which may be empty.
+    * `since`: the time when the fault was first found, or an earlier one if it is known when the fault began.
     * `page`: the page with details; if it is empty, the page of the fault's kind. `query` selects the subject on that
       page.
-    * `since`: the time when the fault was first found.
     """
 
     subject: str

@@ -57,9 +57,9 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault for each key with many calls that were refused because of a used-up budget.
+    """Yields a fault for each key with many calls that were refused because a budget had no room for their cost.
 
-    Many means at least the rule's threshold, in the window (minutes) of the rule.
+    Many means at least the rule's threshold, in the window (minutes) of the rule, counted in whole hours.
     """
     refused = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE
@@ -71,10 +71,11 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
 
 
 def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if many of the calls in the rule's window failed, and more than usual.
+    """Yields a fault if many of the calls in the rule's window (minutes up to `now`) failed, and more than usual.
 
-    Many means at least the rule's threshold, in percent. More than usual means at least three times the rate at the
-    same time of day in the last week. With fewer than 20 calls in the window, there is no fault.
+    Many means at least the rule's threshold, in percent. More than usual means at least three times the rate in the
+    same window of the last seven days; if these had fewer than 20 calls, nothing is compared. With fewer than 20 calls
+    in the window itself, there is no fault.
     """
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
@@ -91,11 +92,11 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if calls take much longer at upstream than at the same time of day in the last week.
+    """Yields a fault if the calls in the rule's window (minutes up to `now`) took much longer at upstream than usual.
 
-    The 95th percentiles of the calls' times are compared. The present one must be at least `LEAST_SLOW_MS`, and at
-    least the one of the last week multiplied by the rule's threshold. With fewer than 20 calls, now or in the last
-    week, there is no fault.
+    The 95th percentile of their times is compared with that of the same window of the last seven days. It must be at
+    least `LEAST_SLOW_MS`, and at least the other one multiplied by the rule's threshold. If one of the two has fewer
+    than 20 calls, there is no fault.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
@@ -151,7 +152,8 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
     """Returns two numbers for the calls between `start` and `end`: how many failed, and how many failed or succeeded.
 
-    Calls that the gateway refused, or whose caller left, are in neither number.
+    A timeout, and a call that was interrupted, is a failure. Calls that the gateway refused, or whose caller left, are
+    in neither number.
     """
     totals = read_by_value([Dimension.OUTCOME], start, end, now)[Dimension.OUTCOME]
     failed = sum(totals[outcome].calls for outcome in FAILED if outcome in totals)

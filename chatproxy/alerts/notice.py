@@ -44,7 +44,11 @@ class Notice:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of the text of a message about an alert, below its title; the link is not among them."""
+        """The lines of the text of a message about an alert, below its title; the link is not among them.
+
+        Of an open alert these are the details, since when it is open, and what to do; of one that is over, how long it
+        lasted.
+        """
         if self.event == AlertEvent.TEST:
             return [self.detail]
         since = datetime.fromisoformat(self.since)

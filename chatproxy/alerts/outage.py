@@ -65,7 +65,8 @@ class DatabaseOutage:
     def end(self, now: datetime) -> None:
         """Records that the database works again.
 
-        If messages about an outage were sent, stores the alert about the outage in the database and resolves it.
+        If messages about an outage were sent, stores the alert about the outage in the database and resolves it, unless
+        its rule was deleted meanwhile.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -88,7 +89,7 @@ class DatabaseOutage:
 def _store(alert: Alert, tries: Iterable[tuple[AlertChannel, Notice, AlertAttempt]]) -> None:
     """Stores in the database the messages that were sent during an outage, with the result of each try.
 
-    Call this when the outage is over.
+    Messages of channels that were deleted meanwhile are left out. Call this when the outage is over.
     """
     messages: dict[int, AlertMessage] = {}
     present = set(AlertChannel.objects.values_list("pk", flat=True))  # one may have been deleted meanwhile

@@ -91,7 +91,8 @@ def _claim() -> AlertMessage | None:
     """Claims the message that has been due for the longest time, by postponing its next try; None if none is due.
 
     A message waits until earlier messages about the same alert to the same channel are sent or given up, so that nobody
-    reads that an alert is over before reading that it is open.
+    reads that an alert is over before reading that it is open. Messages to channels that are switched off are never
+    claimed.
     """
     earlier = AlertMessage.objects.filter(
         alert=OuterRef("alert"), channel=OuterRef("channel"), pk__lt=OuterRef("pk"), due_at__isnull=False
@@ -111,8 +112,8 @@ def _claim() -> AlertMessage | None:
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
     """Stores the result of a try to send a message about an alert; marks the message as sent, or as finally failed.
 
-    If another process has sent the message meanwhile, because this try took very long, the message stays marked as
-    sent.
+    `is_last` is whether a failure is final. If another process has sent the message meanwhile, because this try took
+    very long, the message stays marked as sent.
     """
     now = database_now()
     AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])

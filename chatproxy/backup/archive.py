@@ -31,8 +31,8 @@ class BadArchive(Exception):
 class Manifest:
     """The facts about a backup that a restore must know first.
 
-    `schema` is the dumped database schema, `dumped_by` the major version of pg_dump. `migrations` are the names
-    (`app.name`) of the database's migrations.
+    `made_at` is a time in ISO 8601, in UTC. `schema` is the dumped database schema, `dumped_by` the major version of
+    pg_dump. `migrations` are the names (`app.name`) of the database's migrations.
     """
 
     version: str  # of chatproxy

@@ -46,7 +46,8 @@ def restore_backup(path: Path, output: Output) -> Manifest:
     """Restores the backup in the file `path` into this server's empty `DATA_DIR` and database.
 
     Returns the manifest of the backup. The server must not be running. The bundled PostgreSQL is started, and stopped
-    again. If the restore fails, everything that it has written is deleted.
+    again. If the restore fails, everything that it has written is deleted. If secrets are missing that the database was
+    used with, a line about them is written to `output`.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.

@@ -51,7 +51,7 @@ def check_writable(database: Database) -> Iterator[Finding]:
 
 
 def check_encoding(database: Database) -> Iterator[Finding]:
-    """Yields a fault if the database's encoding cannot store every text."""
+    """Yields a fault if the database's encoding is not UTF8, and so cannot store every text."""
     if (encoding := _value(database, "server_encoding")) != "UTF8":
         yield fault(
             f"the database {database.info.dbname!r} has the encoding {encoding}, which cannot hold every call; it must "
@@ -79,8 +79,8 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    Behind a connection pooler, no numbers are compared: the pooler shares few connections to PostgreSQL among many
-    clients, so PostgreSQL's limit does not apply to the connections of this server.
+    The limits of the server, the user and the database are compared. Behind a connection pooler none is: the pooler
+    shares few connections to PostgreSQL among many clients.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")

@@ -94,7 +94,8 @@ def check_open_files() -> Iterator[Finding]:
 def check_free_disk() -> Iterator[Finding]:
     """Yields a fault if the disk of DATA_DIR is so full that calls are refused, a warning if they soon will be.
 
-    The fault does not prevent a start, since the pages of a server with a full disk can still be read.
+    Soon means that less than 1 GiB (`SCARCE_BYTES`) is left until then. The fault does not prevent a start, since the
+    pages of a server with a full disk can still be read.
     """
     disk = os.statvfs(_existing(settings.DATA_DIR))
     free, reserve = disk.f_bavail * disk.f_frsize, settings.JOURNAL_RESERVE_BYTES
@@ -117,7 +118,7 @@ def _existing(path: Path) -> Path:
 
 
 def _mode(path: Path) -> int:
-    """Returns the permission bits of a file, or 0 if it does not exist."""
+    """Returns the mode of a file (its type and permission bits), or 0 if the file is missing or cannot be seen."""
     try:
         return path.stat().st_mode
     except OSError:

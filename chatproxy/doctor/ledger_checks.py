@@ -29,7 +29,8 @@ def check_clock() -> Iterator[Finding]:
 def check_months() -> Iterator[Finding]:
     """Yields a warning if the ledger has no partition for this month or for the next one.
 
-    Also yields a warning for each table with rows in its default partition: their month had no partition.
+    Also yields a warning for each table with rows in its default partition: their month had no partition. If the
+    database has not been migrated, only says that nothing was checked.
     """
     if not partitions(CALLS):
         yield Finding(Level.OK, f"not made, {NOT_MIGRATED}")
@@ -44,7 +45,10 @@ def check_months() -> Iterator[Finding]:
 
 
 def check_secrets_of_database() -> Iterator[Finding]:
-    """Yields a fault if a secret that the database was used with is not set on this server, or has changed."""
+    """Yields a fault if a secret that the database was used with is not set on this server, or has changed.
+
+    If the database has not been migrated, only says that nothing was compared.
+    """
     try:
         check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
     except SecretsDiffer as difference:

@@ -47,7 +47,8 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 class LocalDebugPages:
     """Middleware that removes secrets from Django's debug pages, and shows them only to clients on this machine.
 
-    Other clients get the name of the status as plain text.
+    Other clients get the name of the status as plain text. Without the setting DEBUG there are no debug pages, and the
+    middleware changes nothing.
     """
 
     # It stands in front of all other middleware that may fail: the debug pages of their errors pass through it.

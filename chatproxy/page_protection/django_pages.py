@@ -18,7 +18,7 @@ from proxyapi.database_threads import in_own_thread
 
 
 class DjangoPages:
-    """ASGI application for Django's pages: passes each request to Django's handler, and loads it at the first request.
+    """ASGI application for Django's pages: passes each request to Django's handler, which the first request loads.
 
     The handler is loaded in a thread, so that the event loop serves calls of the API meanwhile.
     """
@@ -32,7 +32,7 @@ class DjangoPages:
         await handler(scope, receive, send)
 
     async def _load_once(self) -> ASGIHandler:
-        """Loads Django's handler, or waits until another request has loaded it."""
+        """Loads Django's handler, unless another request has loaded it or is just loading it; returns the handler."""
         async with self._loading:
             if self._handler is None:
                 self._handler = await in_own_thread(load_handler)
@@ -40,7 +40,10 @@ class DjangoPages:
 
 
 def load_handler() -> ASGIHandler:
-    """Loads Django's handler with its middleware and all pages. Call this in a thread, since it is slow."""
+    """Loads Django's handler with its middleware and all pages, and returns it.
+
+    Call this in a thread, since it takes a quarter of a second.
+    """
     gc.disable()  # as while a worker starts (`chatproxy.processes.worker`)
     try:
         handler = ASGIHandler()

@@ -145,9 +145,9 @@ def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
 def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits on attempts to enter a second factor, or a password that is asked for again.
 
-    The limit of the account comes first, then those of the client's network. Whoever makes such an attempt knows the
-    password already, and a code has only six digits. So attempts at an account are counted together, wherever they come
-    from.
+    The limit of the account comes first, if the account is known, then those of the client's network. Whoever makes
+    such an attempt knows the password already, and a code has only six digits. So attempts at an account are counted
+    together, wherever they come from.
     """
     pending = request.session.get(PENDING_LOGIN)
     named = pending.get("user_pk") if isinstance(pending, dict) else None
@@ -192,6 +192,9 @@ def count_attempt(limits: list[LoginLimit]) -> float:
     """Counts a login attempt against its limits; returns the seconds to wait, or 0 if the attempt is allowed.
 
     First deletes old counts.
+
+    Raises:
+        django.db.Error: the database does not answer.
     """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)

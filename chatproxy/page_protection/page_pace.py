@@ -63,7 +63,7 @@ CLIENT_PARALLEL = 2
 
 
 class Visitor(NamedTuple):
-    """A client that requests a page without a login.
+    """A client that requests a page without a login; `name` is its network, or `device` and the id of its device.
 
     `is_known` says that somebody has signed in on the client's device before.
     """
@@ -97,6 +97,8 @@ class PagePace:
     @asynccontextmanager
     async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
         """Context manager that waits until a request for a page may run, and counts it as running in its `with` block.
+
+        A login (POST to `LOGIN_PATH`) counts as `LOGIN_COST` pages.
 
         Raises:
             TooManyPages: the request would have to wait for too long, or has waited for too long. The refusal is
@@ -154,7 +156,10 @@ class PagePace:
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember_cookie(self, cookie: str) -> None:
-        """Stores the digest of a valid login cookie; requests with this cookie are not limited for `COOKIE_SECONDS`."""
+        """Stores the digest of a valid login cookie; requests with this cookie are not limited for `COOKIE_SECONDS`.
+
+        If `MAX_COOKIES` are stored already, they are forgotten first.
+        """
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
@@ -225,7 +230,7 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _seconds_to_wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns how many seconds a request must wait after the time `now`, so that the rate is kept.
+    """Returns how many seconds a request must wait after the time `now`, so that the rate is kept; often 0.
 
     `until` is the time at which all admitted requests would be done if they ran one after the other at the rate.
     """

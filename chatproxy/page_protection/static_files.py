@@ -74,7 +74,10 @@ def _compress(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _gzip(path: str, _mtime_ns: int) -> bytes:
-    """Returns the compressed content of a file; caches it until the file changes."""
+    """Returns the content of a file, compressed with gzip, and caches it until the file changes.
+
+    A changed file has another `_mtime_ns`, the time of its last change.
+    """
     return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
 
@@ -88,7 +91,10 @@ def _version(path: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _digest(path: str, _mtime_ns: int) -> str:
-    """Returns a short digest of the content of a file; caches it until the file changes."""
+    """Returns a short digest of the content of a file, and caches it until the file changes.
+
+    A changed file has another `_mtime_ns`, the time of its last change.
+    """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
 
 
@@ -115,7 +121,7 @@ class StaticLinks(StaticFilesStorage):
         """Returns the URL of the static file `name`, under the root path of the current request.
 
         The URL contains a digest of the file's content. So a changed file has another URL, and browsers can store files
-        for a year.
+        for a year. If there is no such file, the URL contains no digest.
         """
         url = get_script_prefix().removesuffix("/") + super().url(name)
         version = _version(_file_of(name)) if name else ""

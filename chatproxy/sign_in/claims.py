@@ -54,8 +54,8 @@ def read_person(id_token: object, userinfo: object, rules: ClaimRules) -> Claime
     """Reads a person from the claims of an ID token and of the userinfo endpoint, by the rules of the settings.
 
     Raises:
-        ClaimFault: the claims are of another issuer or contradict each other, or the person has no verified e-mail
-            address of an allowed domain.
+        ClaimFault: the claims are of another issuer, contradict each other or are of an unexpected type, do not say who
+            the person is, or have no verified e-mail address of an allowed domain.
     """
     if not isinstance(id_token, dict) or not isinstance(userinfo, dict | None):
         raise ClaimFault("The sign-in service did not send what was expected.")
@@ -103,7 +103,10 @@ def _verified_email(
 
 
 def _teams(names: list[str]) -> dict[str, bool]:
-    """Returns the teams in a claim, as a dict from the team's name to whether the person leads the team."""
+    """Returns the teams in a claim, as a dict from the team's name to whether the person leads the team.
+
+    A person leads a team whose name is followed by `:lead` in the claim, as in `research:lead`.
+    """
     found: dict[str, bool] = {}
     for name in names:
         team = name.removesuffix(LEAD)
@@ -112,13 +115,15 @@ def _teams(names: list[str]) -> dict[str, bool]:
 
 
 def _text(claims: Mapping[str, object], name: str) -> str:
-    """Returns the value of a claim that is a text; empty if the claim is missing or is no text."""
+    """Returns the value of a claim that is a printable text; empty if the claim is missing or is something else."""
     value = claims.get(name)
     return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _texts(claims: Mapping[str, object], name: str) -> list[str]:
-    """Returns the values of a claim that is a list of texts or a single text; empty if the claim is missing.
+    """Returns the values of a claim that is a list of texts or a single text.
+
+    The list is empty if the claim is missing, or if `name` is empty.
 
     Raises:
         ClaimFault: the claim is of another type, or has too many values.

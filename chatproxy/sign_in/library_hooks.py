@@ -37,7 +37,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         return landing(request.user, "")
 
     def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
-        """Sends a person who has just signed in to the next page; limits the session's length after single sign-on."""
+        """Sends a person who has just signed in to the next page; limits a single sign-on to twelve hours."""
         records = get_authentication_records(request, user)
         is_single_sign_on = any(record["method"] == "socialaccount" for record in records)
         # A moment, and no number of seconds, which Django would count anew at each change of the session. None is

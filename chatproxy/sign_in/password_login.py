@@ -51,7 +51,7 @@ class PasswordLogin(LoginView):
     authentication_form = PersonForm
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        """Signs the person in, or asks for their second factor first."""
+        """Signs the person in and sends them to the next page, or asks for their second factor first."""
         user = form.get_user()
         url = landing(user, self.get_redirect_url())
         if not settings.USES_ALLAUTH:
@@ -64,7 +64,12 @@ class PasswordLogin(LoginView):
 
 @never_cache
 def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
-    """Shows the login page or signs a person in; somebody who is signed in already is sent to their next page."""
+    """Shows the login page (GET), or signs a person in (POST).
+
+    Somebody who is signed in already is sent to their next page instead. Only staff who have asked for a certain page
+    see the login page, since they may lack the right for that page. `extra_context` has further values for the
+    template.
+    """
     if request.method == "GET" and request.user.is_authenticated:
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
         # Staff who lack the right for the page that they asked for may want to sign in as somebody else.

@@ -34,7 +34,10 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
     """Rules of single sign-on for django-allauth: who may sign in, and how their account is created or changed."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Returns a list with the issuer that the settings name. Unlike in the library, the database cannot add any."""
+        """Returns a list with the issuer that the settings name. Unlike in the library, the database cannot add any.
+
+        The list is empty if another `provider` is asked for.
+        """
         providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
         (facts,) = providers["openid_connect"]["APPS"]
         app = SocialApp(provider="openid_connect", **facts)
@@ -72,7 +75,10 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         return True
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: object = None) -> User:
-        """Creates the account of a person who signs in for the first time."""
+        """Creates the account of a person who signs in for the first time, and returns it.
+
+        The account gets the groups and teams that the issuer's claims name.
+        """
         person: ClaimedPerson = request.signed_in_person  # type: ignore[attr-defined]
         # Without a name the library would make one from other claims, which the person may have chosen.
         sociallogin.user.username = person.email
@@ -82,7 +88,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         return user
 
     def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]) -> User:
-        """Makes the e-mail address the user name of a new account."""
+        """Fills the fields of a new account, and makes its e-mail address the user name; returns the account."""
         # `preferred_username` may be chosen by the person, and could look like somebody else's name.
         data = {**data, "username": data.get("email")}
         user: User = super().populate_user(request, sociallogin, data)

@@ -24,7 +24,10 @@ START_SECONDS = 600  # how long a stranger's session is kept, in which a sign-in
 @require_POST
 @never_cache
 def start(request: HttpRequest) -> HttpResponse:
-    """Sends a person to the issuer, to sign in there; the form field `next` is the page to open after that."""
+    """Sends a person to the issuer, to sign in there; the form field `next` is the page to open after that.
+
+    If the issuer does not answer, shows a page that says so.
+    """
     wanted = request.POST.get(REDIRECT_FIELD_NAME, "")
     # The library reads more parameters, with which a link could change what the issuer is asked.
     request.GET = QueryDict(urlencode({REDIRECT_FIELD_NAME: wanted}) if is_own(request, wanted) else "")
@@ -64,5 +67,5 @@ def logout(request: HttpRequest) -> HttpResponse:
 
 
 def inactive(request: HttpRequest) -> HttpResponse:
-    """Shows a page that says that the account is not active."""
+    """Shows a page with status 403 that says that the account is not active; counts the refusal."""
     return refusal(request, "Your account is not active. Ask an administrator.")

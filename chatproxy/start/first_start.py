@@ -31,6 +31,10 @@ def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str,
     """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns the generated ones by name.
 
     A missing ADMIN_PASSWORD is generated only if `with_password` is true; callers pass true while there is no admin.
+
+    Raises:
+        ImproperlyConfigured: the settings cannot be read.
+        OSError: the file cannot be written.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):

@@ -74,6 +74,8 @@ def in_use() -> str:
 def check_port(host: str, port: int, output: Output) -> None:
     """Checks that the server can listen on its port; waits a while for workers of a killed server to release it.
 
+    A line about the wait is written to `output`.
+
     Raises:
         StartError: the server cannot listen there, another server of the same DATA_DIR runs, or the port is in use for
             longer than `PORT_SECONDS` (or `WORKERS_SECONDS` while workers of a killed server of the DATA_DIR live).

@@ -70,7 +70,8 @@ def migrate(notice: Callable[[], object]) -> None:
 def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
     """Calls `run`, which applies migrations, and calls it again while other transactions use the tables.
 
-    `notice` is called when such transactions are in the way, and then once a minute.
+    `notice` is called when such transactions are in the way, and then once a minute. `run` is also called once more if
+    another server has just made the same tables.
 
     Raises:
         django.db.Error: a migration failed for another reason.
@@ -98,9 +99,11 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement of a migration, without the database's own time limits.
+    """Runs one SQL statement of a migration, where possible without the time limits of the database.
 
-    Within a transaction, it waits at most `LOCK_TIMEOUT_MS` for a table.
+    In a transaction these are lifted, and the statement waits at most `LOCK_TIMEOUT_MS` for a table. Outside of one,
+    they are lifted for a statement that makes or drops an index beside readers and writers, unless a pooler is in
+    between.
     """
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
@@ -121,7 +124,8 @@ def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, 
 def _session_without_limits(database: psycopg.Connection[Any]) -> Iterator[None]:
     """Context manager that lifts the time limits of a whole session, for a statement that no transaction may have.
 
-    Not for a session of a connection pooler, which could lend it to somebody else.
+    At the end, the session has its usual limits again. Not for a session of a connection pooler, which could lend it to
+    somebody else.
     """
     names = limits_of(database)  # that of transactions is one of single statements, too
     database.execute("; ".join(f"SET {name} = 0" for name in names).encode())

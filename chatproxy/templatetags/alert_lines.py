@@ -17,7 +17,7 @@ register = template.Library()
 def open_alerts() -> str:
     """Returns one line about the open alerts: the titles of the two newest, and how many others are open.
 
-    The line is empty if no alert is open.
+    The line is empty if no alert is open. Of very many alerts, only the first hundred are counted.
     """
     titles = list(Alert.objects.filter(resolved_at=None).values_list("title", flat=True)[:MOST_COUNTED])
     named = "; ".join(escape_invisible(title, 100) for title in titles[:MOST_NAMED])

@@ -119,7 +119,8 @@ class Command(BaseCommand):
         """Makes this process the only server of `DATA_DIR`.
 
         Raises:
-            StartError: another server uses it. If this code takes over from a running server, that is only a warning.
+            StartError: another server uses it, or it cannot be locked. If this code takes over from a running server,
+                that is only a warning.
         """
         try:
             lock_data_dir()
@@ -186,7 +187,10 @@ def make_data_dir() -> None:
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
-    """Returns the text to print at the start: the server's addresses, and the secrets that were just generated."""
+    """Returns the text to print at the start: the server's addresses, and the secrets that were just generated.
+
+    If `admin_made` is true, it also has the name and the password of the first admin, which was just created.
+    """
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
     url += values["ROOT_PATH"] or ""
