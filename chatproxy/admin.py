@@ -204,14 +204,14 @@ class AlertRuleAdmin(DeletedWithAlertsAdmin):
 
 
 def _meaning(kind: AlertKind) -> str:
-    """Returns when a rule of a kind opens an alert, and what its threshold and its window mean, as text."""
+    """Returns a text that says when a rule of a kind opens an alert, and what its threshold and its window mean."""
     facts = KINDS[kind]
     fields = (("Threshold", facts.threshold), ("Window", facts.window))
     return " ".join([facts.fires, *(f"{name}: {text}" for name, text in fields if text)])
 
 
 def _meanings() -> str:
-    """Returns the meanings of all kinds of rules as HTML; a script shows only that of the kind which is chosen."""
+    """Returns HTML with the meaning of each kind of rule; a script of the page shows only that of the chosen kind."""
     listed = ((kind.value, kind.label, _meaning(kind)) for kind in AlertKind)
     return format_html_join("", '<p data-kind="{}"><b>{}</b> {}</p>', listed)
 

@@ -104,9 +104,9 @@ def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
 
 
 def _differences(what: str, before: set[str], after: set[str]) -> list[str]:
-    """Returns the description of how a set of names has changed, such as `groups: added “viewer”`.
+    """Returns a list with one text that says how a set of names has changed, such as `groups: added “viewer”`.
 
-    The result is a list with this one text; it is empty if nothing has changed. `what` is the word for the names.
+    The list is empty if nothing has changed. `what` is the word before the colon.
     """
     told = [
         f"{verb} {', '.join(f'“{escape_invisible(name, 200)}”' for name in sorted(names))}"

@@ -27,7 +27,7 @@ STATEMENTS = {
 
 
 def delete_sign_in_rows(user_ids: Collection[int]) -> None:
-    """Deletes the e-mail addresses, issuer accounts and second factors of users.
+    """Deletes the rows about users in the tables of django-allauth: addresses, single sign-on, second factors.
 
     Tables that do not exist are skipped.
     """

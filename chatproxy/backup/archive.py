@@ -63,7 +63,10 @@ class Manifest:
 
 
 class ArchiveWriter:
-    """The writer of one backup's archive. The file counts as a backup only once `close` has returned."""
+    """The writer of one backup's archive, which begins with the manifest.
+
+    The file counts as a backup only once `close` has returned.
+    """
 
     def __init__(self, file: BinaryIO, manifest: Manifest) -> None:
         self._file = file

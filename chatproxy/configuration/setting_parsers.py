@@ -94,7 +94,9 @@ def quoted(value: str) -> str:
 
 
 def switch(value: str) -> bool:
-    """Parses a setting that is on or off to a bool: `true`, `yes`, `on`, `1` or an opposite (`no`), in any letter case.
+    """Parses a setting that is on or off to a bool, in any letter case.
+
+    True is `true`, `yes`, `on` or `1`; False is `false`, `no`, `off` or `0`.
 
     Raises:
         ValueError: `value` is none of these words.

@@ -197,7 +197,7 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns which of the secrets SECURITY_KEY and ACCESS_TOKEN are too short for a public server.
+    """Returns the names of those secrets, of SECURITY_KEY and ACCESS_TOKEN, that are too short for a public server.
 
     A public server is one that other machines can reach. A secret that is not set is left out.
     """

@@ -72,7 +72,10 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the call on a lost connection that its client has left; frees the connection's memory and its place."""
+        """Tells the call on a lost connection that its client has left, and removes the connection from the worker's.
+
+        Also frees the connection's memory.
+        """
         # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True

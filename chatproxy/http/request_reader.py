@@ -212,9 +212,11 @@ class RequestReader(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes its call, unless the request is answered already."""
-        # After a head that offers to switch protocols, the parser stops and reports an end although the body is still
-        # to come (`chatproxy.http.upgrades`).
+        """Marks the body of a request as complete, and wakes its call, unless the request is answered already.
+
+        The end that the parser reports after a head with an offer to switch protocols is ignored (`upgrades`).
+        """
+        # There the parser stops, and the body is still to come.
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -227,7 +229,7 @@ class RequestReader(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection because the next request's head is late; only restarts the timer while a call runs."""
+        """Closes the connection because the next request's head is late; restarts the timer while a call runs."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -244,11 +246,9 @@ class RequestReader(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request; sends an answer with status 400 if possible.
 
-        If complete requests before these bytes are unanswered, they are answered instead. If the answer to the invalid
-        request has begun, it is cut off. uvicorn calls this, too.
+        Complete requests before them are answered instead; an answer that has begun is cut off. uvicorn calls it, too.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
-        #
         #     behind complete requests that are not answered yet       they are answered, then the connection is closed
         #     in the body of a request that waits for its turn         only those before it are answered, then closed
         #     in the body of a request whose answer has begun          closed at once, in the middle of the answer

@@ -68,7 +68,11 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage"."""
+    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
+
+    A successful login is taken out of the counts again. After it, and after a change of the password, the device gets a
+    cookie by which its later attempts are counted separately.
+    """
 
     # It stands behind the CSRF check: a page of another site must not use up a visitor's attempts.
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -58,7 +58,7 @@ class BundledPostgres:
 
         Raises:
             BundledPostgresError: another process uses the cluster, another major version has created it, `DATA_DIR` has
-                lost it, or the server does not start; the message is one line.
+                lost its database, or the server does not start; the message is one line.
         """
         self._check_is_ours()
         account = Account.of(self.cluster)

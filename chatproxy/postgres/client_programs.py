@@ -135,10 +135,10 @@ class ClientProgram(NamedTuple):
             _feed(process, dump)
 
     def _restore_by_script(self, arguments: Iterable[str], database: Mapping[str, str], dump: Iterable[bytes]) -> None:
-        """Restores a dump by pg_restore and psql: one writes an SQL script, and the other one executes it.
+        """Restores a dump by two programs: pg_restore writes an SQL script, and psql executes it.
 
-        The script has the statements that begin and commit a transaction. If pg_restore breaks off, psql does not come
-        to the second one.
+        The script begins and commits a transaction. If pg_restore breaks off, psql never gets the statement that
+        commits.
 
         Raises:
             ClientProgramError: pg_restore or psql has failed; the database is unchanged.

@@ -147,7 +147,8 @@ def spare_workers_after_standstill(server: Arbiter) -> None:
 def when_ready(server: Arbiter) -> None:
     """Hook of gunicorn, called once the master listens on its port: starts the shipper and installs signal handlers.
 
-    Also starts the threads that watch the shipper and the bundled PostgreSQL.
+    Also starts the threads that watch the shipper and the bundled PostgreSQL, and, without `--reload`, lets
+    `StartPauses` delay the start of workers after failures.
     """
     spare_workers_after_standstill(server)
     if not server.cfg.reload:  # whoever corrects the code waits for it

@@ -31,9 +31,10 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that polls upstream for unfinished background responses, to learn their usage.
+    """The thread that asks upstream about background responses that are not finished yet, to learn their usage.
 
-    If the settings do not allow polls, the thread estimates the usage.
+    If the settings do not allow this, the thread estimates their usage. (A background response is one that upstream
+    makes while no caller waits for it.)
     """
 
     def __init__(self) -> None:

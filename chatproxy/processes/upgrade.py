@@ -168,7 +168,7 @@ class Upgrade:
         self._retirement.start()
 
     def _retire(self, old: set[int], count: int) -> None:
-        """Waits until `count` new workers serve, then ends the old ones."""
+        """Waits until `count` new workers serve, then sends SIGTERM to the old ones, which finish their calls."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in `chatproxy.process_restarts`
         start_reports.wait_for(count)
         for pid in old & self._retiring:

@@ -40,7 +40,10 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Returns whether the signed-in person may delete a second factor; nobody can delete their own here."""
+        """Returns whether the signed-in person may delete a second factor: that of somebody whom they may change.
+
+        Nobody can delete their own here. Without `obj`, the permission to change users decides.
+        """
         # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)
         is_others = owner is None or (owner.pk != request.user.pk and may_change_user(request.user, owner))
