@@ -32,7 +32,7 @@ class LoginLimit(NamedTuple):
     """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
 
     If `is_own` is true, a successful login sets the count of attempts back to zero. It is true for the user's own
-    device, and for the user's name from one network.
+    device, for the user's name from one network, and for the account whose second factor is asked for.
     """
 
     subject: str
@@ -79,7 +79,7 @@ def _interval(length: timedelta) -> str:
 class LoginAttempts(models.Model):
     """The number of login attempts that one subject has made since the subject's present period of time began.
 
-    `subject` is the digest of a network, a user name or a device.
+    `subject` is the digest of a network, a user name, an account or a device.
     """
 
     # A digest, because people sometimes type their password into the field of the name.

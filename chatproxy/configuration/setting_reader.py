@@ -61,7 +61,7 @@ SettingValues = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """A setting of the server: its name (an environment variable), its default, and its parser.
+    """A setting of the server: its name (an environment variable), its default, its parser, and its meaning for people.
 
     `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
     """

@@ -208,8 +208,8 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 def take_back(limits: list[LoginLimit]) -> None:
     """Removes a successful login from the counts of login attempts.
 
-    The counts of the user's device, and of the user name from this network, are set back to zero. All others are
-    lowered by one.
+    The counts that belong to the user (of the device, the account, or the user name from this network) are set back to
+    zero. All others are lowered by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]

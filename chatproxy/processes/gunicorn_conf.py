@@ -126,7 +126,11 @@ SPARED_SECONDS = 20.0
 
 
 def spare_workers_after_standstill(server: Arbiter) -> None:
-    """Keeps gunicorn from killing workers for missing heartbeats after the master itself was suspended for a while."""
+    """Keeps gunicorn from killing workers for missing heartbeats for 20 seconds after the master has stood still.
+
+    The master stands still if its main loop makes no round for 5 seconds, for example while all processes are
+    suspended.
+    """
     # All processes may have been stopped, by Ctrl-Z or with their virtual machine: then no worker could send a
     # heartbeat.
     kill_silent_workers = server.murder_workers

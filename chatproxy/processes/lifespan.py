@@ -36,8 +36,7 @@ GC_YOUNG_THRESHOLD = 10_000
 async def run_lifespan(receive: Receive, send: Send) -> None:
     """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI).
 
-    If the journal or the status file cannot be written, nothing is started, and uvicorn is told that the start has
-    failed.
+    If the journal or the status file cannot be written, uvicorn is told that the start has failed.
     """
     on_server_stop.append(capacity.stop)
     on_port_close.append(capacity.drain)

@@ -134,7 +134,7 @@ class _StatusFile:
     def start(self) -> None:
         """Starts to write the status file, unless that was done before or has failed in the last 10 seconds.
 
-        A failure is logged once.
+        First adds up the metric counters of dead processes, and deletes their files. A failure is logged once.
         """
         if self._file is not None or time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
             return

@@ -35,7 +35,10 @@ def lock_directory(data_dir: Path) -> bool:
 
 
 def is_directory_locked(data_dir: Path) -> bool:
-    """Returns whether another process has locked `data_dir`. The process that has locked it must not ask."""
+    """Returns whether another process has locked `data_dir`; False if the lock file is missing or cannot be opened.
+
+    The process that has locked it must not ask, since it would lose the lock.
+    """
     with suppress(OSError):  # nobody has locked a file that is missing
         descriptor = os.open(data_dir / NAME, os.O_RDWR)
         try:
