@@ -137,7 +137,7 @@ class AlertChannel(models.Model):
             raise ValidationError({"quiet_until": "The quiet time must end at another time than it begins."})
 
     def set_url(self, url: str) -> None:
-        """Sets the address to which the channel sends, encrypted, and `host`; does not save the channel."""
+        """Sets the channel's address, encrypted, and the host name in it (`host`); does not save the channel."""
         self.host = urlsplit(url).hostname or ""
         self.sealed_url = sealing.seal(url)
 

@@ -94,9 +94,9 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault if the calls in the rule's window (minutes up to `now`) took much longer at upstream than usual.
 
-    The 95th percentile of their times is compared with that of the same window of the last seven days. It must be at
-    least `LEAST_SLOW_MS`, and at least the other one multiplied by the rule's threshold. If one of the two has fewer
-    than 20 calls, there is no fault.
+    The usual time is the 95th percentile in the same window of the last seven days together. Much longer means that the
+    95th percentile is at least `LEAST_SLOW_MS`, and at least the usual time multiplied by the rule's threshold. With
+    fewer than 20 calls in the window, or in those of the last seven days, there is no fault.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)

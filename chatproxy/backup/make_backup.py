@@ -36,7 +36,7 @@ def write_backup(file: BinaryIO, *, with_secrets: bool) -> Manifest:
     Raises:
         StartError: the database cannot be reached, or only through a connection pooler.
         ClientProgramError: pg_dump is missing, too old, or has failed.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or a file of `DATA_DIR` cannot be read.
     """
     try:
         database = connect()

@@ -117,7 +117,10 @@ def smtp_url(value: str) -> str:
 
 
 class MailServer(NamedTuple):
-    """The parts of a mail server's URL. `smtp+tls` means STARTTLS, `smtp+ssl` means TLS from the start."""
+    """The parts of a mail server's URL.
+
+    `starts_tls` is true for `smtp+tls` (STARTTLS), and `has_tls` for `smtp+ssl` (TLS from the start).
+    """
 
     host: str
     port: int

@@ -153,7 +153,7 @@ class Connections:
     def trusts(self, address: str) -> bool:
         """Returns whether `address` is the IP address of a trusted proxy (TRUSTED_PROXIES).
 
-        A text that is no IP address is not.
+        Returns False for a text that is no IP address.
         """
         if not self._trusted:
             return False

@@ -156,7 +156,7 @@ class RequestReader(HttpToolsProtocol):
         return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
 
     def _parse(self, data: bytes) -> None:
-        """Passes received bytes to the HTTP parser, which calls the `on_…` methods of this class.
+        """Passes received bytes to the HTTP parser, which calls the `on_…` methods; ignores offers to switch protocols.
 
         Raises:
             httptools.HttpParserError: the bytes are not HTTP, or one of the `on_…` methods has raised an error.

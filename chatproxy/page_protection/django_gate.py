@@ -144,7 +144,7 @@ def check_host(scope: HTTPScope) -> None:
 class Replay:
     """The ASGI function `receive` that Django gets: the first call returns the body, which has arrived already.
 
-    The next call waits until the client leaves.
+    The next call waits until the client leaves, or until Django has answered and cancels it.
     """
 
     def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:

@@ -163,8 +163,8 @@ def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
 def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits on an attempt to sign in to the admin, in the order in which they are applied.
 
-    If this user has signed in on the client's device before, only the limit of that device applies. Otherwise the
-    limits of the client's network and of the user name apply.
+    If this user has signed in on the client's device before, only the limit of that device applies. Otherwise there are
+    limits for the client's network, for the user name from this network, and for the user name from everywhere.
     """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)

@@ -35,9 +35,10 @@ _ACCEPTS_GZIP = re.compile(r"(^|,)\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files as WhiteNoise does, but compresses them, and reads them piece by piece.
+    """Middleware that serves static files as WhiteNoise does, but reads them piece by piece, and compresses texts.
 
-    A piece is read only when the client can take it.
+    A piece is read only when the client can take it. A text is compressed if the client accepts gzip. Browsers may
+    store a file for a year if its URL contains the digest of its content.
     """
 
     @staticmethod

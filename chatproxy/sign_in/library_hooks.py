@@ -37,7 +37,10 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         return landing(request.user, "")
 
     def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
-        """Sends a person who has just signed in to the next page; limits a single sign-on to twelve hours."""
+        """Sends a person who has just signed in to the next page.
+
+        A session that began by single sign-on ends after twelve hours, any other by Django's rules.
+        """
         records = get_authentication_records(request, user)
         is_single_sign_on = any(record["method"] == "socialaccount" for record in records)
         # A moment, and no number of seconds, which Django would count anew at each change of the session. None is

@@ -82,7 +82,7 @@ def _secrets(values: SettingValues) -> dict[str, str | None]:
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns a digest (HMAC, in hex) of a secret, by which the database recognises the secret."""
+    """Returns a digest (HMAC, in hex) of the secret `name`, by which a later start recognises the secret."""
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 

@@ -187,9 +187,10 @@ def make_data_dir() -> None:
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
-    """Returns the text to print at the start: the server's addresses, and the secrets that were just generated.
+    """Returns the text to print at the start: version, addresses of server and upstream, and the generated secrets.
 
-    If `admin_made` is true, it also has the name and the password of the first admin, which was just created.
+    It also says whether there is an upstream key. If `admin_made` is true, it has the name of the first admin, who was
+    just created, and the password if that was generated.
     """
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
