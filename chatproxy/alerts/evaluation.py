@@ -160,9 +160,10 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to take the lock for looking at the ledger; returns False if another process has the lock.
+    """Tries to take the lock for looking at the ledger; returns whether this process has the lock now.
 
-    The lock is held until the transaction ends, so this must be called in one.
+    The lock is held until the transaction ends, so this must be called in one. It is not taken if another process has
+    it.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])

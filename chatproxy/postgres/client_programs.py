@@ -121,7 +121,8 @@ class ClientProgram(NamedTuple):
     ) -> None:
         """Runs pg_restore, which restores the dump of a schema into a database in one transaction.
 
-        `server_major` is the major version of the database's server.
+        `database` has libpq's parameters for the connection, `server_major` is the major version of its server, and
+        `role` is the role for `SET ROLE`.
 
         Raises:
             ClientProgramError: pg_restore or psql has failed; the database is unchanged.

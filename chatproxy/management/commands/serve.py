@@ -172,7 +172,9 @@ class Command(BaseCommand):
 
 
 def make_data_dir() -> None:
-    """Creates the directory `DATA_DIR` if it is missing, and those above it; only their owner may look into them.
+    """Creates the directory `DATA_DIR`, and those above it, if they are missing.
+
+    Only their owner may look into the new directories.
 
     Raises:
         StartError: the directory cannot be created.
