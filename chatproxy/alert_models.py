@@ -183,7 +183,7 @@ class AlertChannel(models.Model):
 
 
 class AlertHost(models.Model):
-    """A host whose shipper process looks for faults.
+    """A host that looks for faults, in its shipper: the process that also copies records of calls to the database.
 
     `seen_at` is the time of its last search, by the database's clock. `stopped_at` is set when the shipper was stopped
     properly; then nobody gets an alert that the host is away.

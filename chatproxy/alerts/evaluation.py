@@ -35,7 +35,7 @@ LOCK = 0x616C6572  # the number of an advisory lock, the same in all processes
 class AlertEvaluation(PeriodicThread):
     """A thread that looks for faults every 30 seconds, and opens and resolves alerts about them.
 
-    The shipper process of each host has one.
+    Each host has one, in its shipper: the process that copies records of calls to the database.
     """
 
     name = "alerts"
@@ -71,8 +71,8 @@ class AlertEvaluation(PeriodicThread):
     def look_for_faults(self, now: datetime | None = None) -> None:
         """Looks for faults on this host and, if it is this process's turn, in the ledger; opens and resolves alerts.
 
-        Also records that this host is looking, and ends the alert about an outage of the database, if there was one.
-        `now` is the database's time by default.
+        The ledger is the database's tables about calls and keys. Also records that this host is looking, and ends the
+        alert about an outage of the database, if there was one. `now` is the database's time by default.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -106,9 +106,10 @@ class AlertEvaluation(PeriodicThread):
             self._record(rule, facts.host, partial(condition, rule, seen, now), now, channels)
 
     def _look_at_ledger(self, rules: list[AlertRule], channels: list[AlertChannel], now: datetime) -> None:
-        """Looks for faults in the ledger, and for hosts that no longer look for faults; opens and resolves alerts.
+        """Looks for faults of keys and calls in the database's tables, and for hosts that no longer look for faults.
 
-        Also resolves the alerts of rules that are switched off and of hosts that are gone, and deletes old alerts.
+        Opens and resolves alerts about them. Also resolves the alerts of rules that are switched off and of hosts that
+        are gone, and deletes old alerts.
         """
         for rule in rules:
             if rule.kind == AlertKind.SHIPPER:
@@ -160,7 +161,7 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to take the lock for looking at the ledger; returns whether this process has the lock now.
+    """Tries to take the lock for the search in the ledger, the tables about calls; returns whether it was taken.
 
     The lock is held until the transaction ends, so this must be called in one. It is not taken if another process has
     it.

@@ -83,7 +83,7 @@ def find_upstream_down(_rule: AlertRule, facts: HostFacts, now: datetime) -> Ite
 def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault if the oldest record in this host's journals has waited too long for the database.
 
-    Too long means at least the rule's threshold, in seconds.
+    Journals are the files to which calls are written first. Too long means at least the rule's threshold, in seconds.
     """
     shipping = facts.status.shipping
     if shipping.lag_seconds >= float(rule.threshold or 0) and shipping.waiting_bytes:
@@ -92,7 +92,10 @@ def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[F
 
 
 def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host's shipper fails with an error in its own code, or was not running for a long time."""
+    """Yields a fault if this host's shipper fails with an error in its own code, or was not running for a long time.
+
+    The shipper is the process that copies the journals, the files about calls, to the database.
+    """
     fault = facts.status.shipping.shipper_fault
     if fault and fault != NOT_RUNNING:  # this is the shipper: its report is missing, perhaps since the disk is full
         yield FoundFault("", f"The shipper of {facts.host} fails", f"Its error: {fault}.", now)
@@ -101,7 +104,10 @@ def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> I
 
 
 def shipper_away(host: str, since: datetime) -> FoundFault:
-    """Creates the fault that says that a host's shipper does not run: it last looked for faults at the time `since`."""
+    """Creates the fault that a host's shipper, which copies records of calls to the database, does not run.
+
+    `since` is the time when the shipper last looked for faults.
+    """
     return FoundFault("", f"The shipper of {host} does not run", "", since)
 
 

@@ -28,7 +28,7 @@ FIRST_BACKOFF = timedelta(seconds=30)  # longer than one try takes; doubled afte
 
 
 class AlertOutbox(PeriodicThread):
-    """The thread that sends the messages about alerts. Each host's shipper has one; the threads share the messages.
+    """The thread that sends the messages about alerts. Each host has one; the threads share the messages.
 
     If the thread is stopped while it sends a message, the message may be sent again later.
     """

@@ -27,7 +27,7 @@ def check_clock() -> Iterator[Finding]:
 
 
 def check_months() -> Iterator[Finding]:
-    """Yields a warning if the ledger has no partition for this month or for the next one.
+    """Yields a warning if the tables of calls have no partition for this month or for the next one.
 
     Also yields a warning for each table with rows in its default partition: their month had no partition. If the
     database has not been migrated, only says that nothing was checked.

@@ -73,7 +73,7 @@ class Closable(Protocol):
 class IdleConnections:
     """The idle connections of a worker or of a client network, in the order in which they became idle.
 
-    `known` are those on which a valid key was sent, `strangers` the others.
+    `known` are those on which a valid key was sent, `strangers` all others.
     """
 
     # Dictionaries without values, which keep the order and remove an entry in constant time.

@@ -184,7 +184,10 @@ def worker_int(_worker: Worker) -> None:
 
 @atexit.register
 def _end() -> None:
-    """Ends the shipper and then the bundled PostgreSQL when gunicorn's master exits; does nothing in a worker."""
+    """Ends the shipper (the process that copies the journals to the database), then the bundled PostgreSQL.
+
+    Python calls this when gunicorn's master exits. In a worker, it does nothing.
+    """
     # A worker has inherited this exit function. When the master exits, the workers have ended.
     if os.getpid() == _master:
         with ExitStack() as steps:  # PostgreSQL is stopped whatever becomes of the shipper

@@ -56,7 +56,9 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 
 def start_ledger(steps: ShutdownSteps) -> None:
-    """Starts the ledger and the status file of this worker, and adds the steps that end both to `steps`.
+    """Starts the ledger, which writes records of calls to this worker's journal, and the worker's status file.
+
+    Adds the steps that end both to `steps`.
 
     Raises:
         OSError: the journal or the status file cannot be written. Nothing was added to `steps`.

@@ -78,9 +78,10 @@ def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
 
 
 class _Turn:
-    """The right to ship the journals of this host, which only one process has at a time: a lock on the file `path`.
+    """The right to ship the journals of this host (to copy their records to the database): a lock on the file `path`.
 
-    A process that waits for the right locks a second file, which shows the first process that somebody waits.
+    Only one process has it at a time. A process that waits for the right locks a second file, which shows the first
+    process that somebody waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +124,10 @@ def _try_lock(descriptor: int) -> bool:
 
 
 class _StatusFile:
-    """The shipper's status file. If the file cannot be written, shipping goes on without it."""
+    """The file in which the shipper reports its state, for the dashboard and `/metrics`.
+
+    If the file cannot be written, the shipper works on without it.
+    """
 
     def __init__(self, report: Callable[[], WorkerReport]) -> None:
         self._report = report

@@ -35,9 +35,10 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 class ShipperWatch(KeepRunning):
-    """The shipper process, as gunicorn's master starts it, watches it and ends it.
+    """The shipper (the process that copies the journals to the database) as gunicorn's master starts and ends it.
 
-    Create this object before the first worker is forked.
+    A thread of the master starts the shipper again when it has ended. Create this object before the first worker is
+    forked.
     """
 
     # The workers must inherit the pipe whose end tells the shipper that all of them have ended.
@@ -57,7 +58,7 @@ class ShipperWatch(KeepRunning):
         self.watch()
 
     def stop(self) -> None:
-        """Lets the shipper ship the records that are left in the journals, and waits for its end.
+        """Lets the shipper copy the records that are left in the journals to the database, and waits for its end.
 
         Kills a shipper that takes longer than `STOP_SECONDS`. Call this after all workers have ended.
         """
@@ -74,7 +75,10 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def kill(self) -> None:
-        """Kills the shipper, and starts no new one until `resume`; the next shipper ships what this one has left."""
+        """Kills the shipper process, and starts no new one until `resume`.
+
+        Nothing is lost: the next shipper copies the records that are left in the journals.
+        """
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()

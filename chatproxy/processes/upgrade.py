@@ -220,8 +220,8 @@ class Upgrade:
     def _become_new_code(self) -> None:
         """Replaces the master's program by `manage.py serve` of the code that is on the disk now, in the same process.
 
-        The shipper is killed before, since the new code starts its own. Returns only if the server is stopping, or if
-        the code cannot be executed; then the server goes on as before.
+        First kills the shipper process, since the new code starts its own. Returns only if the server is stopping, or
+        if the code cannot be executed; then the server goes on as before.
         """
         self._is_prepared = False
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)

@@ -87,5 +87,5 @@ def _canary(name: str, secret: str) -> str:
 
 
 def _canaries() -> dict[str, str]:
-    """Reads the stored digests of secrets from the database, as a dict by the secret's name."""
+    """Reads the stored digests of secrets ("canaries") from the database, as a dict by the secret's name."""
     return dict(SecretCanary.objects.values_list("name", "canary"))

@@ -167,9 +167,10 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 
 def _make_months() -> None:
-    """Makes the ledger's missing partitions of this month and the next, unless other transactions use its tables.
+    """Makes the missing partitions by month of the tables of calls: this month's and the next one's.
 
-    They may be missing if no server has run for a long time.
+    They may be missing if no server has run for a long time. If other transactions use the tables, the shipper process
+    makes them later.
     """
     try:
         make_months()
