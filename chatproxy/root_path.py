@@ -111,7 +111,7 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Reverses the order of the cookies in a header, so that the gateway's own cookies come last.
+    """Returns a Cookie header with its cookies in reverse order, so that the gateway's own cookies come last.
 
     If two cookies have the same name, Django reads the last one.
     """

@@ -42,9 +42,9 @@ class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks the form: a threshold and a window must be given if the rule's kind of fault needs them.
+        """Checks that the form has a threshold and a window if the rule's kind of fault needs them; returns the values.
 
-        Empties a field that the kind does not use.
+        A missing one becomes an error of the form. A field that the kind does not use is emptied.
         """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind
@@ -89,10 +89,10 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
                 field.help_text = str(field.help_text).removesuffix(f" {KEEP}")
 
     def clean(self) -> dict[str, object]:
-        """Checks that the form has what the channel's kind needs.
+        """Checks that the form has what the channel's kind needs, and returns the values.
 
         A webhook needs an address and a secret, Slack and Teams an address, e-mail recipients and the setting
-        `EMAIL_URL`.
+        `EMAIL_URL`. What is missing becomes an error of the form; a stored address or secret is not missing.
         """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind

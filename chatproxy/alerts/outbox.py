@@ -88,11 +88,11 @@ def send_test(channel: AlertChannel) -> SendingResult:
 
 
 def _claim() -> AlertMessage | None:
-    """Claims the message that has been due for the longest time, by postponing its next try; None if none is due.
+    """Claims the message that has been due for the longest time, and returns it; None if none is due.
 
-    A message waits until earlier messages about the same alert to the same channel are sent or given up, so that nobody
-    reads that an alert is over before reading that it is open. Messages to channels that are switched off are never
-    claimed.
+    Claiming postpones the next try and counts this one. A message waits until earlier messages about the same alert to
+    the same channel are sent or given up, so that nobody reads that an alert is over before reading that it is open.
+    Messages to channels that are switched off are never claimed.
     """
     earlier = AlertMessage.objects.filter(
         alert=OuterRef("alert"), channel=OuterRef("channel"), pk__lt=OuterRef("pk"), due_at__isnull=False

@@ -45,7 +45,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:
-        """Parses the manifest of a backup, which is the first member of its archive.
+        """Parses and returns the manifest of a backup, which is the first member of its archive.
 
         Raises:
             BadArchive: `content` is no manifest, or has a newer format than this version can read.

@@ -150,7 +150,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def comma_separated(value: str) -> list[str]:
-    """Splits a comma-separated setting into its items, without empty ones.
+    """Splits a comma-separated setting into its items, and returns them without empty ones.
 
     Raises:
         ValueError: all items are empty.
@@ -162,7 +162,7 @@ def comma_separated(value: str) -> list[str]:
 
 
 def host_names(value: str) -> list[str]:
-    """Parses a comma-separated setting of host names, for Django's ALLOWED_HOSTS.
+    """Parses a comma-separated setting of host names, for Django's ALLOWED_HOSTS; returns the names.
 
     Raises:
         ValueError: an item has a scheme, a port or a path, or is no host name; or all items are empty.
@@ -226,7 +226,7 @@ def listen_address(value: str) -> str:
 
 
 def origins(value: str) -> list[str]:
-    """Parses a comma-separated setting of web origins, such as `https://example.com:8443`.
+    """Parses a comma-separated setting of web origins, such as `https://example.com:8443`; returns the origins.
 
     Raises:
         ValueError: an item is no web origin, or all items are empty.
@@ -238,7 +238,7 @@ def origins(value: str) -> list[str]:
 
 
 def networks(value: str) -> list[str]:
-    """Parses a comma-separated setting of IP addresses and networks, such as `10.0.0.0/8`.
+    """Parses a comma-separated setting of IP addresses and networks, such as `10.0.0.0/8`; returns them as texts.
 
     Raises:
         ValueError: an item is neither an address nor a network, or all items are empty.

@@ -143,7 +143,11 @@ class Command(BaseCommand):
         self.stdout.write(PREPARED)
 
     def prepare(self) -> None:
-        """Checks and migrates the database, generates missing secrets, creates the first admin, prints the banner."""
+        """Checks and migrates the database, generates missing secrets, creates the first admin, prints the banner.
+
+        Raises:
+            StartError: one of these steps has failed.
+        """
         obey(wait_for_database(self.stderr, check_database), self.stderr)
         with migrated_database(self.stderr):
             obey(run_checks(checkup.OF_LEDGER, self.skipped_checks), self.stderr)
