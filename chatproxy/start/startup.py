@@ -187,8 +187,7 @@ def close_connections() -> None:
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Opens and returns a new connection to the database, outside of Django's pool, with the role that Django would
-    take.
+    """Returns a new connection to the database, outside of Django's pool, with the role that Django would take.
 
     Raises:
         psycopg.Error: the database cannot be reached, or refuses the connection.
