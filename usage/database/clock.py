@@ -60,9 +60,13 @@ def clock_difference() -> float:
 
 
 def _compare_clocks() -> tuple[datetime, float]:
-    """Asks the database for its time; returns that time, and the seconds by which this machine's clock is ahead.
+    """Asks the database for its time; returns that time, and by how many seconds this machine's clock is ahead of it.
 
-    The seconds are 0 if the duration of the query can explain the difference, and negative if the clock is behind.
+    The seconds are negative if this machine's clock is behind, and 0 if the duration of the query can explain the
+    difference.
+
+    Raises:
+        django.db.Error: the database does not answer.
     """
     asked_at = time.time()
     now = database_now()

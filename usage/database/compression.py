@@ -25,7 +25,8 @@ def compress_by(method: Literal["lz4", "pglz"], table: str, columns: Sequence[st
     """Sets the compression method of columns of a table and of its partitions, if the server supports the method.
 
     Only values written from now on are compressed by this method. Partitions that are made later get the table's
-    method. Returns how many columns were changed.
+    method. Returns how many columns were changed, counted in the table and in each partition; 0 if the server does not
+    support the method.
 
     Raises:
         django.db.OperationalError: another transaction kept the tables locked during all attempts (`is_locked`).

@@ -33,8 +33,8 @@ class AddIndex(AddIndexConcurrently):
     """Operation of a migration that adds an index to a table while calls are being written to the table.
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
-    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, the index is dropped
-    and created again or, if the table is partitioned, completed.
+    table have ended; new ones may write meanwhile. If a failed run has left an invalid index, the index is dropped and
+    created again; that of a partitioned table is completed instead. A valid index is kept.
     """
 
     def database_forwards(
@@ -52,7 +52,11 @@ class AddIndex(AddIndexConcurrently):
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Removes the index. If the table is partitioned, this locks the table, since there is no other way."""
+        """Removes the index, when the migration is reversed.
+
+        The index of a partitioned table can only be removed under a lock, for which the table's readers and writers
+        wait. All other indexes are removed without such a lock.
+        """
         model = from_state.apps.get_model(app_label, self.model_name)
         if _fetch(schema_editor, IS_PARTITIONED, model._meta.db_table) == [True]:
             schema_editor.remove_index(model, self.index)
@@ -83,7 +87,8 @@ class AddIndex(AddIndexConcurrently):
     ) -> str:
         """Returns the SQL that creates the index under the name `name` on `table`, such as a partition.
 
-        `table` is put into the SQL as it is, so it must be quoted already if necessary.
+        `table` is put into the SQL as it is, so it must be quoted already if necessary. With `concurrently`, the table
+        can be written to while the index is created.
         """
         statement = self.index.create_sql(model, schema_editor, concurrently=concurrently)
         return statement.template % {**statement.parts, "table": table, "name": schema_editor.quote_name(name)}
@@ -98,7 +103,10 @@ def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
 
 
 def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
-    """Runs a query with names as its parameters; returns the single value of each row."""
+    """Executes a query whose result has one column; returns the values in this column, one for each row.
+
+    `names` are the parameters of the query.
+    """
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(query, names)
         return [value for (value,) in cursor.fetchall()]

@@ -34,9 +34,10 @@ OTHER = "the log says more"
 
 
 def words_of(error: BaseException) -> str:
-    """Returns a database error's name and its meaning in words, such as "OperationalError: it cannot be reached".
+    """Returns a database error's class name and its meaning in words, such as "OperationalError: it cannot be reached".
 
-    `error` is an error of psycopg or psycopg_pool, or the error of Django that was caused by one.
+    The words for an unknown meaning are "the log says more". `error` is an error of psycopg or psycopg_pool, or the
+    error of Django that was caused by one.
     """
     words = LOST if is_unreached(error) else WORDS.get(_sqlstate(error), OTHER)
     return f"{type(error).__name__}: {words}"
@@ -48,6 +49,6 @@ def is_unreached(error: BaseException) -> bool:
 
 
 def _sqlstate(error: BaseException) -> str:
-    """Returns the SQLSTATE of a database error or of its cause; "" if there is none."""
+    """Returns the SQLSTATE (PostgreSQL's error code) of a database error or of its cause; "" if there is none."""
     causes = [error, error.__cause__]
     return next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")

@@ -21,7 +21,9 @@ class LastStatements:
         self._texts: list[str] = []
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
-        """Adds a statement with the values of its parameters. It is executed later, and its result is not returned.
+        """Adds a statement, with the values of its parameters, to those that `run` will execute.
+
+        The result of the statement cannot be read.
 
         Raises:
             django.db.Error: a value cannot be written as SQL.
@@ -30,9 +32,10 @@ class LastStatements:
             self._texts.append(self._cursor.mogrify(sql, values))
 
     def run(self) -> None:
-        """Executes the statements, and commits the transaction; in a nested `atomic` block, the outer one commits.
+        """Executes the collected statements, and commits the transaction, in one round trip to PostgreSQL.
 
-        Nothing may be executed in the transaction after this.
+        In a nested `atomic` block, nothing is committed here: the outermost block commits. Nothing may be executed in
+        the transaction after this.
 
         Raises:
             django.db.Error: the database has failed or has refused a statement, and nothing was committed.

@@ -6,10 +6,10 @@ from django.db import connection
 
 
 def give_back_connection() -> None:
-    """Gives this thread's database connection back to the pool; the thread's next query borrows a connection again.
+    """Gives this thread's database connection back to the pool, unless a transaction is open on the connection.
 
-    Django itself gives it back only when the whole answer has been sent. So a few slow readers would hold all
-    connections of a worker, and its other pages would fail. Within a transaction, the connection is kept.
+    The thread's next query borrows a connection again. Django itself gives a connection back only when the whole answer
+    has been sent, so a few slow readers could hold all connections of a worker, and its other pages would fail.
     """
     if not connection.in_atomic_block:
         connection.close()

@@ -35,9 +35,9 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Context manager that takes PostgreSQL's advisory lock `number` unless another process has it.
+    """Context manager that takes PostgreSQL's advisory lock `number`, unless another transaction holds the lock.
 
-    Yields whether the lock was taken. The block runs in either case. If the lock was taken, it is held until the block
+    Yields whether the lock was taken. The block runs in either case. A lock that was taken is held until the block
     ends.
 
     Raises:
@@ -68,9 +68,12 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Context manager that yields a database connection outside of Django's pool.
+    """Context manager that opens a database connection outside of Django's pool, and yields the connection.
 
-    At the end, the connection's transaction is rolled back, and the connection is closed.
+    At the end, an open transaction of the connection is rolled back, and the connection is closed.
+
+    Raises:
+        django.db.Error: the database cannot be reached.
     """
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
@@ -84,9 +87,13 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free.
+    """Tries to take PostgreSQL's advisory lock `number` in a new transaction of the connection `lock`.
 
-    If the lock was free, the transaction stays open, because its end would release the lock.
+    Returns whether the lock was free. If so, the transaction stays open, because its end would release the lock; it has
+    no time limits. Otherwise the transaction is rolled back.
+
+    Raises:
+        django.db.Error: the database has failed.
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)

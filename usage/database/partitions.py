@@ -95,8 +95,9 @@ def has_rows(table: str) -> bool:
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
     """Returns the number of rows of `table`, a table or a single partition; estimates it above `MOST_COUNTED`.
 
-    The estimate is that of PostgreSQL's query planner, because counting millions of rows takes long. A table that was
-    never analysed is first analysed, by one column; otherwise the planner would guess the width of the rows.
+    The estimate is that of PostgreSQL's query planner, because counting millions of rows takes long. A table or
+    partition that was never analysed is first analysed, by one column; otherwise the planner would guess the width of
+    the rows.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
@@ -111,9 +112,10 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
 
 
 def make_partition(table: str, partition: Partition) -> None:
-    """Makes the partition `partition` of a table, unless a partition for the same time exists.
+    """Creates the partition `partition` of the table `table`, unless a partition covers the same start already.
 
-    Rows in the default partition that belong to the new partition are moved to it, in the same transaction.
+    Rows in the default partition that belong to the new partition are moved to it, in the same transaction. The new
+    partition must have a `start`.
 
     Raises:
         django.db.OperationalError: another transaction kept the table locked during all attempts (`is_locked`).
@@ -151,11 +153,12 @@ def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
     """Runs `change` with a cursor in a transaction, and returns the result of `change`.
 
-    If a statement waits for a lock longer than `LOCK_TIMEOUT_MS`, the transaction is rolled back, and `change` is
-    called again after a pause, up to `TRIES` times in all.
+    If a statement waits for a lock longer than `LOCK_TIMEOUT_MS`, or if there is a deadlock, the transaction is rolled
+    back. After a pause, `change` is called again, up to `TRIES` times in all. Any other error is raised at once.
 
     Raises:
-        django.db.OperationalError: another transaction kept the tables locked during all attempts (`is_locked`).
+        django.db.OperationalError: another transaction was in the way at each attempt (`is_locked`), or the database
+            cannot be reached.
     """
     for number in range(1, TRIES + 1):
         try:
@@ -170,5 +173,5 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Returns whether a database error was caused by another transaction in the way: a lock timeout or a deadlock."""
+    """Returns whether an error of Django was caused by another transaction in the way: a lock timeout or a deadlock."""
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

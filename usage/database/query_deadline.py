@@ -36,9 +36,10 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Context manager that limits the total time for which the database queries in its block may wait.
+    """Context manager that limits the total time for which the database queries in its block may wait for PostgreSQL.
 
-    The limit is `seconds`, by default `PAGE_SECONDS`. A query that exceeds it raises `OperationalError`.
+    The limit is `seconds`, by default `PAGE_SECONDS`. A query that exceeds it is cancelled and raises
+    `django.db.OperationalError`, and the connection is closed.
     """
     token = _allowance.set(Allowance(PAGE_SECONDS if seconds is None else seconds))
     try:
@@ -51,12 +52,13 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL that cancels a query that waits longer than `limit_query_time` allows."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, at most for the time that `limit_query_time` still allows.
+        """Waits for PostgreSQL's answer to a query, as long as `limit_query_time` still allows; returns the answer.
 
         Outside of a `limit_query_time` block, it waits as psycopg does.
 
         Raises:
-            psycopg.OperationalError: no answer came in time; the query is cancelled and the connection closed.
+            psycopg.OperationalError: no answer came in time, and the query was cancelled and the connection closed; or
+                the connection has broken.
         """
         allowance = _allowance.get()
         if allowance is None:

@@ -13,7 +13,7 @@ def one_snapshot() -> Iterator[None]:
     """Context manager that runs its block in a transaction whose queries all see the same moment of the database.
 
     The transaction is read-only. If a transaction is open already, no new one is begun: the queries of the block belong
-    to the open transaction, and see the same data as its other queries.
+    to the open transaction, and see the same moment only if it was begun for that.
     """
     if connection.in_atomic_block:
         yield

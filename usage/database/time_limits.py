@@ -20,14 +20,18 @@ TRANSACTION_LIMIT, FIRST_VERSION = "transaction_timeout", 170000  # an error in 
 
 
 def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """Returns the names of the time limits that PostgreSQL has in the version to which `database` is connected."""
+    """Returns the names of PostgreSQL's settings that limit the time of statements, of locks and of transactions.
+
+    An example is `statement_timeout`. `transaction_timeout` is included only if the connected server has it: since
+    PostgreSQL 17.
+    """
     return (*LIMITS, TRANSACTION_LIMIT) if database.info.server_version >= FIRST_VERSION else LIMITS
 
 
 def lift_limits(database: psycopg.Connection[Any]) -> None:
-    """Lifts all time limits of PostgreSQL until the end of the transaction of `database`.
+    """Lifts PostgreSQL's time limits (`limits_of`) until the end of the transaction that is open on `database`.
 
-    If none is open, and the connection does not commit by itself, a transaction is begun.
+    If no transaction is open, one is begun; on a connection in autocommit mode, nothing is lifted then.
 
     Raises:
         psycopg.Error: the database does not answer.
@@ -38,17 +42,22 @@ def lift_limits(database: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def without_time_limits() -> Iterator[None]:
-    """Context manager whose transactions on this thread's connection, and single statements, have no time limit.
+    """Context manager that lifts PostgreSQL's time limits for the queries that its block executes in this thread.
 
-    A statement outside of a transaction gets a transaction of its own. Limits that the block itself sets by `SET LOCAL`
-    hold. Not for statements that cannot be in a transaction, such as CREATE INDEX CONCURRENTLY.
+    A transaction that had executed a statement before the block keeps its limits, and limits that the block itself sets
+    by `SET LOCAL` hold. A statement outside of a transaction gets a transaction of its own, so the block must not
+    execute statements that cannot be in one, such as CREATE INDEX CONCURRENTLY.
     """
     with connection.execute_wrapper(_lift_and_execute):
         yield
 
 
 def _lift_and_execute(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement; first lifts the limits, if the statement is the first of its transaction."""
+    """Executes an SQL statement by calling `execute`, and returns the result; a wrapper for Django's `execute_wrapper`.
+
+    Before the first statement of a transaction, the time limits are lifted. A statement outside of a transaction gets a
+    transaction of its own.
+    """
     database = context["connection"]
     if not database.in_atomic_block:
         with transaction.atomic(using=database.alias):

@@ -33,11 +33,11 @@ class JournalFull(Exception):
 
 
 class FullDisk:
-    """State of one journal while its disk is full: the end records kept in memory, and the number of dropped rows.
+    """Decides whether a journal's disk is full, and keeps the end records of calls that the disk has refused in memory.
 
     A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
     the function that appends a line to the journal, and returns False if the disk refuses it. `unchecked_bytes` is how
-    much the journal has written since the free space was checked.
+    much the journal has written since the free space was checked. `reserve_bytes` must stay free on the disk.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
@@ -57,7 +57,7 @@ class FullDisk:
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
-        """Keeps the end record of a call in memory, because the disk has refused the record; sets `is_full`."""
+        """Keeps the end record `line` of a call in memory, because the disk has refused the record; sets `is_full`."""
         self.is_full = True
         self._kept[request_id] = line
 
@@ -77,7 +77,11 @@ class FullDisk:
             yield request_id
 
     def check_early(self) -> None:
-        """Checks the free space before a call begins, if the journal has written its share since the last check."""
+        """Checks the free space before a call begins, if the journal has written much since the last check.
+
+        Much is a 64th of the reserve, but at least 64 KiB. While the disk counts as full, nothing is checked here. An
+        error of the check is logged.
+        """
         if self.is_full or self.unchecked_bytes < self._share_bytes:
             return
         try:
@@ -89,8 +93,11 @@ class FullDisk:
     def check(self) -> Iterator[str]:
         """Writes the end records that wait in memory, yields the written ones' request ids, and then sets `is_full`.
 
-        `is_full` becomes True, so that new calls are refused, if the disk has too little space or still refuses a
-        record; otherwise it becomes False. The generator must be read to its end.
+        `is_full` becomes True, so that new calls are refused, if the disk has too little space, has no room for further
+        files, or still refuses a record; otherwise it becomes False. The generator must be read to its end.
+
+        Raises:
+            OSError: the free space cannot be read.
         """
         self.unchecked_bytes = 0
         disk = os.statvfs(self._directory)

@@ -35,7 +35,7 @@ class Scan(NamedTuple):
 
 
 def frame(record: Mapping[str, object]) -> bytes:
-    """Returns the line that the journal stores for a record: two checksums, and the record as JSON."""
+    """Returns the line that the journal stores for a record: two checksums, the record as JSON, and a newline."""
     checked = b"%08x %b" % (zlib.crc32(str(record["request_id"]).encode()), orjson.dumps(record))
     return b"%08x %b\n" % (zlib.crc32(checked), checked)
 
@@ -66,7 +66,7 @@ def scan(data: bytes) -> Scan:
 
 
 def damaged_id(line: bytes) -> str | None:
-    """Returns the request id in a damaged line of the journal; None if the id is damaged, too."""
+    """Returns the request id in a damaged line of the journal; None if the id is missing or damaged, too."""
     found = REQUEST_ID.search(line)
     return found[1].decode() if found and line[9:17] == b"%08x" % zlib.crc32(found[1]) else None
 

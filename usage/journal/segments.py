@@ -19,11 +19,13 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads the next few MiB of a journal file, from byte `offset` on; returns their whole records and damaged lines.
+    """Reads the next few MiB of a journal file, from byte `offset` on; returns records and damaged lines as a `Scan`.
 
-    * `limit` says that the file is complete up to this position, in bytes. If no whole record ends before it, the bytes
-      up to it count as damaged.
-    * Without `limit`, an unfinished last record is left out, since the file is still being written.
+    * `limit` is given for a file that no longer grows: its length in bytes. If no line ends between `offset` and
+      `limit`, all bytes between them are returned as one damaged line.
+    * Without `limit`, an unfinished last line is left out, since the file is still being written.
+
+    More is read at once only if a single record is longer.
     """
     size = READ_BYTES
     while True:
@@ -51,7 +53,10 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 
 def writers(directory: Path) -> list[str]:
-    """Returns the ids of all processes with a lock file or a journal file in `directory`, the oldest process first."""
+    """Returns the ids of all processes with a lock file or a journal file in `directory`, the oldest process first.
+
+    Returns an empty list if the directory is missing.
+    """
     # The ids are UUIDv7, whose order is that of their time. The shipper asks several times a second.
     with suppress(FileNotFoundError):
         names = os.listdir(directory)
@@ -79,11 +84,11 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content, in chunks, of each file of all journals, even while processes write to them.
+    """Yields the name and the content of each file of all journals, even while processes write to the files.
 
-    The files of undelivered records, such as dead letters, come last. Each file's content must be read before the next
-    file is requested. Every record that was written before this function began is in one of the files, or in the
-    database by the time the last file is yielded.
+    The content is an iterator of chunks of at most `chunk_bytes`; it must be read before the next file is requested.
+    The files of undelivered records, such as dead letters, come last. Every record that was written before this
+    function began is in one of the files, or in the database by the time the last file is yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
@@ -110,7 +115,7 @@ def is_alive(directory: Path, writer: str) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Returns whether a process holds a lock on the file at `path`; False for a missing file.
+    """Returns whether a process holds an exclusive lock on the file at `path`; False for a missing file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -133,8 +138,8 @@ def is_locked(path: Path) -> bool:
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     """Context manager that locks a dead process's journal, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive, or if another process has locked the journal. At the end, the lock
-    file is deleted if all journal files are gone.
+    Yields an empty list if the process is alive, if another process has locked the journal, or if the lock file cannot
+    be opened. At the end, the lock file is deleted if all files of the locked journal are gone.
     """
     lock = directory / f"{writer}.lock"
     try:

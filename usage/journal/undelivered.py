@@ -30,6 +30,8 @@ NEWER_RETRIED = "newer.retried"
 def append(path: Path, lines: Iterable[bytes]) -> None:
     """Appends lines to a file beside the journal, such as `damaged.log`, and syncs the file to the disk.
 
+    The lines are given without newlines.
+
     Raises:
         OSError: the disk does not take the lines; the file is then unchanged.
     """
@@ -53,10 +55,11 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of undelivered lines, by default the dead letters, so that they can be tried again.
+    """Renames the file `name` of undelivered records, by default the dead letters, so that they can be tried again.
 
-    Returns the new path. If a killed replay has left a file there, nothing is renamed, and that file is tried first. If
-    there are no undelivered lines, there may be no file at the returned path.
+    The new name is `retried_name`. Returns the new path. If an interrupted attempt has left a file at that path,
+    nothing is renamed, and that file is to be tried first. If there are no undelivered records, there may be no file at
+    the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -66,7 +69,7 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file; returns the call's row in it, which the database had refused.
+    """Parses a line of the dead-letter file; returns the call's row in this line, which the database had refused.
 
     Returns None if the line has no row, for example because a crash has cut the line off.
     """
@@ -81,7 +84,7 @@ def read_letter(line: bytes) -> CallRecord | None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
-    """Context manager that locks the journal's directory, and yields a file descriptor of the directory."""
+    """Context manager that waits for the lock of the journal's directory; yields a file descriptor of the directory."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

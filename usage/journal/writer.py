@@ -108,7 +108,7 @@ class Journal:
     def end(self, request_id: str, record: CallRecord) -> None:
         """Writes the row of an ended call to the journal; keeps the row in memory if the disk refuses it.
 
-        While the disk is full, the rows of refused calls are dropped, and only their number is logged later.
+        While the disk is full, the row of a refused call (one without a begin record) is dropped, and only counted.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
@@ -138,7 +138,7 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file, so that the shipper can ship it, unless the disk refuses the next one."""
+        """Starts a new journal file, and closes the current one; if the disk refuses the new one, changes nothing."""
         with self._lock:
             self._rotate()
 
@@ -234,8 +234,8 @@ class Journal:
     def _run_thread(self) -> None:
         """Runs the journal's thread until `close` is called.
 
-        It syncs the files 0.2 seconds after something was written to them, and checks the free disk space every second
-        (later if a sync takes longer). It starts a new file when the current one has records and is a minute old.
+        It syncs written records within 0.2 seconds, and checks the free disk space every second (later if a sync takes
+        longer). It starts a new file when the current one has records and is a minute old.
         """
         check_at = time.monotonic()
         while not self._stopping:
@@ -254,7 +254,7 @@ class Journal:
         self._sync_now()
 
     def _wait_for_work(self, check_at: float) -> None:
-        """Waits until records can be synced together, or until `check_at`, by the monotonic clock."""
+        """Waits until written records are to be synced, or until the time `check_at` of `time.monotonic()`."""
         if self._has_work.wait(min(IDLE_SECONDS, max(0.0, check_at - time.monotonic()))):
             self._has_work.clear()
             self._sync_wanted.wait(min(SYNC_SECONDS, max(0.0, check_at - time.monotonic())))
@@ -295,6 +295,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Wakes the task that waits for `waiter`, unless that task was cancelled."""
+    """Wakes the task that waits for the future `waiter`, unless that task was cancelled."""
     if not waiter.done():
         waiter.set_result(None)

@@ -35,17 +35,20 @@ register.filter("in_address", filters.in_address)
 
 @register.filter
 def visible(value: object, length: int = 0) -> str:
-    """Converts text of a caller or of upstream for a page: invisible characters become codes such as `<U+202E>`.
+    """Makes text of a caller or of upstream fit for a page: invisible characters become codes such as `<U+202E>`.
 
-    The text is cut to `length` characters, unless `length` is 0. HTML is not escaped here, because the template does
-    that.
+    Tabs and line feeds stay. A text of more than `length` characters is cut, and gets an ellipsis; 0 means no limit.
+    HTML is not escaped here, because the template does that.
     """
     return escape_invisible(str(value), length)
 
 
 @register.filter
 def lines_visible(text: str) -> str:
-    """Converts text of several lines for a page: invisible characters become codes, CRLF becomes a line feed."""
+    """Makes text of several lines fit for a page: invisible characters become codes, and CRLF becomes a line feed.
+
+    Tabs and line feeds stay. HTML is not escaped here, because the template does that.
+    """
     return escape_invisible(text.replace("\r\n", "\n"))
 
 
@@ -57,13 +60,16 @@ def markdown(text: str) -> str:
 
 @register.filter
 def called_model(call: Request) -> str:
-    """Returns the name of the model that answered a call or, if it is unknown, the model that was requested."""
+    """Returns the name of the model that answered a call or, if that is unknown, of the model that was requested."""
     return call.response_model or call.request_model
 
 
 @register.filter
 def tokens(call: Request, column: str) -> str:
-    """Returns the number of tokens in the column `column` of a call as HTML; an estimate gets the sign ≈."""
+    """Returns the number of tokens in the column `column` of a call as HTML; the sign ≈ stands before an estimate.
+
+    An unknown number is a dash.
+    """
     value = getattr(call, column)
     is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
     mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""
@@ -75,8 +81,8 @@ def moment(value: datetime | None, shown: str = "second") -> str:
     """Formats a time for a page as HTML, in UTC: "2026-11-30 13:07:42"; None becomes a dash.
 
     `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. If `shown`
-    ends with " UTC", the zone is named behind the time. The script `times.js` can then show the time in the reader's
-    zone instead.
+    ends with " UTC", "(UTC)" stands behind the time. The script `times.js` can then show the time in the reader's zone
+    instead.
     """
     if value is None:
         return formatting.UNKNOWN

@@ -129,8 +129,11 @@ class Command(BaseCommand):
     def replay(self, _options: Options) -> None:
         """Writes dead letters, records of newer versions, and dead processes' journals to the database.
 
-        Prints how many records were written, refused again, unreadable, or still of a newer version. While the shipper
-        runs, the journals are left to the shipper.
+        Prints how many records were written, refused again, unreadable, or still of a newer version. While a shipper
+        (which copies journals to the database) runs, the journals are left to it.
+
+        Raises:
+            CommandError: the database cannot be reached.
         """
         try:
             with no_shipper_runs() as adopts:
@@ -144,7 +147,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
-        """Prints the request id, start time and database error of each dead letter, and mentions unreadable ones."""
+        """Prints request id, start time and database error of each dead letter: a row that the database has refused.
+
+        For a letter that cannot be read, prints its length instead.
+        """
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -155,9 +161,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Computes the sums of calls again from the calls' rows, and corrects wrong sums.
+        """Corrects the sums of calls: computes them again from the calls' rows, as far as these have not been deleted.
 
-        Prints how many hours were wrong, and how many estimated costs were not marked as such.
+        First marks estimated costs that an earlier release left unmarked. At last, adds up the calls of past days and
+        months by all labels together. Prints how many hours had wrong sums, and how many costs were not marked.
         """
         # Older versions have left some estimated costs unmarked.
         marked = set_missing_kinds()
@@ -169,7 +176,12 @@ class Command(BaseCommand):
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
         Prints how many were deleted; the number is marked "about" if months with many calls were deleted as a whole.
-        Without `--yes`, one run deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`).
+        Without `--yes`, one run deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`), and
+        prints whether more are old enough.
+
+        Raises:
+            CommandError: this machine's clock differs from the database's, or another transaction keeps the tables
+                locked.
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
@@ -192,7 +204,7 @@ class Command(BaseCommand):
         """Computes the costs of stored calls again, by the present prices; prints how many costs have changed.
 
         Only calls since the day `--since` are included and, unless `--all` is given, only those that have no cost yet.
-        `/metrics` includes the changes.
+        The changes are also stored for `/metrics`; if that fails, an error is printed.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)
@@ -205,7 +217,7 @@ class Command(BaseCommand):
 
 
 def _day(text: str) -> datetime:
-    """Parses a day in the form YYYY-MM-DD, and returns the beginning of that day in UTC.
+    """Parses a day in ISO 8601, such as 2026-12-31, and returns the beginning of that day in UTC.
 
     Raises:
         ArgumentTypeError: the text is not a day between 1971 and 2200.
@@ -217,7 +229,11 @@ def _day(text: str) -> datetime:
 
 
 def _connections(text: str) -> int:
-    """Parses a number of connections to the database, from 1 to `MOST_CONNECTIONS`."""
+    """Parses a number of connections to the database, from 1 to `MOST_CONNECTIONS`.
+
+    Raises:
+        ArgumentTypeError: the text is not such a number.
+    """
     if text not in map(str, range(1, MOST_CONNECTIONS + 1)):
         raise ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to {MOST_CONNECTIONS}")
     return int(text)

@@ -18,7 +18,7 @@ PROPOSED_UNITS = ("input", "cached_input", "output", "audio_input", "characters"
 
 
 class PricesOptions(TypedDict, total=False):
-    """The parsed options of the command `prices`."""
+    """The parsed options of `manage.py prices`. `url` and `accept_changes` are present only for the action `update`."""
 
     action: str
     url: str
@@ -50,9 +50,11 @@ class Command(BaseCommand):
             self.status()
 
     def update(self, url: str, *, accepts_changes: bool) -> None:
-        """Downloads the newest list of genai-prices, and puts the list into use.
+        """Downloads a newer price list, puts it into use, and prints its source and the day of its newest price.
 
-        Prints the list's source, and the day of its newest price.
+        Also prints how many models are new. The list comes from `url`, by default from `PRICES_URL` or from
+        genai-prices' own address. With `accepts_changes`, a list is accepted although models are missing or prices have
+        changed very much.
 
         Raises:
             CommandError: no list was downloaded, or the list was refused or cannot be stored.
@@ -67,9 +69,10 @@ class Command(BaseCommand):
         self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
-        """Prints the age of the price lists, and the models whose price is missing or assumed.
+        """Prints the source and age of the price lists, and the models whose price is missing or assumed.
 
-        Only models of the last 30 days are listed, one line for each model and service tier.
+        Only models of calls of the last 30 days are listed, one line for each model and service tier. Also prints
+        whether automatic updates are on, and when the list was downloaded.
         """
         lists = price_lists()
         today = datetime.now(UTC).date()
@@ -92,15 +95,19 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns the line on a model whose price is missing or assumed: calls, name, tier and a proposed price."""
+    """Returns a line of text about a model whose price is missing or assumed.
+
+    The line has the number of calls, the model's name, the service tier, and a price that an administrator could enter.
+    """
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price as text, with the model that has this price.
+    """Returns a proposed price as text, with the name of the model that has this price.
 
-    For example, `like gpt-6.2-sol: input $2, output $10 a million`.
+    For example, `like gpt-6.2-sol: input $2, output $10 a million`. Dollars are for a million tokens or characters, for
+    a minute of audio, and for the dearest picture.
     """
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
