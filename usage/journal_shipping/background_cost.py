@@ -200,7 +200,7 @@ def _is_creation(row: CallRecord) -> bool:
 def _has_unshared_usage(row: CallRecord) -> bool:
     """Returns whether the usage in a call's row belongs to this row only, so that no other row must be compared.
 
-    Rows share their usage, for example, if one call creates a response and another reads it.
+    That is so, for example, for a new chat completion with exact usage. Calls of the Responses API share their usage.
     """
     # This check is quick, and spares most chats the comparison.
     if str(row.get("route")).startswith(RETRIEVABLE):
@@ -258,8 +258,7 @@ def _is_estimate(row: CallRecord) -> bool:
 def _is_provisional(row: CallRecord) -> bool:
     """Returns whether a row is billed only until another row states the usage of the same response exactly.
 
-    Such a row has estimated usage, or no cost, or a cost that is not counted. `FIND_PROVISIONAL` is the same rule in
-    SQL.
+    Such a row has estimated usage, no cost, or a cost that is not counted. In SQL: `FIND_PROVISIONAL`.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -287,7 +286,8 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
     """Returns a call's row as it is to be written: without counts and cost if another row is billed for its response.
 
     `owners` maps response ids to the request ids of the billed rows. A row that is not billed costs $0; it keeps
-    upstream's usage object in the column `usage`.
+    upstream's usage object in the column `usage`. The row of a call that created another response with the same id,
+    after the billed row, stays as it is.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

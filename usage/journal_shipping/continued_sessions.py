@@ -43,10 +43,11 @@ class NamedSessions(NamedTuple):
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Adds a session to each row of a call that states none and continues a response of the same key; returns all rows.
+    """Adds a session to each row of a call that states none and continues a stored response; returns all rows.
 
-    The session is that of the call which created the continued response. If that call is in the table and has no
-    session, it gets one, too: the result's `begun` has it, and `begin_sessions` must write it. The order of the rows
+    The session is that of the call which created the response. If that call is unknown, is of another key, or has no
+    session, the session is the response's id. A creating call of the same key that has no session gets this id, too:
+    for a call in the table, the result's `begun` has it, and `begin_sessions` must write it. The order of the rows
     stays. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
@@ -77,8 +78,9 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
     """Writes sessions to the rows of calls in the table; `begun` maps the calls' request ids to sessions.
 
-    Call this function after locking the rows of the calls' responses in `PendingResponse`: polls lock a response's row
-    first and the call's row afterwards, and the same order avoids deadlocks.
+    A row that somebody has changed keeps its digest, so that the change is still noticed. Call this function after
+    locking the rows of the calls' responses in `PendingResponse`: polls lock a response's row first and the call's row
+    afterwards, and the same order avoids deadlocks.
     """
     if not begun:
         return
@@ -95,6 +97,9 @@ def _continues(row: CallRecord) -> bool:
 
 
 def _find_makers(cursor: CursorWrapper, responses: set[str]) -> dict[str, Maker]:
-    """Returns a map from the ids of responses to the calls in the table that created them."""
+    """Returns the calls in the table that have created the given responses, as a map from the responses' ids.
+
+    Each call is a tuple of its request id, its key's name and its session.
+    """
     cursor.execute(FIND_MAKERS, [sorted(responses)])
     return {response: (request_id, key, session) for response, request_id, key, session in cursor.fetchall()}

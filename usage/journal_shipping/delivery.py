@@ -70,7 +70,7 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Prices calls' rows and writes them to the database, in batches of about equal size; waits for the last one.
+        """Prices calls' rows and writes them to the database, in batches of about equal size, one after the other.
 
         A row that the database refuses goes to the dead-letter file, and a stub (a shortened row) is written instead.
 
@@ -110,7 +110,7 @@ class Delivery:
         return self.database_error or (NO_ANSWER if silent else "")
 
     def log_silence(self) -> None:
-        """Logs once that the database does not answer; called by another thread, since a hang raises no error."""
+        """Logs, once an outage, if the database does not answer. Another thread asks, since a hang raises no error."""
         with self._lock:
             if not self._is_silence_logged and self.database_fault == NO_ANSWER:
                 self._is_silence_logged = True
@@ -167,7 +167,7 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database which calls were deleted for their age, so that `without_pruned` can drop these.
+        """Reads from the database up to which time calls were deleted for their age, for `without_pruned`.
 
         Call this method before a dead process's journal is delivered, because the journal may have calls of that age.
 
@@ -203,7 +203,7 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id below which all rows were deleted for their age; stores it for `without_pruned`."""
+        """Reads the request id below which all rows were deleted for their age, and stores it for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
@@ -247,13 +247,13 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write` until it succeeds, with growing pauses while the database cannot be reached.
+        """Calls `write` until it succeeds; after each error of the database, waits longer, up to five seconds.
 
         During the pauses, `database_error` says what is wrong. Setting the event `hurry` ends a pause.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of the types in `POISON`: the data are at fault.
+            Exception: one of the types in `POISON`: the data are at fault, so there is no other attempt.
         """
         backoff = FIRST_BACKOFF
         while True:

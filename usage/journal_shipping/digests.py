@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class DigestVersion(NamedTuple):
-    """One version of the row digest, which shows whether a call's row was changed after it was written.
+    """One version of the row digest, a checksum that shows whether a call's row was changed after it was written.
 
     `columns` are the columns of the digest, in order. `marks` are boolean columns that enter the digest only if they
     are true. So a row that is older than such a column keeps its digest, since the column is false in it.
@@ -54,8 +54,8 @@ def digest_sql(version: DigestVersion) -> str:
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
     """Returns an SQL condition that is true for calls' rows that nobody has changed since they were written.
 
-    The condition compares a row's stored digest with digests of its present values, one for each of `versions`. The
-    newest version comes first, since most rows have it, and PostgreSQL then computes no other digest.
+    The condition compares a row's stored digest (a checksum) with digests of its present values, one for each of
+    `versions`; one must be equal. The newest version is compared first, since most rows have it.
     """
     return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 

@@ -46,7 +46,10 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A change of the usage in one call's row in the table: the row before the change, and the row after it."""
+    """A change of the usage in a call's row: the row in the table before the change, and the row after it.
+
+    Each is a list with the row, or empty if there is no such row.
+    """
 
     before: list[SummedRow]
     after: list[SummedRow]
@@ -82,10 +85,15 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response of unknown usage; writes the stored estimate to its call's row instead.
+    """Ends the polling of a background response, and writes an estimate of its usage to its call's row instead.
 
-    Also deletes the reservation of the call. `has_ended` says that upstream has reported the response's end, and
-    `is_gone` that upstream no longer has the response.
+    The estimate is the one that was stored for the response, with the output limited to what a model can have made
+    until now. An estimate that is in the row already is raised to it. Exact usage stays. The call's reservation of a
+    budget is deleted.
+
+    * `is_gone`: upstream no longer has the response. If the call has a reservation, the estimate is not limited then.
+    * `has_ended`: upstream has reported the response's end. If the call has no reservation, an estimate that is in the
+      row already stays unchanged then.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -101,8 +109,9 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 def suppose_usage(response: PendingResponse) -> None:
     """Writes the stored estimate of a background response's usage to its call's row; used if upstream refuses polls.
 
-    Polls go on, but later: upstream may still state the exact usage. If the call has a budget reservation, the whole
-    estimate counts, and the reservation is deleted. If it has none, an estimate that is in the row already stays.
+    If the call has a reservation of a budget, the whole estimate counts, and the reservation is deleted. Otherwise, the
+    output is limited to what a model can have made until now, and an estimate that is in the row already stays. Polls
+    go on, but later: upstream may still state the exact usage.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -117,9 +126,10 @@ def suppose_usage(response: PendingResponse) -> None:
 def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
-    A response gets one if it has a reservation, or is older than `UNASKED_AFTER`; at most `limit` in one run. Returns
-    how many did. Responses older than 30 days are given up (`forget_pending`), also at most `limit`. If upstream states
-    the exact usage later, it replaces the estimate.
+    A response whose usage is unknown gets an estimate (`suppose_usage`) if its call has a reservation of a budget, or
+    if it is older than `UNASKED_AFTER`; at most `limit` responses in one run. Returns how many got one. Of the
+    responses that are older than 30 days, at most `limit` are given up (`forget_pending`); these are not in the result.
+    If upstream states the exact usage later, it replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -141,7 +151,8 @@ def _is_reserved(response: PendingResponse) -> bool:
 def lease_pending(limit: int) -> list[PendingResponse]:
     """Claims at most `limit` background responses for this process to poll; for a minute, no other process gets them.
 
-    Responses older than 30 days are not polled any more: an estimate of their usage is counted.
+    Only responses whose next poll is due are claimed. Of the responses that are older than 30 days, at most `limit` are
+    given up first: they are not polled any more, and an estimate of their usage is counted (`forget_pending`).
     """
     now = database_now()
     # Upstream keeps no response longer.
@@ -155,21 +166,23 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets the time of the next poll of an unfinished response: after a pause of half its age, at most a minute."""
+    """Sets the time of the next poll of an unfinished response: after half the response's age, but a minute at most."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
-    """Writes the stored estimate of a background response's usage to its call's row and to the sums.
+    """Writes an estimate of a background response's usage, and its cost, to its call's row and to the sums.
 
-    * Unknown usage in the row is replaced; exact usage stays.
-    * An estimate in the row stays, unless `is_raised` is true: lower counts are then raised to the stored estimate.
-    * With `is_whole`, all of the stored estimate counts; otherwise only as much output as a model can have made until
+    * `is_whole`: the whole stored estimate counts; otherwise its output is limited to what a model can have made until
       now.
+    * `is_raised`: an estimate that is in the row already is raised to the new one, where it is lower; otherwise it
+      stays.
 
-    Returns the changes; the caller must count them in the metrics after the transaction.
+    Exact usage always stays. Returns the row before and after the change, for the caller to count in the metrics after
+    the transaction. Returns an empty list if nothing was changed: the response is no longer pending, another row is
+    billed for it, or the usage stays the same.
     """
     # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
@@ -196,8 +209,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the estimated usage of its background response, and the cost of this usage.
 
-    With `is_whole`, all of the stored estimate counts; otherwise only as much output as a model can have made until
-    now. Higher counts in the row stay.
+    With `is_whole`, the whole stored estimate counts; otherwise its output is limited to what a model can have made
+    until now. Higher counts in the row stay.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -211,11 +224,11 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns an upper bound of a background response's usage until `moment`: the stored estimate, limited by time.
+    """Returns an upper bound of a background response's usage until `moment`: the stored estimate, with limited output.
 
-    The output is limited to what a model can make from `began` until `moment`. If the gateway stored the response
-    before `began`, the output is counted from that earlier time. Without a stored estimate, the input is estimated from
-    `request_bytes`, the size of the request, and the output counts as 0.
+    The output is limited to what a model can make from `began` until `moment`. If `began` is None, or the gateway
+    stored the response before `began`, the output is counted from the time at which it was stored. Without a stored
+    estimate, the input is estimated from `request_bytes`, the size of the request, and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}

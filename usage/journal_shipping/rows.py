@@ -77,9 +77,9 @@ DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[]
 def write_rows(rows: Sequence[CallRecord]) -> int:
     """Writes calls' rows and bodies, and all data derived from the rows, to the database in one transaction.
 
-    The derived data are the sums, the stored objects, the responses to poll, and the dollars used of budget leases.
-    Afterwards the calls' tokens and dollars are counted for `/metrics`. Of two rows of the same call, the more complete
-    one is kept. Returns how many rows were inserted.
+    The derived data are the sums, the stored objects, the sessions, the responses to poll, the reservations that have
+    ended, and the dollars used of budget leases. Afterwards the calls' tokens and dollars are counted for `/metrics`.
+    Of two rows of the same call, the more complete one is kept. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -135,15 +135,20 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of those inserted rows whose usage is estimated."""
+    """Returns the request ids of those inserted rows whose usage is estimated.
+
+    `rows` are all rows of the batch; only they say whether usage is estimated. `inserted` are those that are new in the
+    table.
+    """
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of the given rows to the table of calls. The caller corrects the sums.
+    """Writes the new cost, cost kind and price of the given rows to the table of calls, with new digests of the rows.
 
-    Returns the table's rows before and after the change. Call this function in a transaction.
+    Returns the table's rows before and after the change. The caller must correct the sums. Call this function in a
+    transaction.
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
@@ -200,7 +205,7 @@ def interrupted(begin: CallRecord) -> CallRecord:
     """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of the call's usage.
 
     `begin` is the call's begin record in the journal. If that is lost, too, `begin` has only the request id, and
-    nothing is estimated.
+    nothing is estimated. The duration is 0.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

@@ -45,8 +45,8 @@ class JournalShipment:
         """Reads the new records in a living process's journal, and writes the calls that have ended to the database.
 
         `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        they are delivered. Damaged lines, and lines of a newer version, are appended to files of their own; the calls
-        in these lines get a row with the outcome `interrupted`.
+        they are delivered. Damaged lines, and lines of a newer version, are appended to files of their own. If the
+        request id in such a line can be read, the call gets a row with the outcome `interrupted`.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -70,9 +70,10 @@ class JournalShipment:
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
         """Writes the undelivered part of a dead process's journal to the database; the caller deletes the files.
 
-        `paths` are all files of the journal. Calls without an end record get a row with the outcome `interrupted`.
-        Calls whose rows were deleted for their age get no row (`Delivery.without_pruned`). `between` is called after
-        each part of the journal, of a few MiB.
+        `paths` are all files of the journal, the oldest first. Calls without an end record get a row with the outcome
+        `interrupted`. Calls whose rows were deleted for their age get no row (`Delivery.without_pruned`). Damaged
+        lines, and lines of a newer version, are appended to files of their own. `between` is called after each part of
+        the journal, of a few MiB.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -94,13 +95,13 @@ class JournalShipment:
     def _set_aside(self, found: Scan) -> list[CallRecord]:
         """Appends damaged lines of a journal to the file `damaged.log`, and lines of a newer version to `newer.log`.
 
-        `found` has the lines. Returns a row with the outcome `interrupted` for each call whose request id can be read
-        in them.
+        Both are taken from `found`, a part of the journal that was read. Returns a row with the outcome `interrupted`
+        for each call whose request id can be read in these lines.
         """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
-        """Records that the part `found` of a journal file is delivered, and which calls begin and end in this part."""
+        """Notes that the part `found` of a journal file is delivered, and which calls begin or end in this part."""
         for record in found.records:
             if record["kind"] == "begin":
                 # Replaces facts that were guessed from a damaged record, which are fewer.

@@ -92,7 +92,8 @@ class Shipper:
     def _ship_until_stopped(self) -> None:
         """Writes the journals to the database in rounds, until the thread is told to stop; then makes one last round.
 
-        While rounds fail, the pauses between them grow.
+        While rounds fail, the pauses between them grow. Ends early if the database cannot be reached before the
+        deadline.
         """
         backoff, delivered_at = IDLE_SECONDS, time.monotonic()
         while True:
@@ -200,9 +201,12 @@ def ship_dead(
 ) -> bool:
     """Writes the undelivered records of a dead process's journal to the database, and deletes the journal's files.
 
-    Also ends the process's budget leases. Returns False, and does nothing, if the process is alive or has left no
-    files. `shipment` knows which part of the journal is delivered already. `between` is called after each delivered
-    part.
+    Also ends the process's budget leases (parts of budgets that it had reserved). Returns False, and does nothing, if
+    the process is alive, another process has locked the journal, or there are no files. `shipment` knows which part of
+    the journal is delivered already. `between` is called after each delivered part.
+
+    Raises:
+        GaveUp: the database could not be reached before the deadline.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
@@ -214,7 +218,11 @@ def ship_dead(
 
 
 def adopt_dead(directory: Path, delivery: Delivery) -> None:
-    """Writes the journals that dead processes have left in `directory` to the database, and deletes these journals."""
+    """Writes the journals that dead processes have left in `directory` to the database, and deletes these journals.
+
+    Raises:
+        GaveUp: the database could not be reached before the deadline of `delivery`.
+    """
     for writer in segments.writers(directory):
         ship_dead(directory, writer, JournalShipment(delivery))
 
@@ -224,6 +232,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
     * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
     * Records of a version that is still unknown stay in `newer.log`.
+    * Rows of calls that were deleted for their age go to `pruned.log`.
     * `adopts` says whether to write the journals of dead processes, too. While a shipper runs, it must be false.
 
     Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
@@ -252,9 +261,13 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes the records in the file `newer.log` to the database, if this code can read their format version.
+    """Writes the rows of ended calls in the file `newer.log` to the database, if this code can read their version.
 
-    Other records stay in `newer.log`; damaged ones go to `damaged.log`.
+    Records of a version that is still unknown stay in `newer.log`; damaged ones go to `damaged.log`. Begin records are
+    dropped, since their calls have rows.
+
+    Raises:
+        GaveUp: the database cannot be reached.
     """
     retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():

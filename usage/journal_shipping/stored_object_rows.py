@@ -19,8 +19,8 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 def write_objects(rows: Iterable[CallRecord]) -> None:
     """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    If an object has a row already, this row stays, with its key. Call this function in the transaction that writes the
-    calls' rows.
+    Of several calls that name the same object, the first is stored. If an object has a row already, this row stays,
+    with its key. Call this function in the transaction that writes the calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
     objects = {
@@ -38,15 +38,15 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """Returns the valid ids of the objects that a call has created upstream, from the call's row."""
+    """Returns the ids of the objects that a call has created upstream, from the call's row, without invalid ids."""
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Returns the names of the keys that have created stored objects, as a map from object ids to names.
+    """Returns which key has created each of some stored objects, as a map from object ids to names of keys.
 
-    Objects that no key of this gateway has created are absent.
+    `wanted` are the object ids. Objects that no key of this gateway has created are absent.
 
     Raises:
         django.db.Error: the database cannot be read.

@@ -43,7 +43,8 @@ def is_stub(row: CallRecord) -> bool:
 def stub(row: CallRecord) -> CallRecord:
     """Makes a stub: a shortened row, to be written instead of a row that the database has refused.
 
-    The stub has the values by which the call is priced and counted, except values that the database cannot store.
+    The stub has the values by which the call is priced and counted. Values that the database cannot store are left out,
+    and long names are cut.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
@@ -56,18 +57,19 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Makes a very short row, for a call whose stub the database has refused as well.
+    """Makes a very short row, for a call whose stub (a shortened row) the database has refused as well.
 
-    The row has id, outcome, the numbers that the sums count, key, team, owner, method, route, created objects and
-    shares of leases.
+    The row has what `bare_stub` has, and the numbers that are added up to sums, such as tokens, as far as the database
+    can store them.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Makes the shortest row, for a call whose longer stubs the database has refused as well.
+    """Makes the shortest row, for a call whose longer stubs (shortened rows) the database has refused as well.
 
-    The row has id, outcome, key, team, owner, method, route, created objects and shares of leases.
+    The row has id, start, outcome, key, team, owner, method, route, created objects, shares of budget leases, and the
+    mark of a request of the gateway's own.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_fields_beside_columns(row), **mark}
@@ -76,7 +78,8 @@ def bare_stub(row: CallRecord) -> CallRecord:
 def _fields_beside_columns(row: CallRecord) -> CallRecord:
     """Returns those fields of a refused row that its stub needs although they are no columns of the table.
 
-    They are, for example, the created objects, the state of the response, and the call's shares of budget leases.
+    They are the created objects, the facts about the call's response (its state, whether it is billed and may be
+    polled, the stored estimate of its usage), and the call's shares of budget leases. Invalid values are left out.
     """
     leases: CallRecord = {}
     if (share := _sound_share(row.get("lease"))) is not None:
@@ -111,14 +114,17 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the name of a row's key fits into its column; a cut name could be that of another key."""
+    """Returns whether the name of a row's key is valid and fits into its column uncut."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
 
 def _stub_of(row: CallRecord) -> CallRecord:
-    """Returns the fields that every stub of a refused row has: the call's id, start and outcome, and an error text."""
+    """Returns the fields that every stub of a refused row has: the call's id, start and outcome, and an error text.
+
+    An unknown outcome becomes `interrupted`. The duration is 0.
+    """
     return {
         "request_id": row["request_id"],
         "started_at": started_at(row["request_id"]).isoformat(),
@@ -130,9 +136,9 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether the column `name` can store `value`: type, bounds, and no control characters.
+    """Returns whether the column `name` can store `value`: the type is right, and the value within the column's bounds.
 
-    A text may be too long for a column in `CUT_TEXTS`, since such texts are cut.
+    A text must have no control characters. It may be too long for a column in `CUT_TEXTS`, since such texts are cut.
     """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -172,7 +178,10 @@ def _fitted(name: str, value: object) -> object:
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns the columns `names` of a row, converted to what the table stores, without values that it cannot store."""
+    """Returns the columns `names` of a row, with the values as the table stores them.
+
+    Columns that the row lacks, and those whose value the table cannot store, are left out.
+    """
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
     return cast(CallRecord, sound)  # each value has been checked against its column
