@@ -2,8 +2,6 @@
 
 Sums are only ever changed by adding, in the transaction that inserts the rows. To remove a row from the sums, it is
 added with a negative sign.
-
-Over 300 lines, since the groups, columns and statements of all tables of sums belong together.
 """
 
 from __future__ import annotations
@@ -68,7 +66,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Rollup:
-    """The sums of one batch of calls' rows, collected in memory; `write` adds them to the tables of sums.
+    """The sums of one batch of calls' rows, collected in memory by `add`; `write` adds them to the tables of sums.
 
     Writers add to the sums one after the other (`TAKE_TURN`). Groups are written in sorted order nevertheless, so that
     a writer with an earlier release, which takes no turn, and this one never deadlock.
@@ -95,20 +93,21 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper | LastStatements) -> None:
-        """Adds this batch of rows to all tables of sums: their sums, new names, and the highest figures (`UsagePeak`).
+        """Adds the sums of this batch of calls' rows to all tables of sums, and its names to the table of names.
 
-        Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
-        Call this in the transaction that inserts the rows.
+        Also stores the longest duration and highest token counts of each day (`UsagePeak`). Everything is computed
+        before the first row is locked, because from then on the shippers of other hosts wait. Call this in the
+        transaction that inserts the rows.
         """
         sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals()]
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds this batch to three tables only: sums by hour, sums of keys by day, and the highest figures of days."""
+        """Adds this batch to three tables only: sums by hour, sums of keys by day, and peaks of days (`UsagePeak`)."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:
-        """Returns the sums of this batch by hour, as rows of the table `UsageHour`."""
+        """Returns the sums of this batch by hour, key, model, route and outcome, as rows of the table `UsageHour`."""
         hours: dict[tuple[object, ...], list[Sums]] = defaultdict(list)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].append(sums)
@@ -130,7 +129,7 @@ class Rollup:
         return _total_columns(totals)
 
     def breakdown_groups(self, spans: Collection[Span]) -> list[Group]:
-        """Returns the sums of this batch by day and, if it is among `spans`, by month, as rows of `UsageBreakdown`."""
+        """Returns the sums of this batch by day, and by month if `spans` has months, as rows of `UsageBreakdown`."""
         days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
         for (minute, key, model, route, outcome), sums in self.minutes.items():
             days["key", _start(minute, Span.DAY), key, model, route, outcome].merge(sums, histograms=(DURATION,))
@@ -193,7 +192,7 @@ class Rollup:
 
 
 def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statement]) -> None:
-    """Executes SQL statements in turn with other writers; in one round trip, because the others wait meanwhile."""
+    """Waits for this writer's turn, then executes SQL statements in one round trip, since others wait meanwhile."""
     if found := list(statements):
         sql = ";".join([TAKE_TURN, *(sql for sql, _ in found)])
         cursor.execute(sql, [value for _, values in found for value in values])

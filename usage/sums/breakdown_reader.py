@@ -118,7 +118,7 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Yields the pieces of a range of whole hours: the given months, days, hours; none crosses a month's end."""
+    """Divides a range of whole hours into the months `whole`, days and hours; yields pieces within a month each."""
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
         while at < last:
@@ -128,11 +128,11 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the beginnings of those of the given days and months that have breakdowns of all their calls.
+    """Returns the beginnings of those of the given pieces of time that have breakdowns of all their calls.
 
-    A breakdown is a row of the table `UsageBreakdown`. Pieces of hours are ignored. Of a whole month, the breakdowns of
-    the month are compared instead of its days', which are far more: whoever writes one writes the other, and
-    `ledger sum` mends the days first.
+    A breakdown is a row of the table `UsageBreakdown`, with sums by model, route and outcome. Pieces of hours are left
+    out, since only days and months have breakdowns. Of a whole month, the breakdowns of the month are checked instead
+    of its days', which are far more: whoever writes one writes the other, and `ledger sum` mends the days first.
     """
     asked = [
         (Span.MONTH if first == floor(first, Span.MONTH) and last == next_month(first) else span, first, last)

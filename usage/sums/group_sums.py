@@ -20,10 +20,11 @@ NO_ID = UUID(int=0)
 
 @dataclass
 class Sums:
-    """The sums of one group of calls in memory: numbers of calls and errors, tokens, dollars, times, and histograms.
+    """The sums of one group of calls in memory: counts of calls and errors, tokens, dollars, durations, histograms.
 
-    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the longest duration and the
-    highest token counts of a single call; they stay as they are when a row is subtracted.
+    `totals` maps the names of columns to sums, and `histograms` the name of a latency to the number of calls in each
+    bucket. `maxima` has the longest duration and the highest token counts of a single call; these are not lowered when
+    a row is subtracted.
     """
 
     calls: int = 0
@@ -69,7 +70,7 @@ class Sums:
 
 
 def merged(parts: Sequence[Sums]) -> Sums:
-    """Adds up the sums of several groups of calls, and returns the result; a single group is returned unchanged."""
+    """Adds up the sums of several groups of calls, and returns the result; a single group is returned as it is."""
     # A batch is of a few minutes, so most of its days and months have the same calls as its hours.
     if len(parts) == 1:
         return parts[0]
@@ -81,7 +82,7 @@ def merged(parts: Sequence[Sums]) -> Sums:
 
 @dataclass
 class Failures:
-    """The number of failed calls with the same kind of error, the first and last time, and the id of a sample call.
+    """The number of failed calls with one kind of error, when the first and the last began, and a sample call's id.
 
     When a new row of a call replaces an earlier row, the earlier one is subtracted. That lowers only the number. The
     times and the sample stay, since the times of the other calls are not known here.

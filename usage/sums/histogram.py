@@ -28,7 +28,7 @@ def bucket(milliseconds: float) -> int:
 
 
 def pack(counts: Mapping[int, int]) -> list[int]:
-    """Makes a packed histogram (the short form that the tables have); `counts` maps numbers of buckets to calls."""
+    """Makes a packed histogram (the short form that the database has); `counts` maps numbers of buckets to calls."""
     numbers = [number for number, count in counts.items() if count]
     if not numbers:
         return []
@@ -70,5 +70,5 @@ def percentile(histogram: Sequence[int], share: float) -> float | None:
 
 
 def is_same(one: float, other: float) -> bool:
-    """Returns whether two results of `percentile` may be of the same latency: their buckets are neighbours, or one."""
+    """Returns whether two results of `percentile` may be of the same latency: from one bucket, or from neighbours."""
     return bool(max(one, other) < min(one, other) * RATIO**1.5)

@@ -25,7 +25,8 @@ def comparable_since() -> datetime | None:
     """Returns the time since which all rows of calls are kept, so that sums can be compared with them.
 
     Rows from before it may have been pruned (deleted because of their age), but the sums still count their calls.
-    Returns None if no rows were ever pruned.
+    Returns None if no rows were ever pruned. If the stored time is in the future, since a wrong clock has left it, the
+    result is a day after the oldest row.
     """
     mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -35,7 +36,11 @@ def comparable_since() -> datetime | None:
 
 
 def histograms_since() -> datetime | None:
-    """Returns the time from which on all sums of hours still have histograms; None if none were ever emptied."""
+    """Returns the time from which on all sums of hours still have histograms; None if none were ever emptied.
+
+    If the stored time is in the future, since a wrong clock has left it, the result is the end of the present day
+    (UTC).
+    """
     mark = _stored_state().histograms_emptied_before
     now = database_now()
     # A mark in the future was left by a wrong clock, which may have emptied all histograms that there were.
@@ -70,7 +75,7 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 def pruned_ids_end() -> UUID | None:
     """Returns a request id below which all rows have been pruned: deleted because of their age.
 
-    Returns None if no rows have been pruned.
+    Returns None if no rows have been pruned, or if the stored time is in the future, since a wrong clock has left it.
     """
     # Request ids are in the order of time.
     mark = credible_mark(_stored_state().pruned_before, database_now())

@@ -135,6 +135,9 @@ class TimeRange:
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     """Parses the range of time in a page's query parameters: `range`, or `from` and `to`.
 
+    Without these, the range is the last 24 hours. Without `to`, it ends now; without `from`, it begins 24 hours before
+    its end. Times are rounded to whole minutes, or to whole hours if they are days ago, so that the range gets longer.
+
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.
     """
@@ -173,7 +176,7 @@ def _passed(start: datetime, end: datetime, now: datetime) -> timedelta | None:
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:
-    """Returns the ranges of time that a page offers, as a map from name to label.
+    """Returns the ranges of time that a page offers, as a map from name to label, such as `hour` to "Last hour".
 
     If `chosen` is a month or day, such as `2026-11`, it is added.
     """
@@ -229,7 +232,7 @@ def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
     """Parses the range of time in a page's query parameters; returns the range and an error message.
 
-    If the parameters are wrong, the range is the default one. If they are right, the message is empty.
+    If the parameters are wrong, the range is the last 24 hours. If they are right, the message is empty.
     """
     try:
         return read_range(query, now), ""

@@ -52,7 +52,8 @@ def read_report(
 
     * `groups` are names such as `key` and `day`; with these two, each group has the calls of one key on one day. Groups
       are sorted by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
-    * `key` restricts the calls to one key. `only` maps names of groups to the value that the calls must have.
+    * `only` maps names of groups to the value that the calls must have.
+    * `key` restricts the calls to one key. If `only` has another key, there are no calls.
 
     The range is extended to whole hours.
     """
@@ -77,7 +78,10 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Executes a query that adds up rows of sums by `groups`, and sorts by them; without `groups`, returns one row."""
+    """Adds up rows of sums, which the query `rows` selects, by `groups`; returns the groups, sorted by their values.
+
+    Without `groups`, returns one item, the total. Otherwise at most `MOST_GROUPS`, and none without calls or usage.
+    """
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:
         numbers = ", ".join(str(number) for number in range(1, len(groups) + 1))

@@ -58,8 +58,8 @@ HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **
 class SumTable:
     """Description of a table of sums: its columns, and the SQL statement that adds to it.
 
-    `keys` are the columns that identify a group of calls. Counters and histograms (plain and packed ones) are added up.
-    Of `maxima` the larger value is kept, of `minima` the smaller one.
+    `keys` are the columns that identify a group of calls. When sums are added, counters and histograms (plain and
+    packed ones) are added up; of `maxima` the larger value is kept, of `minima` the smaller one.
     """
 
     name: str
@@ -121,7 +121,7 @@ def histograms_sql(name: HistogramName) -> str:
 
 
 def _packed_sum(one: str, other: str) -> str:
-    """Returns the SQL expression that adds up two packed histograms (`usage.sums.histogram`) to a packed one."""
+    """Returns the SQL expression that adds up two packed histograms (`usage.sums.histogram`); its value is packed."""
     # Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
     # which is null behind the last bucket.
     in_one, in_other = (f"CASE WHEN n >= {h}[1] THEN {h}[n - {h}[1] + 2] END" for h in (one, other))

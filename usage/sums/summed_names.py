@@ -61,9 +61,10 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which the tables of sums count a failed call, joined with its group of messages.
+    """Returns the error code under which the tables of sums count a failed call.
 
-    Error codes without sums of their own are counted as `OTHER_CODE`.
+    If the call's error message has a group with sums of its own, the group is joined to the code. Codes without sums of
+    their own are counted as `OTHER_CODE`.
     """
     # `SUMMED_CODE_SQL` is the same rule in SQL.
     return OTHER_CODE if row["other_code"] else with_group(row["error_code"], row["error_group"])
@@ -73,9 +74,9 @@ def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[Call
     """Decides which names in new rows of calls get sums of their own, and marks the rows with other names.
 
     * Only models in the price list, and names in the table `KnownName`, have sums of their own. New models, codes and
-      groups of messages are added to this table, a limited number each day.
+      groups of messages are added to this table, a limited number each day. A new model must have answered a call.
     * Rows with another model or code are marked in the columns `unknown_model` and `other_code`.
-    * The column `error_group` gets the group of the error's message, if the group is known.
+    * The column `error_group` gets the group of the error's message, if the group and the code have sums of their own.
 
     Returns all rows, in their order. Call this function in a transaction.
     """
@@ -106,9 +107,11 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of a failed call's error message and parameter; empty if the error's code says it all.
+    """Returns `MESSAGE`, and the group of a failed call's error message, by which sums count failures.
 
-    Of the gateway's errors, the code says all but the parameter.
+    A message is grouped together with the parameter that was refused. Errors of the gateway are grouped by the
+    parameter alone, since their code says the rest. The group is empty for calls that neither upstream nor the gateway
+    has refused, for polls, and for stubs (shortened rows).
     """
     if row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""

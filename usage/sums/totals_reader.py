@@ -47,7 +47,7 @@ MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no pag
 
 @dataclass
 class Totals:
-    """The sums of some calls: the numbers of calls and errors, tokens, dollars, times, and latency histograms."""
+    """The sums of some calls: counts of calls and errors, tokens, dollars, milliseconds, histograms of latencies."""
 
     calls: int = 0
     errors: int = 0

@@ -43,7 +43,8 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns a copy with a proposed price: the price that a model of the same family has at the time `at`."""
+        """Returns a copy with a proposed price: that of a model of the same family at the time `at`, if there is one.
+        """
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 

@@ -46,8 +46,9 @@ _Range = tuple[date, date]  # the first day (UTC), and the day after the last on
 def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
     """Returns the SQL query that reads the sums of some whole days by `groups`, among which are any number of labels.
 
-    The arguments and the result are those of `label_reader.grouped_sums`. Execute the query in the snapshot
-    (`usage.database.snapshot`) in which this function was called, since it reads which periods have right sums.
+    Labels are end users and tags. The arguments and the result are those of `label_reader.grouped_sums`. Execute the
+    query in the snapshot (`usage.database.snapshot`) in which this function was called, since the function looks up
+    which days have right sums.
 
     Raises:
         LabelsUnreadable: too many of the days have no sums, or the rows of such a day have been deleted.
@@ -71,7 +72,7 @@ def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sum
 
 
 def ids_of_days(first: date, end: date) -> tuple[UUID, UUID]:
-    """Returns the lowest request id of the calls of some days (UTC), and the lowest of those after them.
+    """Returns a lower bound and an exclusive upper bound of the request ids of the calls of some days (UTC).
 
     Some calls just before and after the days have ids between these, too.
     """
@@ -79,10 +80,10 @@ def ids_of_days(first: date, end: date) -> tuple[UUID, UUID]:
 
 
 def tag_value_sql(tags: str) -> str:
-    """Returns the SQL expression for the value of a tag, from all tags of a call as one text (`TAGS_SQL`).
+    """Returns the SQL expression for the value of a tag; `tags` is the SQL of a call's tags as one text (`TAGS_SQL`).
 
-    It is null for a call without the tag, and empty for a tag without a value; of several tags with the name, the first
-    counts. The parameters of the expression are those of `_tag_texts`.
+    The value is null for a call without the tag, and empty for a tag without a value; of several tags with the same
+    name, the first counts. The parameters of the expression are those of `_tag_texts`.
     """
     bare, valued = f"strpos({tags}, %s)", f"strpos({tags}, %s)"
     return (
@@ -146,9 +147,11 @@ def _grouped(
     only: Only,
     added: Iterable[str],
 ) -> Query:
-    """Returns the SQL query that adds up a table by `groups`: its FROM and WHERE clauses are `source`.
+    """Returns the SQL query that adds up a table by `groups`, with the columns `added`, which are sums.
 
-    `names` are the SQL expressions of its columns by the name of a group, and that of the tags as one text.
+    `source` is the SQL of the table and of a WHERE clause, and `bounds` the values of its parameters. `names` are the
+    SQL expressions of the table's columns by the name of a group, and the one of all tags as one text. `only` restricts
+    the calls, as in `combined_sums`.
     """
 
     def column(name: str) -> Query:

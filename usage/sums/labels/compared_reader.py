@@ -34,7 +34,7 @@ ORDERS = {
 class ComparedSums:
     """The sums of one group of calls, and the dollars that the same group cost in the period before.
 
-    `cost_before` is None if the rows of the period before have been deleted.
+    `cost_before` is None if the period before cannot be read by two labels, usually because its rows have been deleted.
     """
 
     sums: GroupSums
@@ -66,11 +66,12 @@ def read_compared_report(
 ) -> ComparedReport:
     """Reads the sums of the calls of some days by `groups`, with the dollars of the days `before`; at most `most` rows.
 
-    `groups` and `only` are like those of `read_label_report`; there is at least one group. `order` is one of `ORDERS`,
-    or `by_0` or `by_1` for the value of the first or the second group.
+    `groups` and `only` are like those of `read_label_report`; there is at least one group. The rows are sorted by
+    `order`, which is one of `ORDERS`, or `by_0` or `by_1` for the value of the first or the second group; with
+    `is_falling`, the highest come first.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
     present = grouped_sums(*days, groups, only)
     past: Query | None = None
@@ -169,6 +170,10 @@ def _same(column: str) -> str:
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
-    """Converts a row from the database: a group, the number of groups that the row adds up, and their sums."""
+    """Converts a row from the database to the sums of its group, with the dollars of the period before.
+
+    The row has `width` columns of the group, the number of groups that it adds up, and the sums. Without `has_past`,
+    the dollars of the period before become None.
+    """
     group, (_, *figures, before) = row[:width], row[width:]
     return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

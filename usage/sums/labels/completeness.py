@@ -42,11 +42,14 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether calls with the label value `value` may be hidden among others in one of the given periods.
+    """Returns whether the sums of a label in one of the given periods may lack calls with the value `value`.
 
-    That is so if the period counts some values of the label together, as `OTHERS`, or if it has no sums of the label
-    (`CLOSED`). If `value` is None, all calls with the label are meant, whatever their value; then `OTHERS` hides
-    nothing.
+    * A period may count several values of the label together, as `OTHERS`. Then calls may be lacking, unless `value`
+      has sums of its own.
+    * A period may have no sums of some tags (`CLOSED`). Then calls may be lacking if the label is a tag without sums.
+
+    If `value` is None, calls with any value of the label are meant, which `OTHERS` includes; so only the second case
+    counts.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:
@@ -59,9 +62,10 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the earliest day or month whose sums by label do not include all calls; None if there is none.
+    """Returns the earliest day or month whose sums by label differ from the totals of all calls; None if there is none.
 
-    A month is returned as its first day.
+    Only the given periods are examined. A month is returned as its first day. The cause is an earlier release of the
+    gateway, which added calls to the totals only.
     """
     with connection.cursor() as cursor:
         for span, first, end in periods:

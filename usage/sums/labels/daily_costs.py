@@ -18,7 +18,14 @@ DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
 
 
 def read_costliest(days: Days, group: str, *, only: Only, most: int) -> list[GroupValue]:
-    """Returns the `most` costliest values of a group on the given days, the costliest first."""
+    """Returns the `most` values of a group that cost most on the given days, the costliest first.
+
+    `group` is, for example, `team`; the value None stands for the calls without a label. Values that cost nothing are
+    left out. `only` restricts the calls, as in `read_label_report`.
+
+    Raises:
+        LabelsUnreadable: group and filters have two labels, which cannot be read together for these days.
+    """
     sql, values = grouped_sums(*days, (group,), only, ("cost",))
     with connection.cursor() as cursor:
         query = f"SELECT by_0 FROM ({sql}) AS grouped WHERE cost <> 0 ORDER BY cost DESC, by_0 LIMIT %s"
@@ -31,8 +38,8 @@ def read_daily_costs(
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
     """Reads the dollars by day of some values of a group (`costliest`), and of all other values together.
 
-    Each entry has a value, whether it stands for all others, and a map from days to dollars. The others come last.
-    Values without dollars are left out. `group` and `only` have one label at most, and `group` is not the day.
+    Each entry has a value, whether the entry is that of all others, and a map from days to dollars. The others come
+    last. Values without dollars are left out. `group` and `only` have one label at most, and `group` is not the day.
     """
     label = next(iter(labels_among((group,), only)), "")
     if label in only or label != group:
@@ -54,9 +61,10 @@ def read_daily_costs(
 def _read(
     days: Days, label: str, group: str, only: Only, named: Sequence[GroupValue], *, is_rest_read: bool = True
 ) -> dict[GroupValue, DailyCosts]:
-    """Reads the dollars by day of some values of a group; those of all other values together have the key None.
+    """Reads the dollars by day of the values `named` of a group; those of all other values together have the key None.
 
-    `label` says which rows of the sums by label are read. If `is_rest_read` is false, the other values are not read.
+    `label` is the label by which the sums count the calls; "" for those of all calls. If `is_rest_read` is false, the
+    other values are not read.
     """
     column = COLUMNS.get(group, "value")
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}

@@ -21,7 +21,10 @@ Only = Mapping[str, str | None]  # by the name of a column or label: the value o
 
 
 class LabelsUnreadable(ValueError):
-    """Error: two labels cannot be read together. The message is for the caller."""
+    """Error: sums by end user, tag or other groups cannot be read as asked, such as by two labels for too many days.
+
+    The message is for the caller.
+    """
 
 
 def is_label(name: str) -> bool:
@@ -32,7 +35,7 @@ def is_label(name: str) -> bool:
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
     """Returns the names of those groups and filters that are labels (`end_user`, or `tag:` and a name), each once.
 
-    If there are two names, callers must read the sums by all labels together (`combined_reader`).
+    If there are two or more, callers must read the sums by all labels together (`combined_reader`).
     """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 

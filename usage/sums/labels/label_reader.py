@@ -48,7 +48,7 @@ class GroupSums:
     provisional_cost: Decimal
 
     def less(self, others: Iterable[GroupSums]) -> GroupSums:
-        """Subtracts the sums of other groups from these sums, and returns the result."""
+        """Subtracts the sums of other groups from these sums, and returns the result, whose `group` is empty."""
         found = list(others)
         return GroupSums((), **{name: getattr(self, name) - sum(getattr(one, name) for one in found) for name in SUMS})
 
@@ -64,7 +64,8 @@ class LabelReport:
 
     * `others`: the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
       `total`.
-    * `is_part`: true if some days or months may count calls with the requested label or value elsewhere.
+    * `is_part`: true if some calls with the requested label or value may be counted together with those of other
+      values, or not by this label.
     * `lacks_since`: usually None; else the first day or month with sums that do not include all calls, because an
       earlier release of the gateway wrote them.
     """
@@ -112,7 +113,8 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     """Returns the first of the given days whose sums by label do not include all calls; None if there is none.
 
     The missing calls were logged by an earlier release of the gateway, which wrote no such sums. `groups` and `only`
-    are those of `read_label_report`. Whole months are examined at once; the result for a month is its first day.
+    are those of `read_label_report`; with several labels, the result is None, since only complete sums are read then.
+    Whole months are examined at once; the result for a month is its first day.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -135,7 +137,10 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
-    """Returns the value of a group as text, such as "(other end users)" for `OTHERS`; None for calls without one."""
+    """Returns the value of a group as text for people, such as "(other end users)" for `OTHERS`.
+
+    None, which stands for the calls without the group's label, stays None.
+    """
     if value == OTHERS:
         return "(other end users)" if group == END_USER else "(other values)"
     return value.isoformat() if isinstance(value, date) else value
@@ -155,7 +160,10 @@ def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
-    """Executes a query of `grouped_sums`; returns the total, followed by the `most` costliest groups."""
+    """Executes a query of `grouped_sums` for `width` groups; returns the total, and then the `most` costliest groups.
+
+    Groups whose sums are all zero are left out.
+    """
     sql, values = grouped
     columns = [f"by_{number}" for number in range(width)]
     names = ", ".join((*columns, *SUMS))
@@ -172,7 +180,7 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
 
 
 def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
-    """Makes a `GroupSums` from numbers that the database has added up, in the order of `SUMS`."""
+    """Makes the `GroupSums` of a group from numbers that the database has added up, in the order of `SUMS`."""
     named: dict[str, Any] = {
         name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
     }
@@ -210,7 +218,10 @@ def _group_sums(
 
 
 def rows_of_periods(periods: Iterable[SpanRange], labels: Sequence[str], only: Mapping[str, str]) -> Query:
-    """Returns the FROM clause for all rows of sums of some labels and periods, filtered by the columns in `only`."""
+    """Returns the FROM clause of a query for all rows of sums of some labels and periods, with its parameters.
+
+    `only` maps columns to the value that the rows must have. The label "" stands for the sums of all calls.
+    """
     names = ", ".join(("label", "value", *COLUMNS.values(), *SUMS))
     conditions = "".join(f" AND {column} = %s" for column in only)
     queries, values = [], list[Parameter]()

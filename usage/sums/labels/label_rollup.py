@@ -34,7 +34,7 @@ class LabelRollup:
             _add(self.days[label, day, value, *columns], figures)
 
     def as_json(self) -> str:
-        """Returns this batch's sums by day and month as JSON, the parameter of `ADD_LABELS`; "" if there are none."""
+        """Returns this batch's sums by label, by day and by month, as JSON for `ADD_LABELS`; "" if there are none."""
         groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
         for (label, day, *rest), figures in self.days.items():
             for span in SPANS:
@@ -61,7 +61,10 @@ def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
 
 
 def _figures(row: SummedRow, sign: int) -> Figures:
-    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`, each multiplied by `sign`."""
+    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`, each multiplied by `sign`.
+
+    A request of the gateway's own for a background response counts as no call.
+    """
     is_call = not row["by_gateway"]
     cost = row["cost"] or 0
     parts = [cost if row["cost_kind"] == kind else 0 for kind in COST_PARTS.values()]

@@ -38,7 +38,10 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def added_up(sums: Iterable[str]) -> list[str]:
-    """Returns the SQL expressions that add up columns; those that are mostly 0 are added up only where they are not."""
+    """Returns an SQL expression for each of the columns `sums`, which adds the column up under the same name.
+
+    Columns that are mostly 0 are added up only where they are not 0, which is faster.
+    """
     return [
         f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
         else f"sum({name}) AS {name}" for name in sums
@@ -46,11 +49,11 @@ def added_up(sums: Iterable[str]) -> list[str]:
 
 
 def counted_groups(source: str) -> str:
-    """Returns an SQL query that turns the sums of calls by label into the rows that must be added to the table of sums.
+    """Returns an SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
 
-    `source` is the SQL query for the sums of the calls, with the columns `KEYS` and `SUMS`. Values without sums of
-    their own in the table are added up as `OTHERS`, and tags that have no sums in a period are left out. The result is
-    in the order of the keys.
+    Both have the columns `KEYS` and `SUMS`. In a day or month in which a label has an `OTHERS` row, a value without a
+    row of its own counts as `OTHERS`. In one with a `CLOSED` row, tags without a row are left out. All other new values
+    and tags get rows of their own. The result is in the order of `KEYS`.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

@@ -70,11 +70,11 @@ def read_query(query: QueryDict, now: datetime) -> UsageQuery:
 def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     """Reads the sums that a `UsageQuery` asks for, of one key or, if `key` is None, of all keys.
 
-    Returns the answer to `GET /usage` as a dictionary.
+    Returns the answer to `GET /usage` as a dictionary of values for JSON.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days;
-            or the query asks for another key than `key`.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days; or team,
+            owner or a label is asked for, with another key than `key`.
         django.db.Error: the database cannot be read.
     """
     only = query.only if key is None else {**query.only, "key": key}
@@ -100,7 +100,11 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
 
 
 def as_csv(numbers: Mapping[str, object]) -> str:
-    """Converts the result of `read_usage` to a CSV file: a line for each group; without groups, one for all calls."""
+    """Converts the result of `read_usage` to a CSV file: a line for each group; without groups, one for all calls.
+
+    In a report by team, owner or label, a last line, `(others)`, has the sums of the groups beyond `MOST_GROUPS`, if
+    any.
+    """
     total, groups = numbers["total"], numbers.get("group_by", [])
     assert isinstance(total, dict) and isinstance(groups, list)  # noqa: S101, PT018  (as `read_usage` makes them)
     rows = numbers.get("groups", [total])
