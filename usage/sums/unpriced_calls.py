@@ -43,8 +43,7 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns a copy with a proposed price: that of a model of the same family at the time `at`, if there is one.
-        """
+        """Returns a copy with a proposed price, if there is one: that of a model of the same family at time `at`."""
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 

@@ -41,7 +41,7 @@ ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
 
 @contextmanager
 def adding_cursor() -> Iterator[CursorWrapper]:
-    """Context manager that yields a cursor in a transaction, set up to add up many rows by group in memory."""
+    """Context manager that yields a cursor in a transaction that adds up many rows by group in memory, not on disk."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ADDS_IN_MEMORY)
         yield cursor
@@ -63,7 +63,7 @@ def without_writers() -> Iterator[CursorWrapper]:
 def one_snapshot_of_rows() -> Iterator[None]:
     """Context manager for a block in which all queries see the same moment, and no month of rows can be dropped.
 
-    Otherwise a query could miss the rows of a dropped month, and still see the stored time `comparable_since` from
+    If a month could be dropped, a query might miss its rows, and still see the stored time `comparable_since` from
     before the drop. If `ledger prune` wants to drop or make a month meanwhile, it fails, and is tried again later.
     """
     with one_snapshot():
@@ -83,12 +83,13 @@ def differing_groups(
     most: int | None,
     summed: str = "true",
 ) -> list[tuple[Any, ...]]:
-    """Compares a table of sums with the rows of calls; returns at most `most` groups that differ.
+    """Compares a table of sums with the rows of calls; returns at most `most` groups that differ (None: all).
 
-    * `sums` are the compared columns. `keys` are the columns that name a group; `groups` computes them from a row.
+    * `sums` are the compared columns, besides the numbers of calls and of calls without a price. `keys` are the columns
+      that identify a group; `groups` is the SQL that computes them from a row.
     * `wanted` is the SQL of the values to return for a group. In it, `a` has the sums of the group's rows, and `b` the
       sums in the table.
-    * Only groups from `since` on are compared, since older rows may have been deleted.
+    * Only groups from `since` on are compared, since older rows may have been deleted; all if it is None.
     * `summed` is the SQL condition for the rows that have sums in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
@@ -114,7 +115,10 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns the lowest request id that a call from `since` on may have; the lowest of all ids if `since` is None."""
+    """Returns the lowest request id that a call which began at `since` or later may have.
+
+    If `since` is None, returns the lowest of all ids.
+    """
     # A call's id and start are read from the clock one after the other.
     return first_id(since - LEEWAY) if since else UUID(int=0)
 
@@ -131,8 +135,8 @@ def differing_histograms(
 ) -> list[tuple[Any, ...]]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; returns the groups that differ.
 
-    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared, and at most `most` are
-    returned; None means all. `wanted` is the SQL of the values to return for a group.
+    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all if it is None. At most
+    `most` are returned; all if it is None. `wanted` is the SQL of the values to return for a group.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

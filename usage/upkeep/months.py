@@ -43,7 +43,10 @@ def make_months(now: datetime | None = None) -> list[str]:
 
 
 def missing_months(now: datetime) -> list[tuple[str, Partition]]:
-    """Finds this month's and the next month's partitions that are missing; returns each with its table."""
+    """Finds the missing partitions of this month and the next one, for the tables of calls and of bodies.
+
+    Returns each with its table.
+    """
     return [
         (table, month_partition(table, start))
         for table in TABLES

@@ -43,10 +43,10 @@ EMPTY = f"""
 
 
 def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
-    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns how many days were done.
+    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns how many days were emptied.
 
     At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once the event
-    `stopping` is set.
+    `stopping` is set, or if sums must be corrected before and another process is correcting sums.
     """
     end = floor(now - HISTOGRAMS_KEPT, Span.DAY)
     stored = LedgerState.load().histograms_emptied_before

@@ -10,11 +10,11 @@ from django.db import Error, connections
 
 
 class PeriodicThread(ABC):
-    """A daemon thread that calls `work` after `first_seconds`, and then every `every_seconds`, until it is stopped.
+    """A daemon thread that calls `work` after `first_seconds`, and again every `every_seconds`, until it is stopped.
 
-    No error ends the thread. An error of the database is ignored, because the shipper's main thread meets the same
-    outage and reports it; any other error is logged with the text `failure`. The database's connections are closed
-    after each call of `work`.
+    No error ends the thread. An error of the database is ignored, because the shipper's main thread (which copies calls
+    to the database) meets the same outage and reports it; any other error is logged with the text `failure`. The
+    thread's connections to the database are closed after each call of `work`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class PeriodicThread(ABC):
         self.finish()
 
     def work_once(self) -> None:
-        """Calls `work` once; ignores errors of the database, and logs all others."""
+        """Calls `work` once, then closes the database connections; ignores errors of the database, logs all others."""
         try:
             try:
                 self.work()

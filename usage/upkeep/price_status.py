@@ -26,9 +26,9 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 class PriceLists:
     """The source and age of the prices in use: of genai-prices' list, and of the corrections to it.
 
-    `newest_price` is the day from which the newest of OpenAI's prices in the list is valid. `corrections_read` is the
-    newest day on which a correction was read in its source. `fetched_at` is the time at which the list was downloaded;
-    None if the list is part of the package.
+    `newest_price` is the day from which the newest of OpenAI's prices in the list is valid. `fetched_at` is the time at
+    which the list was downloaded; None if the list is part of the package. `corrections` is the number of corrections,
+    and `corrections_read` the newest day on which one was read in its source.
     """
 
     source: str
@@ -79,10 +79,10 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns a model's listed or assumed price; without one, the price of the model with the most similar name.
+    """Returns a model's listed or assumed price at the time `at`, in the service tier `tier`.
 
-    The price is the one in the service tier `tier`. Returns None if no name is similar enough, or if the similar model
-    has no price in this tier.
+    If it has none, returns the price of the listed model with the most similar name. Returns None if no name is similar
+    enough, or if the similar model has no price in this tier.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):
@@ -91,7 +91,10 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Groups calls by model and service tier, most calls first; yields each group with a proposed price."""
+    """Groups calls by model and service tier, most calls first; yields each group with a proposed price.
+
+    `is_provisional` says whether the calls have an assumed price, instead of none.
+    """
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)

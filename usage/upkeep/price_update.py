@@ -53,7 +53,8 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
     """Downloads a price list, checks it, and puts it into use for all processes of this host; returns the list.
 
     `url` is by default `PRICES_URL` or, if that is empty, genai-prices' own address. With `accepts_changes`, models may
-    be missing, and prices may have changed very much.
+    be missing, and prices may have changed very much. A list that is older than the present one, or has a price above
+    `HIGHEST_RATE`, is refused in any case.
 
     Raises:
         UpdateFailed: the list was not downloaded, was refused, or cannot be stored; the earlier list stays in use.
@@ -79,7 +80,7 @@ def download(url: str) -> list[dict[str, object]]:
     """Downloads a price list from `url`; returns its vendors, each as a JSON object.
 
     Raises:
-        UpdateFailed: the download failed, or its content is too large or no array of objects.
+        UpdateFailed: the download failed, or its content is too large, no JSON, or no array of objects.
     """
     content = bytearray()
     try:
@@ -102,9 +103,11 @@ def download(url: str) -> list[dict[str, object]]:
 
 
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
-    """Checks a downloaded price list; returns the reasons to refuse it, or an empty list.
+    """Checks a downloaded price list; returns the reasons to refuse it as texts, or an empty list.
 
-    With `accepts_changes`, missing models and large changes of prices are no reasons.
+    Reasons are: it is older than the list in use or in the package; a price is above `HIGHEST_RATE`; a model of OpenAI
+    that the package lists is missing, or a price of one has changed very much. With `accepts_changes`, the last two are
+    none.
     """
     found = []
     newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)
@@ -125,10 +128,10 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
-    """Compares a model's prices in two lists; describes the first price that has changed too much.
+    """Compares a model's prices in two lists; returns a description of the first price that has changed too much.
 
-    An example is `gpt-5 output_mtok $10 → $1000`. Too much means a factor of more than `MOST_CHANGE`. Returns an empty
-    text if there is no such price.
+    An example is `gpt-5 output_mtok $10 → $1000`. Too much means a factor of more than `MOST_CHANGE`, or that the
+    second list has no such price. Returns an empty text if there is no such change.
     """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
@@ -147,7 +150,7 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Joins the first `MOST_NAMED` names for an error message, and adds how many more there are."""
+    """Returns the first `MOST_NAMED` of some names as text for an error message, and how many more there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 

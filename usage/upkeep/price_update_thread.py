@@ -8,10 +8,10 @@ from usage.upkeep.periodic_thread import PeriodicThread
 
 
 class PriceUpdates(PeriodicThread):
-    """A thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
+    """A thread that downloads the newest price list every six hours, if the setting `PRICES_UPDATE` is on.
 
-    The shipper process of each host has such a thread. A lock on a file lets only one process of the host download at a
-    time.
+    The shipper process of each host (which copies calls to the database) has such a thread. A lock on a file lets only
+    one process of the host download at a time.
     """
 
     name = "prices"

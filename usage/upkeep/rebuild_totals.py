@@ -79,8 +79,9 @@ ID_LEEWAY = timedelta(days=1)
 def rebuild_totals(now: datetime | None = None) -> int:
     """Corrects all tables of sums; returns how many hours had wrong sums.
 
-    If another process is correcting sums, waits for its end first. Sums of hours and failures whose rows have been
-    deleted stay as they are.
+    If another process is correcting sums, waits for its end first. Where the rows of calls have been deleted, sums that
+    are computed from rows stay as they are. Also limits the number of names in the sums by label (`fold_labels`). `now`
+    is the database's time by default.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -179,8 +180,8 @@ def _has_histograms(day: datetime) -> bool:
 def _strays(hours: Collection[datetime]) -> list[UUID]:
     """Returns the request ids of those calls of the given hours that have a wrong time in their request id.
 
-    The time is wrong if it is more than `ID_LEEWAY` from the call's start. A search for the calls of a day, which is by
-    a range of ids, misses these calls.
+    The time is wrong if it is more than `ID_LEEWAY` from the call's start. A search for a day's calls by a range of
+    request ids misses these calls.
     """
     query = f"""
         SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(
@@ -195,7 +196,8 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
     """Corrects the sums of some hours of one day (UTC) from the rows of their calls.
 
-    `strays` are the ids of calls that a search by a range of ids would miss (`_strays`).
+    Hours whose rows may have been deleted are left out. `strays` are the ids of calls that a search by a range of ids
+    would miss (`_strays`).
     """
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
@@ -230,7 +232,10 @@ def _mend_peak(day: date) -> None:
 
 
 def _mend_minutes(first: datetime) -> None:
-    """Corrects totals of minutes from the rows of calls, for a time of `MINUTES_AT_ONCE` that begins at `first`."""
+    """Corrects the totals of minutes from the rows of calls, for the time `MINUTES_AT_ONCE` that begins at `first`.
+
+    Minutes whose rows may have been deleted are left out.
+    """
     rollup = Rollup()
     with one_snapshot_of_rows():
         start, end = max(first, ceiling(comparable_since() or first, Span.MINUTE)), first + MINUTES_AT_ONCE
@@ -242,7 +247,7 @@ def _mend_minutes(first: datetime) -> None:
 
 
 def _mend_failures() -> None:
-    """Corrects the counts of failures per hour and day from the rows of calls, where these still exist."""
+    """Corrects the counts of failed calls per hour and day from the rows of calls, for days whose rows all exist."""
     with one_snapshot_of_rows():
         since = comparable_since()
         missing = missing_failures(since and ceiling(since, Span.DAY))

@@ -26,9 +26,11 @@ BATCH_SIZE = 500
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
     """Recomputes the costs of calls from the time `since` on; corrects rows, sums, and this process's metrics.
 
-    Left out are unfinished calls, calls whose usage is counted in another row, and calls that upstream does not bill,
-    unless that was judged by the route alone. With `unpriced_only`, only calls without a cost are computed. Returns the
-    number of calls whose cost, or kind of cost, has changed.
+    With `unpriced_only`, only calls without a cost are included. Returns the number of calls whose cost, or kind of
+    cost, has changed. These calls stay as they are:
+
+    * unfinished calls, and calls whose usage is counted in another row
+    * calls that upstream does not bill; but a call that was not billed because of its route is priced again
     """
     pricer = Pricer()
     last = first_id(since)
@@ -52,9 +54,9 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs as estimated that an earlier release has computed from estimated token counts, without a mark.
+    """Marks the costs of calls with estimated token counts as estimated, where an earlier release has not done so.
 
-    Corrects the sums, too. Returns how many rows have changed.
+    Corrects the sums, too. Costs of $0 stay unmarked. Returns how many rows have changed.
     """
     last, changed = str(UUID(int=0)), 0
     # Nothing says that the cost of other unmarked rows is uncertain.

@@ -215,7 +215,7 @@ def _delete(
 
     In the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
     which deletes the partitions. No further batch is deleted once the event `stopping` is set. Returns how many rows
-    were deleted.
+    were deleted, an estimate if partitions had very many.
     """
 
     def drop(cursor: CursorWrapper) -> RowCount:
@@ -255,7 +255,7 @@ class DailyPruning(PeriodicThread):
     failure = "pruning failed and is tried again in an hour"
 
     def work(self) -> None:
-        """Makes missing partitions, deletes abandoned reservations and, daily, old rows; adds up days by all labels.
+        """Deletes abandoned reservations and, daily, old rows; makes partitions; adds up past days by all labels.
 
         If one of these tasks fails because of the database, the error is logged, and the other tasks are still done,
         unless the database cannot be reached.

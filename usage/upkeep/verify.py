@@ -62,9 +62,10 @@ SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in
 
 
 class Kept(NamedTuple):
-    """The times since which all rows of calls, and all histograms of hours, are kept; None if there is no limit.
+    """The times from which on `ledger verify` compares sums with rows of calls, and with histograms of hours.
 
-    Neither time is earlier than that from which on the ledger is to be checked.
+    Each is the later of two times: the one from which on to verify (`--since`), and the one since which no rows or
+    histograms have been deleted. None means that there is neither.
     """
 
     rows: datetime | None
@@ -140,9 +141,10 @@ def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[t
 
 
 def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) -> Iterator[str]:
-    """Runs a check in one snapshot, in which the times since which rows and histograms are kept are read, too.
+    """Runs a check in one snapshot, and yields the faults that it finds.
 
-    Rows and histograms may be deleted while the other checks run, and sums without them look wrong.
+    In the same snapshot, the times since which rows and histograms are kept are read, which are passed to `check`. Rows
+    and histograms may be deleted while the other checks run, and sums without them look wrong.
     """
     with one_snapshot_of_rows():
         faults = list(check(Kept(latest(since, comparable_since()), latest(since, histograms_since()))))
@@ -174,9 +176,9 @@ def wrong_sums(
 ) -> Iterator[str]:
     """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums.
 
-    `keys` are the columns that identify a group, `groups` the SQL that computes them from a call's row, and `sums` the
-    compared columns. Only groups from `since` on are compared; all if it is None. `summed` is the SQL condition for the
-    rows that are counted in the table.
+    At most 100 are named. `keys` are the columns that identify a group, `groups` the SQL that computes them from a
+    call's row, and `sums` the compared columns. Only groups from `since` on are compared; all if it is None. `summed`
+    is the SQL condition for the rows that are counted in the table.
     """
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS, summed):
@@ -186,7 +188,8 @@ def wrong_sums(
 def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; yields a line for each wrong one.
 
-    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all if it is None.
+    At most 100 are named. `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all
+    if it is None.
     """
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
@@ -196,8 +199,8 @@ def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[st
 def wrong_failures(since: datetime | None) -> Iterator[str]:
     """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
-    Each count is for one hour, day or month and for one kind of failure (`FAILURE_KEYS`). Only counts from `since` on
-    are compared; all if it is None.
+    At most 100 are named. Each count is for one hour, day or month and for one kind of failure (`FAILURE_KEYS`). Only
+    counts from `since` on are compared; all if it is None.
     """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
@@ -224,7 +227,10 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that should be gone, because the cost is already in the call's row."""
+    """Yields a line of text for each reservation of a call whose cost is already in the call's row, at most 100.
+
+    A reservation is a part of a budget that was set aside for the call. It should be gone by then.
+    """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
@@ -232,8 +238,8 @@ def stray_reservations() -> Iterator[str]:
 def missing_records(journal: Path) -> Iterator[str]:
     """Checks that the journal is readable, and that its ended calls have rows; yields a line of text for each fault.
 
-    At most `MOST_FAULTS` of each kind of fault are listed. Waits `SHIPPING_SECONDS` at most for rows that a running
-    server may still be writing.
+    At most `MOST_FAULTS` of each kind of fault are named, and the number of the others. Waits `SHIPPING_SECONDS` at
+    most for rows that a running server may still be writing.
     """
     wanted: set[str] = set()
     damaged: list[str] = []
@@ -258,7 +264,7 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of some faults, then a line with the number of faults that were left out.
+    """Yields the first `MOST_FAULTS` of some faults; if there are more, then a line with the number of the others.
 
     `others` are the words after that number.
     """

@@ -42,7 +42,7 @@ SINCE = "COALESCE(%(since)s, '-infinity'::timestamptz)"
 def wrong_totals(since: datetime | None) -> Iterator[str]:
     """Compares the totals of hours, days and months with the table `UsageHour`; yields a line for each wrong total.
 
-    Only totals from `since` on are compared; all if it is None.
+    At most 100 are named. Only totals from `since` on are compared; all if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
@@ -52,7 +52,7 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 def wrong_minutes(since: datetime | None) -> Iterator[str]:
     """Compares the dashboard's totals of minutes with the rows of calls; yields a line for each wrong total.
 
-    Only totals of the last day are compared, and none from before `since`.
+    At most 100 are named. Only totals of the last 24 hours are compared, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
@@ -152,7 +152,7 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
 
 
 def wrong_peaks(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each day with a wrong row in `UsagePeak`, for at most 100 days.
+    """Yields a line of text for each day whose row in `UsagePeak` is missing or wrong, for at most 100 days.
 
     The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
     are compared; all if it is None.
@@ -162,10 +162,10 @@ def wrong_peaks(since: datetime | None) -> Iterator[str]:
 
 
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
-    """Returns at most `most` days with a row in `UsagePeak` that has not the highest figures of the day's hours.
+    """Returns the days (UTC) whose row in `UsagePeak` is missing or wrong, at most `most`; all if that is None.
 
-    These figures are the longest duration and the highest token counts of any call. Only days from `since` on are
-    compared; all if it is None.
+    The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
+    are compared; all if it is None.
     """
     names = [f"max_{name}" for name in MAXES]
     query = f"""
@@ -182,7 +182,10 @@ def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
 
 
 def missing_names() -> Iterator[str]:
-    """Yields a line of text for each key, model and route that has totals, but is missing in the table of names."""
+    """Yields a line of text for each key, model or route that has totals of days, but is missing in the table of names.
+
+    At most 100 are named.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT dimension, value FROM usage_usagetotal WHERE span = 'day' AND dimension = ANY(%s)"
@@ -217,7 +220,7 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_durations(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each histogram of a breakdown that is not the sum of its hours' histograms.
+    """Yields a line of text for each histogram of durations of a breakdown that is not the sum of those of its hours.
 
     At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None. The
     caller must choose `since` so that no histograms of hours after it have been emptied.

@@ -75,12 +75,13 @@ _DIFFERING = f"""
 
 
 def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
-    """Adds up, by all labels together, the days and months that lack right sums; returns how many they were.
+    """Adds up the calls of past days and months by all labels together, where such sums are missing or wrong.
 
-    Each of the last `DAYS_KEPT` gets sums of its own, and each month; the present month those of its days that are
-    over. With `anew`, all of them are added up whose rows are kept. Sums of other days, and those older than
-    `RETENTION_DAYS`, are deleted. Ends early if `stopping` is set, and does nothing while another process does this.
-    `now` is the database's time by default.
+    Returns how many days and months were added up. Each of the last `DAYS_KEPT` days gets sums, and each month; of the
+    present month, those of its days that are over. Days and months whose rows may have been deleted are not added up.
+    With `anew`, right sums are added up again, too. Sums of other days, and those older than RETENTION_DAYS, are
+    deleted. Ends early if `stopping` is set, and does nothing while another process does this. `now` is the database's
+    time by default.
 
     Raises:
         django.db.Error: the database has failed; what was added up before stays.
@@ -105,10 +106,10 @@ def combine_labels(stopping: threading.Event | None = None, now: datetime | None
 
 
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by all labels with the rows of calls; yields a line of text for each period that differs.
+    """Compares the sums by all labels with the rows of calls; yields a line of text for each day or month that differs.
 
-    Only periods that begin at `since` or later are compared; all if it is None. Periods whose days have other calls by
-    now are left out, since nobody reads their sums.
+    Only days and months that begin at `since` or later are compared; all if it is None. If calls were added to a day or
+    month later, its sums are left out, since nobody reads them any more.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -121,7 +122,10 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
 
 
 def _oldest_days(now: datetime) -> DaySpan:
-    """Returns two days (UTC): the first since which all rows are kept, and the first that may have sums."""
+    """Returns two days (UTC): the first since which all rows of calls are kept, and the first that may have sums.
+
+    Sums of a day are not kept for longer than RETENTION_DAYS.
+    """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
     if pruned is None:
@@ -132,7 +136,11 @@ def _oldest_days(now: datetime) -> DaySpan:
 
 
 def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
-    """Yields the days and months to add up, from the day `oldest` until before `today`."""
+    """Yields the days and months to add up, from the day `oldest` until before `today`.
+
+    Of the days, only the last `DAYS_KEPT` are among them. Each item is a pair of the first day and the day after the
+    last one. The present month ends with yesterday.
+    """
     day = max(oldest, today - DAYS_KEPT)
     while day < today:
         yield day, day + DAY
@@ -148,14 +156,20 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the periods that have the calls of their days, with or without sums by all labels."""
+    """Returns the stored days and months (`LabelPeriod`) whose sums of all calls agree with the totals of their days.
+
+    Some of them have no sums by label, since these would be nearly as many as the calls.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)
         return {(first, until) for _, first, until in cursor.fetchall()}
 
 
 def _add_up(days: DaySpan) -> None:
-    """Adds up the rows of a period's calls, in one transaction, in place of what was added up before."""
+    """Adds up the calls of a day or month by all labels together, in place of what was added up before.
+
+    If the sums are nearly as many as the calls, only the sums of all calls are stored. All of this is one transaction.
+    """
     with adding_cursor() as cursor:
         LabelPeriod.objects.filter(first=days[0], until=days[1]).delete()
         none = dict.fromkeys(SUMS, 0)

@@ -110,8 +110,9 @@ def fold_labels(now: datetime, oldest: date = date.max) -> int:
 
     * The costliest `MOST_VALUES` values of each label keep sums of their own (`MOST_VALUES_AT_FIRST` while the day or
       month goes on). The others are added up as `OTHERS`.
-    * The costliest `MOST_TAG_NAMES` names of tags keep their sums (`MOST_TAG_NAMES_AT_FIRST` in the same way).
-    * End users keep their names for `RETENTION_DAYS`, like the rows of their calls.
+    * The costliest `MOST_TAG_NAMES` names of tags keep their sums (`MOST_TAG_NAMES_AT_FIRST` in the same way). Those of
+      the others are deleted, which a row with the label `CLOSED` marks.
+    * End users keep their names for RETENTION_DAYS, like the rows of their calls; for ever if that is 0.
 
     Raises:
         django.db.OperationalError: other transactions kept the table locked; what was folded before stays folded.
@@ -142,7 +143,13 @@ def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
 
 
 def _change(statement: str, values: list[str | date | int]) -> None:
-    """Executes an SQL statement in a transaction while no writer adds to the sums; waits only briefly for the lock."""
+    """Executes an SQL statement in a transaction while no writer adds to the sums.
+
+    It waits only briefly for the lock that keeps writers out, and is tried a few times (`change_tables`).
+
+    Raises:
+        django.db.OperationalError: other transactions kept the table locked during all attempts.
+    """
 
     def change(cursor: CursorWrapper) -> None:
         cursor.execute(LOCK_WRITERS)

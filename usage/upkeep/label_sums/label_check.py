@@ -82,10 +82,12 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Corrects the sums by label and limits the number of names; returns how many days and months were wrong.
+    """Corrects the sums by label (end user or tag) of each day and month, then shortens their lists of values.
 
-    Sums of days and months whose rows have been deleted stay as they are. Values that have lost their own sums do not
-    get them back. The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    Sums are compared with the rows of calls. If rows may have been deleted, a day stays as it is, and a month is made
+    the sum of its days. Values that were added up as `OTHERS` (`fold_labels`) are not separated again. Returns how many
+    days and months differed from their rows; months corrected from their days are not counted. The caller must hold the
+    lock `usage.upkeep.sum_mending.SUMMING`.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -105,10 +107,9 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns what the sums by label of a day or month lack, compared with the rows of its calls.
+    """Returns what must be added to the sums by label of a day or month, so that they agree with the rows of its calls.
 
-    Adding the returned groups corrects the sums. At most `MOST_AT_ONCE` groups are returned, and none if rows of the
-    day or month may have been deleted.
+    At most `MOST_AT_ONCE` groups are returned, and none if rows of the day or month may have been deleted.
     """
     with one_snapshot_of_rows(), adding_cursor() as cursor:
         since = comparable_since()
@@ -119,9 +120,10 @@ def _missing(period: Period) -> list[Group]:
 
 
 def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Compares sums by label with the rows of calls; returns at most `most` sums that differ.
+    """Compares sums by label with the rows of calls; returns at most `most` sums that differ; all if that is None.
 
-    `wanted` is the SQL of the columns to return for each. Only sums that begin at `since` or later are compared.
+    `wanted` is the SQL of the columns to return for each. Only sums of days and months that begin at `since` or later
+    are compared; all if it is None.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:

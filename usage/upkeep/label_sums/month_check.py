@@ -64,8 +64,9 @@ def mend_months(end: date) -> None:
     """Corrects the sums by label of the months that begin before `end`, so that each is the sum of its days.
 
     Missing calls are added to the sums of their value, if this is known. If the month or its days count some values
-    together, as `OTHERS`, it may be unknown: then the calls are added to `OTHERS` of the month. The caller must hold
-    the lock `usage.upkeep.sum_mending.SUMMING`.
+    together, as `OTHERS`, it may be unknown: then the calls are added to `OTHERS` of the month. In a month in which
+    some tags have no sums (`CLOSED`), the sums of tags stay. The caller must hold the lock
+    `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -76,8 +77,8 @@ def mend_months(end: date) -> None:
 def _missing_by_value(month: date, label: str) -> list[Group]:
     """Returns what must be added to a month's sums of a label, by value, so that they equal the sums of its days.
 
-    Returns an empty list if values cannot be compared, since the month has sums of the label, and some calls of the
-    month or its days are counted as `OTHERS`.
+    If the month has sums of the label, and it or one of its days counts some values as `OTHERS`, values cannot be
+    compared, and the result is empty.
     """
     end = (month + timedelta(days=31)).replace(day=1)
     of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)
@@ -93,7 +94,8 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
     """Compares the sums by label of months with those of their days; returns at most `most` groups that differ.
 
-    Only months from `first` until before `end` are compared. A group has the numbers that must be added to the month.
+    If `most` is None, all are returned. Only months from `first` until before `end` are compared, and no tags of a
+    month in which some tags have no sums (`CLOSED`). A group has the numbers that must be added to the month.
     """
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})

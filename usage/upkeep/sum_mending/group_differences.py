@@ -21,7 +21,7 @@ def missing_groups(
 ) -> list[Group]:
     """Computes the differences that must be added to a table of sums to turn its `stored` groups into the `right` ones.
 
-    A stored group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one
+    A stored group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one is
     never raised. If `histograms` is false, the histograms in the table stay as they are.
     """
     wanted, found = (
@@ -35,10 +35,11 @@ def missing_groups(
 
 
 def add_groups(statement: str, groups: list[Group]) -> None:
-    """Adds the sums of groups to a table by executing `statement`, for `MOST_GROUPS` groups in each transaction.
+    """Adds the sums of `groups` to a table by executing `statement`, for `MOST_GROUPS` groups in each transaction.
 
-    Each transaction waits for its turn, and takes the lock of the table, like a writer. So code that locks writers out
-    (`without_writers`, `usage.upkeep.label_sums.folding`) cannot change the table while `statement` is executed.
+    Each transaction waits for its turn, and takes the lock of the table, as those who write calls do. So code that
+    locks writers out (`without_writers`, `usage.upkeep.label_sums.folding`) cannot change the table while `statement`
+    is executed.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
@@ -51,7 +52,10 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns the difference that must be added to one group of a table of sums to correct it; None if it is right."""
+    """Returns the difference between the `right` and the `stored` sums of one group of a table; None if there is none.
+
+    It has the form of a row to add. If there are no such sums, `right` or `stored` is None, and counts as zeros.
+    """
     known: Any = right or stored
     new: Any = right or {}
     old: Any = stored or {}
@@ -74,7 +78,7 @@ def _less(name: str, new: Any, old: Any) -> Any:
 
 
 def _less_each(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    """Subtracts the histogram `old` from the histogram `new`, bucket by bucket; an empty list if they are equal."""
+    """Subtracts the histogram `old` from `new`, bucket by bucket; returns an empty list if both are equal."""
     counts = list(_differences(new, old))
     return counts if any(counts) else []
 

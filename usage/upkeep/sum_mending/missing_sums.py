@@ -95,7 +95,8 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 def missing_failures(since: datetime | None) -> list[Group]:
     """Returns what must be added to the counts of failed calls by hour and day, so that they agree with calls' rows.
 
-    Only counts from `since` on are compared; all if it is None.
+    A group also has the time of its first and last call, and a sample's id. Only counts from `since` on are compared;
+    all if it is None.
     """
     keys = ", ".join(FAILURES.keys)
     query = f"""
@@ -117,7 +118,7 @@ def missing_failures(since: datetime | None) -> list[Group]:
 
 
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
-    """Runs a query that returns groups of a table of sums; returns them in the order in which writers add groups."""
+    """Executes a query for groups of a table of sums; returns the groups in the order in which writers add groups."""
     with adding_cursor() as cursor:
         cursor.execute(query, values)
         # The database may sort texts by the rules of a language. A deadlock with a writer would follow.
