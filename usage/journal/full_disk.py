@@ -33,7 +33,7 @@ class JournalFull(Exception):
 
 
 class FullDisk:
-    """Decides whether a journal's disk is full, and keeps the end records of calls that the disk has refused in memory.
+    """State of a journal's disk: whether it is full, and the end records of calls that it has refused, kept in memory.
 
     A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
     the function that appends a line to the journal, and returns False if the disk refuses it. `unchecked_bytes` is how

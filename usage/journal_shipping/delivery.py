@@ -124,7 +124,7 @@ class Delivery:
             self.database_error, self._is_silence_logged, self._asked_at = "", False, None
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.
+        """Appends unreadable journal lines to the file `damaged.log`, and logs and counts them.
 
         Returns a row with the outcome `interrupted` for each request id that can still be read in the lines.
         """
@@ -157,7 +157,7 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Appends unreadable lines of the dead-letter file to the file `damaged.log`, logs and counts them."""
+        """Appends unreadable lines of the dead-letter file to the file `damaged.log`, and logs and counts them."""
         # Their calls need no row: each got a stub when the database refused its real row.
         if not torn:
             return

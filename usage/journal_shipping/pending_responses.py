@@ -58,7 +58,8 @@ class Written(NamedTuple):
 def remember_pending(rows: Sequence[CallRecord]) -> None:
     """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
 
-    Each of the rows names one response. If a response is in the table already, its entry stays as it is.
+    `rows` are the calls' rows, each of which names one response. If a response is in the table already, its entry stays
+    as it is.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [

@@ -79,7 +79,7 @@ class Shipper:
 
     @property
     def lag_bytes(self) -> int:
-        """The number of bytes in all journals that are not yet in the database (or set aside in a file)."""
+        """The number of bytes in all journals that are neither in the database yet, nor set aside in a file."""
         return segments.waiting_bytes(self._directory, self.shipped_bytes)
 
     def _run(self) -> None:

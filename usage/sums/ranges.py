@@ -106,7 +106,8 @@ class TimeRange:
         """The earlier range of time with which this one is compared.
 
         * For a whole month, week or day: the whole month, week or day before.
-        * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
+        * For a month, week or day that has not ended: the same length of time at the beginning of the one before it, at
+          most all of that.
         * For any other range: the time just before the range, of the same length. If, for example, only the first half
           of the range has passed, only the first half of that time.
         """

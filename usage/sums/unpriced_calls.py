@@ -48,7 +48,10 @@ class NeededPrice:
         return replace(self, family=family, proposed=proposed)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the initial values for the form in which an administrator enters a custom price, by form field."""
+        """Returns the initial values for the form in which an administrator enters a custom price, by form field.
+
+        The price is to be valid from the day of the first call that needs it.
+        """
         # The price is valid from the day of the first call that needs it.
         tier = service_tier(self.tier)
         return {
@@ -132,7 +135,10 @@ def _family(model: str) -> Iterator[str]:
 
 
 def _fields_of(price: ModelRates) -> dict[str, Decimal]:
-    """Converts a price to a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars."""
+    """Converts a price to a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars.
+
+    If the price of a picture depends on the picture, the highest one is taken.
+    """
     found: dict[str, Decimal] = {}
     for unit, rate in price.rates.items():
         if unit not in TOKEN_UNITS or rate is None:

@@ -106,7 +106,7 @@ def fold_labels(now: datetime, oldest: date = date.max) -> int:
     """Limits the number of names in the sums by label: adds up ("folds") the cheapest values of each day and month.
 
     All days and months of the last `LOOKED_BACK` are examined, and earlier ones that begin at `oldest` or later.
-    Returns how many lists of values were shortened.
+    Returns how many lists of values or of tags were shortened.
 
     * The costliest `MOST_VALUES` values of each label keep sums of their own (`MOST_VALUES_AT_FIRST` while the day or
       month goes on). The others are added up as `OTHERS`.
