@@ -35,9 +35,9 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of delivered bytes of each journal file, by the file's name. Any thread may read this.
+        """The number of bytes of each journal file, by its name, that are in the database or set aside in another file.
 
-        Files that are delivered to their end and deleted are absent.
+        Files that are delivered to their end and deleted are absent. Any thread may read this.
         """
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 

@@ -42,7 +42,8 @@ SINCE = "COALESCE(%(since)s, '-infinity'::timestamptz)"
 def wrong_totals(since: datetime | None) -> Iterator[str]:
     """Compares the totals of hours, days and months with the table `UsageHour`; yields a line for each wrong total.
 
-    At most 100 are named. Only totals from `since` on are compared; all if it is None.
+    Totals (`UsageTotal`) are the sums of all calls, and those of each key, model, route and outcome. At most 100 wrong
+    ones are named. Only totals from `since` on are compared; all if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
@@ -199,7 +200,8 @@ def missing_names() -> Iterator[str]:
 def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
     """Compares the breakdowns of days and months with the table `UsageHour`; yields a line for each wrong one.
 
-    Only days and months that begin at `since` or later are compared; all if it is None. At most 100 are named.
+    Breakdowns are sums by model, route and outcome, of each key and of all keys. At most 100 wrong ones are named. Only
+    days and months that begin at `since` or later are compared; all if it is None.
     """
     names = ("calls", "unpriced_calls", *BREAKDOWN_SUMS)
     differs = " OR ".join((DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in names)
@@ -222,8 +224,9 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 def wrong_durations(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each histogram of durations of a breakdown that is not the sum of those of its hours.
 
-    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None. The
-    caller must choose `since` so that no histograms of hours after it have been emptied.
+    Breakdowns are sums by key, model, route and outcome. At most 100 wrong ones are named. Only days and months that
+    begin at `since` or later are compared; all if it is None. The caller must choose `since` so that no histograms of
+    hours after it have been emptied.
     """
     query = f"""
         WITH a AS (

@@ -129,8 +129,9 @@ class Command(BaseCommand):
     def replay(self, _options: Options) -> None:
         """Writes dead letters, records of newer versions, and dead processes' journals to the database.
 
-        Prints how many records were written, refused again, unreadable, or still of a newer version. While a shipper
-        (which copies journals to the database) runs, the journals are left to it.
+        Dead letters are rows that the database has refused before. Prints how many records were written, refused again,
+        unreadable, or still of a newer version. While a shipper (which copies journals to the database) runs, the
+        journals are left to it.
 
         Raises:
             CommandError: the database cannot be reached.

@@ -118,7 +118,10 @@ def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[in
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that reads the sums of whole periods by `groups` from the sums by all labels together."""
+    """Returns the SQL query that reads the sums of whole periods by `groups` from the sums by all labels together.
+
+    `periods` are the ids of rows of `LabelPeriod`. `only` restricts the calls, as in `combined_sums`.
+    """
     columns = {**COLUMNS, "day": "first"}
     # Where nothing is grouped by day, PostgreSQL leaves the join out, since it is a left one.
     source = """
@@ -130,7 +133,10 @@ def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Onl
 
 
 def _group_rows(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of calls by `groups`, for days that have no stored sums."""
+    """Returns the SQL query that adds up the rows of calls by `groups`, for days that have no stored sums.
+
+    The days begin with `first` and end before `end`. `only` restricts the calls, as in `combined_sums`.
+    """
     columns = {**COLUMNS, "model": SUMMED_MODEL_SQL, "day": DAY_SQL}
     source = "usage_request WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s"
     bounds: list[Parameter] = [*ids_of_days(first, end), _midnight(first), _midnight(end)]

@@ -42,7 +42,8 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether the sums of a label in one of the given periods may lack calls with the value `value`.
+    """Returns whether the sums of a label (end user or tag) may lack calls with the value `value` in one of the
+    periods.
 
     * A period may count several values of the label together, as `OTHERS`. Then calls may be lacking, unless `value`
       has sums of its own.

@@ -190,9 +190,9 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
 def _group_sums(
     periods: Sequence[SpanRange], groups: Sequence[str], only: Only, sums: Sequence[str], label: str = ""
 ) -> Query:
-    """Returns the SQL query that reads sums by `groups` from the table of sums by label.
+    """Returns the SQL query that reads sums by `groups` from the table of sums by label (end user or tag).
 
-    `label` is the only label among `groups` and `only`; it is empty if there is none.
+    `label` is the only label among `groups` and `only`; it is empty if there is none. `sums` are the columns to add up.
     """
     columns = {name: COLUMNS.get(name, "value") for name in groups}
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}

@@ -22,7 +22,7 @@ Figures = list[Any]  # numbers, in the order of `SUMS`
 
 @dataclass
 class LabelRollup:
-    """The sums of one batch of calls' rows by label and day in memory, to be added to the table `LabelTotal`."""
+    """The sums of one batch of calls' rows by label (end user or tag) and day, for the table `LabelTotal`."""
 
     days: dict[DayGroup, Figures] = field(default_factory=lambda: defaultdict(lambda: [0] * len(SUMS)))
 

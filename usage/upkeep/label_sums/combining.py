@@ -77,11 +77,11 @@ _DIFFERING = f"""
 def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
     """Adds up the calls of past days and months by all labels together, where such sums are missing or wrong.
 
-    Returns how many days and months were added up. Each of the last `DAYS_KEPT` days gets sums, and each month; of the
-    present month, those of its days that are over. Days and months whose rows may have been deleted are not added up.
-    With `anew`, right sums are added up again, too. Sums of other days, and those older than RETENTION_DAYS, are
-    deleted. Ends early if `stopping` is set, and does nothing while another process does this. `now` is the database's
-    time by default.
+    Labels are the end user and tags. Returns how many days and months were added up. Each of the last `DAYS_KEPT` days
+    gets sums, and each month; of the present month, those of its days that are over. Days and months whose rows may
+    have been deleted are not added up. With `anew`, right sums are replaced, too. Sums of other days, and those older
+    than RETENTION_DAYS, are deleted. Ends early if `stopping` is set, and does nothing while another process does this.
+    `now` is the database's time by default.
 
     Raises:
         django.db.Error: the database has failed; what was added up before stays.
@@ -106,10 +106,11 @@ def combine_labels(stopping: threading.Event | None = None, now: datetime | None
 
 
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by all labels with the rows of calls; yields a line of text for each day or month that differs.
+    """Compares the sums by all labels together (end user and tags) with the rows of calls; yields a text per fault.
 
-    Only days and months that begin at `since` or later are compared; all if it is None. If calls were added to a day or
-    month later, its sums are left out, since nobody reads them any more.
+    A fault is a day or month whose sums differ from its rows. Only those that begin at `since` or later are compared;
+    all if it is None. If calls were added to a day or month later, its sums are left out, since nobody reads them any
+    more.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -166,7 +167,7 @@ def _right_periods() -> set[DaySpan]:
 
 
 def _add_up(days: DaySpan) -> None:
-    """Adds up the calls of a day or month by all labels together, in place of what was added up before.
+    """Adds up the calls of a day or month by all labels together (end user and tags), in place of earlier sums.
 
     If the sums are nearly as many as the calls, only the sums of all calls are stored. All of this is one transaction.
     """

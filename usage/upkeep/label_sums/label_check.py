@@ -73,9 +73,9 @@ _MISSING = f"""
 
 
 def wrong_labels(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by label with the rows of calls; yields a line of text for each wrong sum, at most 100.
+    """Compares the sums by label (end user or tag) with the rows of calls; yields a line of text for each wrong sum.
 
-    Only days and months that begin at `since` or later are compared; all if it is None.
+    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None.
     """
     for group in _differing(", ".join(KEYS), since, 100):
         yield f"{TABLE} is not the sum of its rows for {' / '.join(map(str, group))}".replace(OTHERS, "(others)")

@@ -51,9 +51,10 @@ _MISSING = f"""
 
 
 def wrong_months(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each sum by label of a month that differs from the sum of its days, at most 100.
+    """Yields a line of text for each sum by label (end user or tag) of a month that is not the sum of its days.
 
-    Only months that begin at `since` or later are compared; all if it is None.
+    At most 100 are named. Only months that begin at `since` or later are compared; all if it is None. Tags of a month
+    in which some tags have no sums (`CLOSED`) are left out.
     """
     first = ceiling(since, Span.MONTH).date() if since else date.min
     for group in _differing(first, date.max, 100):
@@ -61,12 +62,12 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Corrects the sums by label of the months that begin before `end`, so that each is the sum of its days.
+    """Corrects the sums by label (end user or tag) of months, so that each month is the sum of its days.
 
-    Missing calls are added to the sums of their value, if this is known. If the month or its days count some values
-    together, as `OTHERS`, it may be unknown: then the calls are added to `OTHERS` of the month. In a month in which
-    some tags have no sums (`CLOSED`), the sums of tags stay. The caller must hold the lock
-    `usage.upkeep.sum_mending.SUMMING`.
+    Only months that begin before `end` are corrected. Missing calls are added to the sums of their value, if this is
+    known. If the month or its days count some values together, as `OTHERS`, it may be unknown: then the calls are added
+    to `OTHERS` of the month. In a month in which some tags have no sums (`CLOSED`), the sums of tags stay. The caller
+    must hold the lock `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))

@@ -27,7 +27,10 @@ from usage.upkeep.differing_sums import (
 
 
 def stored_groups(table: SumTable, condition: str, *values: datetime | list[datetime]) -> list[Group]:
-    """Reads the rows of a table of sums that fulfil an SQL condition; returns them as dictionaries."""
+    """Reads the rows of a table of sums that fulfil an SQL condition; returns them as dictionaries.
+
+    `values` are the parameters of the condition.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {condition}", list(values))
         return [dict(zip(table.columns, row, strict=True)) for row in cursor]
