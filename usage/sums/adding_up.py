@@ -129,7 +129,10 @@ class Rollup:
         return _total_columns(totals)
 
     def breakdown_groups(self, spans: Collection[Span]) -> list[Group]:
-        """Returns the sums of this batch by day, and by month if `spans` has months, as rows of `UsageBreakdown`."""
+        """Returns the sums of this batch by day, and by month if `spans` has months, as rows of `UsageBreakdown`.
+
+        They are sums by model, route and outcome, of each key and of all keys together.
+        """
         days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
         for (minute, key, model, route, outcome), sums in self.minutes.items():
             days["key", _start(minute, Span.DAY), key, model, route, outcome].merge(sums, histograms=(DURATION,))

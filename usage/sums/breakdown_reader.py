@@ -118,7 +118,10 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into the months `whole`, days and hours; yields pieces within a month each."""
+    """Divides a range of whole hours into months, days and hours, and yields the pieces.
+
+    Only the months in `whole` become months. No piece crosses the end of a month.
+    """
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
         while at < last:

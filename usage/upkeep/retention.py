@@ -192,9 +192,9 @@ def _plan_deletion(
 ) -> Deletion:
     """Plans which rows of `table` to delete now; deletes nothing yet.
 
-    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise it is
-    to delete one more month, or `PRUNED_AT_ONCE` where `months` has no month: from `mark` on, at which the last
-    deletion ended, or from the oldest call if `mark` is None.
+    All calls from before `wanted` are old enough. With `all_at_once`, all of them are planned. Otherwise, the plan
+    begins where the last deletion ended (`mark`) or, if that is None, with the oldest call. It ends with the month in
+    `months` to which this time belongs or, if there is none, after `PRUNED_AT_ONCE`; but at `wanted` at the latest.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -276,7 +276,7 @@ def prune_if_due(stopping: threading.Event | None = None) -> bool:
     """Deletes old rows and bodies, unless that was done in the last 24 hours.
 
     Returns whether this call has completed the deletion. Nothing is deleted while another process does so, or if this
-    machine's clock differs from the database's.
+    machine's clock differs from the database's by minutes (`check_clocks`).
     """
     with try_lock(LOCK) as is_mine:
         if not is_mine:

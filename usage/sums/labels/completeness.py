@@ -42,8 +42,7 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether the sums of a label (end user or tag) may lack calls with the value `value` in one of the
-    periods.
+    """Returns whether the sums of a label (end user or tag) may lack calls with the value `value` in one of `periods`.
 
     * A period may count several values of the label together, as `OTHERS`. Then calls may be lacking, unless `value`
       has sums of its own.
