@@ -136,8 +136,9 @@ class TimeRange:
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     """Parses the range of time in a page's query parameters: `range`, or `from` and `to`.
 
-    Without these, the range is the last 24 hours. Without `to`, it ends now; without `from`, it begins 24 hours before
-    its end. Times are rounded to whole minutes, or to whole hours if they are days ago, so that the range gets longer.
+    `range` is one of `LABELS`, a month or a day. Without any of these, the range is the last 24 hours. Without `to`, it
+    ends now; without `from`, it begins 24 hours before its end. Times are rounded to whole minutes, or to whole hours
+    if they are days ago, so that the range gets longer.
 
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.

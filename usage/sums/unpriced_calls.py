@@ -63,11 +63,11 @@ class NeededPrice:
 
 
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
-    """Reads which models and service tiers need a price for the calls in a range of time, most calls first.
+    """Reads which models and service tiers need a price for the calls in a range of time, each with a proposed price.
 
-    First puts a newly downloaded price list into use. At most `MOST_GROUPS` models and tiers of calls are read, and
-    `MOST_READ` calls with tools. If a call's tool has run another model without a price, the call counts for the tool's
-    model.
+    Those with the most calls come first. A newly downloaded price list is put into use before. At most `MOST_GROUPS`
+    models and tiers of calls are read, and `MOST_READ` calls with tools. If a call's tool has run another model without
+    a price, the call counts for the tool's model.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.

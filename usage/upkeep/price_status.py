@@ -69,7 +69,8 @@ def price_lists() -> PriceLists:
 def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
     """Returns the models and service tiers of calls of the last 30 days that lack a price or have an assumed one.
 
-    Those without a price come first. Both parts are sorted by the number of calls, the most first.
+    Those without a price come first. Both parts are sorted by the number of calls, the most first. Calls whose cost
+    will only be known when their response has ended are left out.
     """
     now = now or datetime.now(UTC)
     recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))
