@@ -32,7 +32,7 @@ LISTS = {
     "/admin/usage/request/?q=nobody": 15,
     "/admin/usage/request/?text=nothing": 11,
     "/admin/usage/report/": 10,
-    "/admin/usage/report/?by=tag:project&then=end_user": 9,
+    "/admin/usage/report/?by=tag:project&then=end_user": 11,
     "/admin/usage/report/export.csv": 6,
     "/admin/usage/errors/": 5,
     "/admin/usage/needed-prices/": 5,
