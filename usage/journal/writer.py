@@ -241,14 +241,15 @@ class Journal:
         while not self._stopping:
             self._wait_for_work(check_at)
             try:
-                now = time.monotonic()
-                if now >= check_at:  # before the sync, which may take long
-                    check_at = now + ROOM_CHECK_SECONDS
-                    with self._lock:
-                        self._check_room()
-                        if self._written and now - self._opened_at >= SEGMENT_SECONDS:
-                            self._rotate()
-                self._sync_now()
+                try:  # before the sync, which may take long
+                    if (now := time.monotonic()) >= check_at:
+                        check_at = now + ROOM_CHECK_SECONDS
+                        with self._lock:
+                            self._check_room()
+                            if self._written and now - self._opened_at >= SEGMENT_SECONDS:
+                                self._rotate()
+                finally:  # calls wait for it, also on a disk whose free space cannot be read
+                    self._sync_now()
             except Exception:  # the border: without this thread nothing is synced, and `full` is never reset
                 logger.exception("the journal's thread failed and goes on")
         self._sync_now()
@@ -271,10 +272,9 @@ class Journal:
         """
         with self._lock:
             waiters, self._waiters = self._waiters, []
-            wanted = self._dirty and self._sync != "off"
+            current = self._fd if self._dirty and self._sync != "off" else -1
             self._dirty = False
             retired, self._retired = self._retired, []
-            current = self._fd if wanted else -1
         # Without the lock: a slow disk must not delay the writes of calls.
         for fd in retired:
             if self._sync != "off":

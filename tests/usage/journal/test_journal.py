@@ -305,6 +305,24 @@ def test_the_free_space_is_checked_every_second(
     assert all(later - earlier < 1.1 for earlier, later in itertools.pairwise(checks)), checks
 
 
+def test_a_check_that_fails_delays_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call with `JOURNAL_SYNC=always` waits for the sync, which nobody may ask for again."""
+    journal, checks, syncs = Journal(tmp_path, reserve_bytes=0), list[float](), list[float]()
+    waits = Waits(has_work=False)
+
+    def check() -> None:
+        checks.append(waits.now)
+        journal._stopping = len(checks) == 4
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(journal_module, "time", waits)
+    for name, value in {"_check_room": check, "_has_work": waits, "_sync_wanted": waits}.items():
+        monkeypatch.setattr(journal, name, value)
+    monkeypatch.setattr(journal, "_sync_now", lambda: syncs.append(waits.now))
+    journal._run_thread()
+    assert set(checks) <= set(syncs)
+
+
 def test_much_that_is_written_between_two_checks_is_noticed(disk: PretendedOS, tmp_path: Path) -> None:
     """By the next call: a check that is late, because of a slow disk, lets nobody fill the reserve."""
     reserve = 64 * LEAST_SHARE_BYTES
