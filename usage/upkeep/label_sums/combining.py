@@ -19,7 +19,7 @@ from django.db import connection
 
 from usage.database.clock import database_now
 from usage.database.lock import try_lock
-from usage.models import LabelCombination, LabelPeriod, Span
+from usage.models import LabelPeriod, Span
 from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, ids_of_days
 from usage.sums.labels.label_tables import GROUP_COLUMNS, OTHERS, ROW_SUMS, SUMS
 from usage.sums.pruned_calls import comparable_since, oldest_call
@@ -56,15 +56,17 @@ _SUMS_OF_ROWS = f"""
                AS end_user, {TAGS_SQL} AS tags, {_ADDED_UP}
     FROM every GROUP BY {_NUMBERS}
 """
-_INSERT = f"""
+# Stores these sums in a period and, unless they are too many, by all labels. The parameters: those of `_SUMS_OF_ROWS`,
+# `LEAST_CALLS`, and the period.
+_ADD_UP = f"""
+    WITH found AS MATERIALIZED ({_SUMS_OF_ROWS}), changed AS (
+        UPDATE usage_labelperiod SET ({_SUMS}) = (SELECT {_ADDED_UP} FROM found),
+            has_others = EXISTS (SELECT FROM found WHERE end_user = '{OTHERS}'),
+            is_summed = (SELECT count(*) * %s <= COALESCE(sum(calls), 0) FROM found)
+        WHERE id = %s RETURNING id, is_summed
+    )
     INSERT INTO usage_labelcombination (period_id, number, {_COLUMNS}, {_SUMS})
-    SELECT %s, row_number() OVER (), * FROM ({_SUMS_OF_ROWS}) AS found
-"""
-_TOTAL = f"""
-    UPDATE usage_labelperiod SET ({_SUMS}) = (SELECT {_ADDED_UP} FROM usage_labelcombination WHERE period_id = id),
-        has_others = EXISTS (SELECT FROM usage_labelcombination WHERE period_id = id AND end_user = '{OTHERS}'),
-        is_summed = (SELECT count(*) * %s <= COALESCE(sum(calls), 0) FROM usage_labelcombination WHERE period_id = id)
-    WHERE id = %s RETURNING is_summed
+    SELECT id, row_number() OVER (), {_COLUMNS}, {_SUMS} FROM found, changed WHERE is_summed
 """
 _RIGHT = f"SELECT id, first, until FROM usage_labelperiod AS period WHERE {IS_RIGHT}"
 # The sums of a period that are not those of its rows. The parameters: those of `_SUMS_OF_ROWS`, and the period.
@@ -175,7 +177,4 @@ def _add_up(days: DaySpan) -> None:
         LabelPeriod.objects.filter(first=days[0], until=days[1]).delete()
         none = dict.fromkeys(SUMS, 0)
         period = LabelPeriod.objects.create(first=days[0], until=days[1], is_summed=True, has_others=False, **none)
-        cursor.execute(_INSERT, [period.pk, *ids_of_days(*days), *days, MOST_END_USERS])
-        cursor.execute(_TOTAL, [LEAST_CALLS, period.pk])
-        if cursor.fetchone() != (True,):
-            LabelCombination.objects.filter(period=period).delete()
+        cursor.execute(_ADD_UP, [*ids_of_days(*days), *days, MOST_END_USERS, LEAST_CALLS, period.pk])

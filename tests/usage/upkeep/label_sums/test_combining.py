@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, random_call
@@ -127,10 +128,20 @@ def test_the_costliest_end_users_keep_their_names(monkeypatch: pytest.MonkeyPatc
     assert list(wrong_combinations(None)) == []
 
 
+def inserted_sums() -> int:
+    """How many rows this transaction has inserted into the table of sums, also such as are deleted again."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT n_tup_ins FROM pg_stat_xact_user_tables WHERE relname = 'usage_labelcombination'")
+        [(number,)] = cursor.fetchall()
+    return int(number)
+
+
 def test_sums_of_nearly_as_many_groups_as_calls_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(combining, "LEAST_CALLS", 2)
     write(*(call(NOON, tags=[f"trace={number % 3}"]) for number in range(5)))
+    before = inserted_sums()
     combine_labels(now=NOW)
+    assert inserted_sums() == before  # there may be millions, which would be written and deleted each day
     assert not LabelCombination.objects.filter(period__first=NOON.date()).exists()
     assert combine_labels(now=NOW) == 0  # they are not tried again
     assert len(report(("end_user", "tag:trace")).rows) == 3
