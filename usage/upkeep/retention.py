@@ -51,7 +51,7 @@ from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned_calls import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
-from usage.upkeep.label_sums.combining import combine_labels
+from usage.upkeep.label_sums.combining import combine_labels, delete_old_combinations
 from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.months import BODIES, CALLS, make_months
 from usage.upkeep.old_histograms import empty_old_histograms
@@ -142,8 +142,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     now = now or check_clocks()
     stopping = stopping or threading.Event()
     state = LedgerState.load()
-    bodies = rows = RowCount()
-    is_more_due = False
+    bodies, rows, is_more_due = RowCount(), RowCount(), False
     last = state.pruned_at if state.pruned_at and state.pruned_at <= now and not all_at_once else now
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
@@ -179,9 +178,10 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Limits the number of names in the sums by label. An error of the database is logged, and not raised."""
+    """Limits the number of names in the sums by label, and deletes old ones. Logs an error of the database."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
+        delete_old_combinations(now)
         fold_labels(now)
     except Error as error:
         logger.warning("the sums by label keep all names until the next pruning: %s", words_of(error))

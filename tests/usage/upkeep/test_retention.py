@@ -25,8 +25,9 @@ from tests.support.ledger.ledgers import call, end, ship, stored_sums
 from tests.support.ledger.months import months
 from tests.support.polling import PATIENCE
 from usage.ids import first_id
-from usage.models import LedgerState, Request, RequestBody
+from usage.models import LabelPeriod, LedgerState, Request, RequestBody
 from usage.upkeep import retention
+from usage.upkeep.label_sums.combining import combine_labels
 from usage.upkeep.retention import DailyPruning, Pruned, prune, prune_if_due
 from usage.upkeep.verify import find_faults
 
@@ -51,6 +52,17 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     rows = [call(NOW - timedelta(days=days, minutes=1), request_body="asked") for days in range(15)]
     ship(tmp_path, *map(end, rows))
     return rows
+
+
+def test_sums_by_all_labels_go_with_the_rows(rows: list[dict[str, Any]], settings: Settings) -> None:
+    """At once, since they name end users."""
+    settings.RETENTION_DAYS = 0
+    combine_labels(now=NOW)
+    first = (NOW - timedelta(days=10)).date()
+    assert LabelPeriod.objects.filter(first__lt=first).exists()
+    settings.RETENTION_DAYS = 10
+    prune(NOW)
+    assert min(LabelPeriod.objects.values_list("first", flat=True)) == first
 
 
 def test_it_works(rows: list[dict[str, Any]]) -> None:

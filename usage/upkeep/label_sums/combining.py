@@ -10,15 +10,17 @@ they would be nearly as many as its calls.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
 
 from usage.database.clock import database_now
-from usage.database.lock import try_lock
+from usage.database.lock import try_lock, wait_for_lock
 from usage.models import LabelPeriod, Span
 from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, ids_of_days
 from usage.sums.labels.label_tables import GROUP_COLUMNS, OTHERS, ROW_SUMS, SUMS
@@ -26,6 +28,8 @@ from usage.sums.pruned_calls import comparable_since, oldest_call
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
 from usage.upkeep.differing_sums import adding_cursor
+
+logger = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
 LATE = timedelta(hours=1)  # a day is added up so long after its end, when most calls have come
@@ -82,16 +86,17 @@ def combine_labels(stopping: threading.Event | None = None, now: datetime | None
     Labels are the end user and tags. Returns how many days and months were added up. Each of the last `DAYS_KEPT` days
     gets sums, and each month; of the present month, those of its days that are over. Days and months whose rows may
     have been deleted are not added up. With `anew`, right sums are replaced, too. Sums of other days, and those older
-    than RETENTION_DAYS, are deleted. Ends early if `stopping` is set, and does nothing while another process does this.
-    `now` is the database's time by default.
+    than RETENTION_DAYS, are deleted. Ends early if `stopping` is set. While another process does this, it does nothing
+    or, with `anew`, waits until that has ended. `now` is the database's time by default.
 
     Raises:
         django.db.Error: the database has failed; what was added up before stays.
     """
-    with try_lock(LOCK) as is_mine:
+    with _only_process(waits=anew) as is_mine:
         if not is_mine:
             return 0
         now = now or database_now()
+        delete_old_combinations(now)  # first, since adding up may fail again and again
         rows_since, oldest = _oldest_days(now)
         wanted = set(_wanted_periods(oldest, (now - LATE).astimezone(UTC).date()))
         right = set() if anew else _right_periods()
@@ -105,6 +110,11 @@ def combine_labels(stopping: threading.Event | None = None, now: datetime | None
             if (period.first, period.until) not in wanted:
                 period.delete()
         return number
+
+
+def delete_old_combinations(now: datetime) -> None:
+    """Deletes the sums by all labels, with the names of end users, of days and months older than `RETENTION_DAYS`."""
+    LabelPeriod.objects.filter(first__lt=_oldest_days(now)[1]).delete()
 
 
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
@@ -122,6 +132,17 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
             if found := cursor.fetchone():
                 group = " / ".join(found).replace(OTHERS, "(others)").replace("\n", " ")
                 yield f"usage_labelcombination is not the sum of its rows from {days[0]} to {days[1] - DAY} for {group}"
+
+
+@contextmanager
+def _only_process(*, waits: bool) -> Iterator[bool]:
+    """Context manager that yields whether this process alone adds up; with `waits`, it waits until it does."""
+    if not waits:
+        with try_lock(LOCK) as is_mine:
+            yield is_mine
+        return
+    with wait_for_lock(LOCK, lambda: logger.info("another process adds up by all labels; this one waits")):
+        yield True
 
 
 def _oldest_days(now: datetime) -> DaySpan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
@@ -11,7 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, random_call
@@ -170,6 +171,21 @@ def test_names_go_with_the_rows(settings: Settings) -> None:
     assert min(LabelPeriod.objects.values_list("first", flat=True)) == date(2026, 10, 23)
 
 
+def test_old_names_go_although_nothing_can_be_added_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_random()
+    combine_labels(now=NOW)
+    settings.RETENTION_DAYS = 20
+    write(call(NOON))
+
+    def fail(_: object) -> None:
+        raise OperationalError("no space left on device")
+
+    monkeypatch.setattr(combining, "_add_up", fail)
+    with pytest.raises(OperationalError, match="no space"):
+        combine_labels(now=NOW)
+    assert min(LabelPeriod.objects.values_list("first", flat=True)) == date(2026, 10, 23)
+
+
 def test_days_without_rows_keep_their_sums_and_get_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     write_random()
     combine_labels(now=NOW)
@@ -205,3 +221,19 @@ def test_it_stops_and_leaves_the_work_to_one_process() -> None:
         assert is_mine
         assert combine_labels(now=NOW) == 0
     assert not LabelPeriod.objects.exists()
+
+
+def test_ledger_sum_waits_for_a_process_that_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would say that all sums are right now, and would have mended none of these."""
+    waited_for = []
+
+    @contextmanager
+    def wait(number: int, _notice: Callable[[], None]) -> Iterator[None]:
+        waited_for.append(number)
+        yield
+
+    monkeypatch.setattr(combining, "wait_for_lock", wait)
+    write_random()
+    with try_lock(combining.LOCK):
+        assert combine_labels(now=NOW, anew=True) > 0
+    assert waited_for == [combining.LOCK]
