@@ -11,7 +11,8 @@ from proxyapi.upstream.faults import Late, Silent, TransportFault
 from proxyapi.upstream.passed_headers import pass_down
 from proxyapi.upstream.request import UpstreamRequest
 
-STORED_CONTENT = "/content"  # the end of the paths of stored files
+# The end of the paths of stored files, as they were uploaded; those in a vector store come as a list of JSON.
+STORED_CONTENT, VECTOR_STORES = "/content", "/vector_stores/"
 MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
@@ -91,7 +92,8 @@ class UpstreamAnswer:
         # Of an answer without a stated length, nothing else tells. Types such as `application/jsonl` have several
         # values, and a stored file may be broken JSON.
         kind = self.content_type.partition(";")[0].strip().lower()
-        if self.status >= 300 or kind != "application/json" or self._path.endswith(STORED_CONTENT):
+        is_stored = self._path.endswith(STORED_CONTENT) and not self._path.startswith(VECTOR_STORES)
+        if self.status >= 300 or kind != "application/json" or is_stored:
             return False
         text = body.strip()
         return (text[:1] == b"{" and text[-1:] != b"}") or (text[:1] == b"[" and text[-1:] != b"]")

@@ -43,6 +43,10 @@ async def test_a_stored_file_may_be_broken_json(path: str, body: bytes) -> None:
     await check(path, b"200", JSON, body, is_whole=True)
 
 
+async def test_the_texts_of_a_file_in_a_vector_store_are_json() -> None:
+    await check("/vector_stores/vs_1/files/file-1/content", b"200", JSON, b'{"data": [', is_whole=False)
+
+
 async def check(path: str, status: bytes, kind: bytes, body: bytes, is_whole: bool) -> None:
     sent = b"HTTP/1.1 %b X\r\ncontent-type: %b\r\n\r\n%b" % (status, kind, body)
     async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:

@@ -225,7 +225,7 @@ def test_it_stops_and_leaves_the_work_to_one_process() -> None:
 
 def test_ledger_sum_waits_for_a_process_that_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise it would say that all sums are right now, and would have mended none of these."""
-    waited_for = []
+    waited_for = list[int]()
 
     @contextmanager
     def wait(number: int, _notice: Callable[[], None]) -> Iterator[None]:
