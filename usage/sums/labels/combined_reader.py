@@ -25,7 +25,8 @@ from usage.sums.summed_names import SUMMED_MODEL_SQL
 
 DAY_SQL = "(started_at AT TIME ZONE 'UTC')::date"
 TAGS_SQL = r"E'\n' || array_to_string(tags, E'\n') || E'\n'"  # a row's tags as one text, as `LabelCombination` has them
-MOST_DAYS_OF_ROWS = 31  # how many days are added up from rows at most
+# How many days are added up from rows at most: those of a month that is cut, today, and yesterday.
+MOST_DAYS_OF_ROWS = 33
 DAY = timedelta(days=1)
 LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
 # The condition that a period of `usage_labelperiod` has all calls of its days, and no others.
@@ -163,7 +164,10 @@ def _grouped(
     def column(name: str) -> Query:
         if name == END_USER:
             return "NULLIF(end_user, '')", []
-        return (tag_value_sql(names[1]), list(_tag_texts(name))) if is_label(name) else (names[0][name], [])
+        if is_label(name):
+            # No tag has a name with "=" in it: what stands behind that is the value.
+            return ("NULL::text", []) if "=" in name else (tag_value_sql(names[1]), list(_tag_texts(name)))
+        return names[0][name], []
 
     columns = [column(name) for name in groups]
     conditions = [_condition(*column(name), name, value) for name, value in only.items()]

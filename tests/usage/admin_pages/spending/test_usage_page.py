@@ -271,9 +271,9 @@ def test_the_dashboard_leads_to_each_tag(admin: Client, ledger: list[Request]) -
 
 def test_two_labels_over_a_long_time_say_why_not(admin: Client, ledger: list[Request]) -> None:
     query = {"by": "tag:project", "then": "end_user", "first": "2026-01-01", "last": "2026-06-01"}
-    assert "31 days" in text_of(admin.get(USAGE, query).content.decode())
+    assert "33 days" in text_of(admin.get(USAGE, query).content.decode())
     answer = admin.get(USAGE_CSV, query)
-    assert (answer.status_code, "31 days" in answer.content.decode()) == (400, True)
+    assert (answer.status_code, "33 days" in answer.content.decode()) == (400, True)
 
 
 def test_a_wrong_address_is_told(admin: Client) -> None:

@@ -176,7 +176,7 @@ def test_calls_of_older_code_that_the_sums_lack_are_said() -> None:
 
 
 def test_two_labels_need_the_rows() -> None:
-    with pytest.raises(LabelsUnreadable, match="31 days"):
+    with pytest.raises(LabelsUnreadable, match="33 days"):
         read_label_report(FIRST, END, (END_USER, "tag:project"), most=10)
     LedgerState.load()
     LedgerState.objects.update(pruned_before=NOON - timedelta(days=1))

@@ -96,6 +96,17 @@ def test_the_first_of_several_tags_with_one_name_counts() -> None:
         combine_labels(now=NOW)
 
 
+def test_a_tag_is_found_by_its_name_not_by_its_name_and_value() -> None:
+    write(call(NOON, tags=["a=b"]), call(NOON, tags=["a=b=c"]))
+    for _ in ("rows", "sums"):
+        assert {row.group: row.calls for row in report(("tag:a=b", "end_user")).rows} == {(None, None): 2}
+        assert {row.group: row.calls for row in report(("tag:a", "end_user")).rows} == {
+            ("b", None): 1,
+            ("b=c", None): 1,
+        }
+        combine_labels(now=NOW)
+
+
 def test_days_that_go_on_are_read_from_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     write(call(NOON, end_user="a", tags=["project=x"]), call(NOW, end_user="a", tags=["project=x"]))
     assert combine_labels(now=NOW) == 12  # the eleven days of November that are over, and all of them together
