@@ -109,7 +109,14 @@ class BundledPostgres:
             self._lock = None
 
     def delete(self) -> None:
-        """Deletes the cluster of a stopped PostgreSQL server, with its socket directory, lock file and link."""
+        """Deletes all files of this PostgreSQL server, which must be stopped.
+
+        They are its data directory (also an unfinished one), its socket directory and lock file, and the symbolic link
+        `DATA_DIR/postgres`, if there is one.
+
+        Raises:
+            OSError: a file cannot be deleted.
+        """
         for path in {self.cluster, self._cluster.unfinished, self._socket_dir}:
             if path.exists():
                 shutil.rmtree(path)

@@ -277,10 +277,10 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Reads the output limits, the number of choices and the reasoning effort from a request's body.
+    """Returns the members of a request's JSON body, by name: a list of one value each, as `_most_output` takes them.
 
-    Returns a map from the name of each such JSON member to the list of its values, since a body may have a name twice.
-    The map is empty for a body of more than `MAX_OUTLINED_BYTES`.
+    Of a body that is too large to be parsed whole, there are only those that limit the output, the number of choices
+    and the reasoning effort; of one of more than `MAX_OUTLINED_BYTES`, none.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}

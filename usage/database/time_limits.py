@@ -29,12 +29,13 @@ def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
 
 
 def lift_limits(database: psycopg.Connection[Any]) -> None:
-    """Lifts PostgreSQL's time limits (`limits_of`) until the end of the transaction that is open on `database`.
+    """Sets PostgreSQL's timeouts, such as `statement_timeout`, to 0 until the end of the open transaction.
 
-    If no transaction is open, one is begun; on a connection in autocommit mode, nothing is lifted then.
+    `database` is a psycopg connection. If it has no open transaction, this begins one; but in autocommit mode, it has
+    no effect then.
 
     Raises:
-        psycopg.Error: the database does not answer.
+        psycopg.Error: the statement fails, for example because the database does not answer.
     """
     # No SELECT, after which a transaction could no longer choose its snapshot.
     database.execute("; ".join(f"SET LOCAL {name} = 0" for name in limits_of(database)).encode())

@@ -145,10 +145,10 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of the given rows to the table of calls, with new digests of the rows.
+    """Stores the cost, cost kind and price of the given rows in the table of calls, and makes the rows' digests anew.
 
-    Returns the table's rows before and after the change. The caller must correct the sums. Call this function in a
-    transaction.
+    Returns the stored rows before the change, and after it. In the same transaction, the caller must subtract the first
+    from the sums, and add the second (`usage.sums.adding_up.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:

@@ -132,6 +132,9 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a poll, or of a call whose route names an earlier response by its id."""
+    """Returns whether a call is about a response (Responses API) that an earlier call has created.
+
+    It is a call whose route has the response's id, or a poll by the gateway, which asks for a background response.
+    """
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -117,11 +117,14 @@ def days_before(choice: SpendingChoice) -> tuple[date, date]:
 
 
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
-    """Reads the sums of a `SpendingChoice` from the database, with the period before; at most `most` rows.
+    """Reads the report for the days, groups and filters of a `SpendingChoice` from the database.
+
+    It has the sums of the calls in each group, and each group's dollars in the period before. It has at most `most`
+    rows; all further groups are added up in its `others`.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read
-            together for these days.
+        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), and for too many of
+            these days there are neither sums by both nor rows of calls.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,
