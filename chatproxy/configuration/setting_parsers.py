@@ -63,10 +63,11 @@ def strong_secret(value: str) -> str:
 
 
 def django_secret(value: str) -> str:
-    """Checks Django's secret key by the rule of `manage.py check --deploy`, and returns the key unchanged.
+    """Checks Django's secret key, a little more strictly than `manage.py check --deploy`, and returns it unchanged.
 
     Raises:
-        ValueError: the key is shorter than 50 characters, is easily guessed, or contains control characters.
+        ValueError: the key is shorter than 50 characters, has fewer than 10 different ones, begins with
+            `django-insecure-`, or contains control characters.
     """
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")

@@ -133,7 +133,7 @@ class Numbers:
     def parse_int(self, digits: str) -> int:
         """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`.
 
-        Raises `ValueError` if the long numbers of the text have too many digits together.
+        Raises `ValueError` if the numbers longer than `LONG_NUMBER` have more than `MAX_LONG_DIGITS` characters in all.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
@@ -142,7 +142,7 @@ class Numbers:
     def parse_float(self, digits: str) -> float:
         """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`.
 
-        Raises `ValueError` if the long numbers of the text have too many digits together.
+        Raises `ValueError` if the numbers longer than `LONG_NUMBER` have more than `MAX_LONG_DIGITS` characters in all.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)

@@ -141,10 +141,10 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names, all of them in `others`; `main` is empty.
+    """Returns the models that a query string names; all are `others`, since `main` is the field of a body or form.
 
-    They are the values of parameters with a name in `MODEL_NAMES`, such as `model`, `Model` or `fallbacks`, also as
-    part of a path (`tools[0][model]`).
+    They are the values of each parameter whose name, or a part of its name as in `tools[0][model]`, is in
+    `MODEL_NAMES`, such as `model` or `fallbacks`. Letter case, hyphens and underscores of the name do not count.
     """
     if not query:
         return NamedModels()

@@ -38,9 +38,10 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes to a form with audio before it goes upstream.
+    """The changes to a form that has an audio file, on its way upstream.
 
-    The gateway's own fields are removed, and a default model is added if the form names none.
+    The gateway's own fields are removed. A file without a `Content-Type` gets one, and a form that names no model gets
+    a default model.
     """
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:

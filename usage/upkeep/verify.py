@@ -228,9 +228,10 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation of a call whose cost is already in the call's row, at most 100.
+    """Yields a line of text for each reservation that is left although the call's row has the cost; at most 100.
 
-    A reservation is a part of a budget that was set aside for the call. It should be gone by then.
+    A reservation is a part of a budget, set aside for a call. Calls with a background response that is still polled are
+    left out, since they rightly have both.
     """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"

@@ -29,14 +29,14 @@ NAME_END = 40  # characters of a value in the name of a file
 
 @one_snapshot()
 def read_spending_csv(choice: SpendingChoice) -> str:
-    """Reads the sums of a `SpendingChoice`; returns a CSV file: a line for each group, the others, the total.
+    """Reads the sums that a `SpendingChoice` asks for, and returns them as the text of a CSV file.
 
-    * There are at most `MOST_GROUPS` lines of groups, in the order of the page.
-    * The first column says `group`, `others` or `total`. Then come the first and the last day (inclusive), a column for
-      each filter and each group, and the sums. On the lines of the others and the total, the column of the first group
-      without a filter says "(others)" or "Total".
-    * The names of the columns are those of query parameters and, for sums, of `GET /usage`; those of dollars end with
-      `_usd`.
+    * Lines: at most `MOST_GROUPS` groups in the order of the page, then all others together, if there are any, then
+      the total. The first column says which it is: `group`, `others` or `total`.
+    * Columns: that one, the first and the last day (inclusive), one for each filter and each grouping, such as `model`,
+      the sums, and the cost of the period before. In the lines of the others and of the total, the first grouping that
+      is no filter has "(others)" or "Total".
+    * Columns are named like query parameters, and sums as in `GET /usage`; names of dollars end with `_usd`.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read

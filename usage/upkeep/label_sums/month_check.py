@@ -62,12 +62,12 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Corrects the sums by label (end user or tag) of months, so that each month is the sum of its days.
+    """Makes the sums of each month by label (end user or tag) equal to those of its days, by adding the differences.
 
-    Only months that begin before `end` are corrected. Missing calls are added to the sums of their value, if this is
-    known. If the month or its days count some values together, as `OTHERS`, it may be unknown: then the calls are added
-    to `OTHERS` of the month. In a month in which some tags have no sums (`CLOSED`), the sums of tags stay. The caller
-    must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    Only months that begin before `end` are corrected. A difference is added to the month's sums of the same value. If
+    the month or a day counts some values together, as `OTHERS`, values cannot be compared, and the difference of all is
+    added to `OTHERS`. The sums of tags stay in a month in which some tags have none (`CLOSED`). The caller must hold
+    the lock `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
