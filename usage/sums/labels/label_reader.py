@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
 
 from usage.database.snapshot import one_snapshot
+from usage.models import Dimension, Span, UsageTotal
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
 from usage.sums.labels.label_groups import COLUMNS, GroupValue, Only, Parameter, Query, grouping, labels_among
@@ -149,14 +150,29 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
     """Returns the parts of a range of days: its whole months, and the days before and after them.
 
-    If `by_day` is true, the only part is the whole range, to be read by days.
+    The last month is whole, too, if it has no calls from `end` on, such as the present month up to today. If `by_day`
+    is true, the only part is the whole range, to be read by days.
     """
-    next_month = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
-    begin, last = (first if first.day == 1 else next_month), end.replace(day=1)
-    if by_day or begin >= last:
+    begin, last = (first if first.day == 1 else _next_month(first)), end.replace(day=1)
+    if by_day or begin > last:
+        return [("day", first, end)]
+    if end > last and not _has_calls(end, _next_month(end)):  # a month has far fewer rows than its days
+        last = _next_month(end)
+    if begin == last:
         return [("day", first, end)]
     parts: list[SpanRange] = [("day", first, begin), ("month", begin, last), ("day", last, end)]
     return [part for part in parts if part[1] < part[2]]
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+def _has_calls(first: date, end: date) -> bool:
+    """Returns whether calls were made from the day `first` until before the day `end`."""
+    start, until = (datetime.combine(day, time(), UTC) for day in (first, end))
+    days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL, start__gte=start, start__lt=until)
+    return days.exists()
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:

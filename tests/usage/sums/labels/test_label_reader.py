@@ -192,6 +192,18 @@ def test_whole_months_are_read_as_months() -> None:
     assert told(report) == expected(rows, ("team",), FIRST, END)
 
 
+def test_a_month_without_calls_after_the_range_is_read_as_a_month() -> None:
+    write_random(50)
+    rows = list(Request.objects.all())
+    newest = max(row.started_at.astimezone(UTC).date() for row in rows)
+    month, end = newest.replace(day=1), newest + timedelta(days=1)
+    both = [read_label_report(month, last, ("team",), most=100) for last in (end, newest)]
+    assert [told(report) for report in both] == [expected(rows, ("team",), month, last) for last in (end, newest)]
+    LabelTotal.objects.filter(span="day").delete()
+    assert told(read_label_report(month, end, ("team",), most=100)) == expected(rows, ("team",), month, end)
+    assert read_label_report(month, newest, ("team",), most=100).rows == []  # this range is read by days
+
+
 @pytest.mark.parametrize(
     ("start", "end", "days"),
     [
