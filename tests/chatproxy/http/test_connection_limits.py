@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
@@ -139,7 +138,7 @@ def test_no_descriptor_left_is_survived(start_gateway: Callable[..., Gateway], o
     answer = caller.read_answer()
     assert answer.status == 200, answer.body
     assert still_answers(opened(gateway))
-    assert json.loads(gateway.http.get("/readyz").content)["status"] == "ok"
+    wait_until_true(lambda: gateway.http.get("/readyz").json()["status"] == "ok")
 
 
 def test_few_open_files_mean_fewer_calls_at_once(
