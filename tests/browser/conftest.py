@@ -170,6 +170,7 @@ def open_browser(chromium: Browser) -> Iterator[SignIn]:
 
     def open_page(site: Gateway, **options: Any) -> Page:
         context = chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE * 1000)  # its own 30 seconds, for clicks and the like, are too few as well
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
