@@ -56,12 +56,12 @@ settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two more than there are cores: at least two of them wait for a process to start or for time to pass.
+    """One more than there are cores: one of them always waits for a process to start or for time to pass.
 
     Tests that start nothing do not wait, so that `make check` has one for each core.
     """
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == f"not {MARK}" else cores + 2
+    return cores if config.option.markexpr == f"not {MARK}" else cores + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
