@@ -54,7 +54,7 @@ def without_time_limits() -> Iterator[None]:
 
 
 def _lift_and_execute(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Executes an SQL statement by calling `execute`, and returns the result; a wrapper for Django's `execute_wrapper`.
+    """Executes an SQL statement by calling `execute`, and returns its result; given to Django's `execute_wrapper`.
 
     Before the first statement of a transaction, the time limits are lifted. A statement outside of a transaction gets a
     transaction of its own.

@@ -99,5 +99,5 @@ def _outer(function: str, name: str, weeks: str) -> str:
     """
     (field,) = (field for field in ErrorTotal._meta.concrete_fields if field.name == name)
     value = moved(field, f"copies.{weeks}")
-    # There is no `max` of UUIDs, whose order is that of their texts.
+    # PostgreSQL has no `max` for UUIDs; their texts have the same order.
     return f"max(({value})::text)::uuid" if name == "sample_id" else f"{function}({value})"

@@ -42,7 +42,7 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
     The month begins at `month` (UTC).
     """
     keys = [{"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in table.keys]
-    # There is no `max` of UUIDs, whose order is that of their texts.
+    # PostgreSQL has no `max` for UUIDs; their texts have the same order.
     outer = [f"max({name}::text)::uuid" if name == "sample_id" else f"max({name})" for name in table.maxima]
     lists = [f"array_agg({name}::text) FILTER (WHERE {name} <> '{{}}')" for name in (*table.histograms, *table.packed)]
     columns = (

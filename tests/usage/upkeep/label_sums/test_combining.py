@@ -141,7 +141,7 @@ def test_the_costliest_end_users_keep_their_names(monkeypatch: pytest.MonkeyPatc
 
 
 def inserted_sums() -> int:
-    """How many rows this transaction has inserted into the table of sums, also such as are deleted again."""
+    """Returns how many rows this transaction has inserted into the table of sums; rows deleted since count, too."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT n_tup_ins FROM pg_stat_xact_user_tables WHERE relname = 'usage_labelcombination'")
         [(number,)] = cursor.fetchall()
