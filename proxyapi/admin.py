@@ -320,10 +320,10 @@ class AccessKeyAdmin(SpenderAdmin):
 
 
 def _preset_links(chosen: Preset | None) -> str:
-    """Renders a link for each preset (set of initial values) of the form for a new key, and says what is filled in.
+    """Renders the links that fill in the form for a new access key, one for each preset (a set of initial values).
 
-    `chosen` is the preset that the page's address names, if any. In the browser, the script `presets.js` fills in the
-    values of a link without loading the page again, and keeps what has been typed.
+    `chosen` is the preset that the page's address names, or None; its values are listed after the links. In the
+    browser, `presets.js` fills in the form without loading the page again.
     """
     links = (
         (PARAMETER, preset.name, json.dumps(preset.form_values()), preset.filled_words(), preset.label)

@@ -66,8 +66,9 @@ logger = logging.getLogger(__name__)
 class ProxyError(exceptions.APIException):
     """Base class of the errors that the gateway itself answers with; the answers look like OpenAI's error objects.
 
-    `headers` are added to the answer; `outcome` is stored in the ledger. `is_unbilled` is true if the call costs
-    nothing, because upstream has received nothing of it.
+    * `headers`: headers to add to the answer.
+    * `outcome`: the call's outcome in the ledger.
+    * `is_unbilled`: true if upstream has received nothing of the call, so that the call costs nothing.
     """
 
     status_code = 500

@@ -136,10 +136,9 @@ class AccessKey(SpenderColumns):
             raise ValidationError({"expires_at": "In UTC, this is not a time of the years 1 to 9999."}) from None
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
-        """Gives the access key a new secret, saves the key, and returns the secret.
+        """Gives the access key a new secret, saves the key, and returns the new secret.
 
-        The secret that was valid until now stays valid for the duration `grace`. A secret that is still valid from an
-        earlier rotation becomes invalid at once.
+        The old secret stays valid for the duration `grace`; secrets older than that become invalid at once.
 
         Raises:
             ValidationError: the key is revoked, or `grace` is too long or negative.
@@ -198,8 +197,7 @@ class ApiTokenManager(models.Manager["ApiToken"]):
         """Returns the valid API token that has this secret, with its user; None if no valid token has it.
 
         A token is valid if it is neither revoked nor expired, and its user is active and has the staff status. Also
-        records now as the time when the token was last used, unless the recorded time is less than `LAST_USED_STEP`
-        ago.
+        records the time of use, at most once in `LAST_USED_STEP`.
         """
         if not may_be_api_token(text):  # a made-up text causes no query
             return None
@@ -273,7 +271,7 @@ class ApiToken(models.Model):
 def _check_of(start: str) -> str:
     """Computes the check characters at the end of an API token from `start`, all characters before them.
 
-    With them, the gateway recognises a made-up token without a query to the database.
+    They show without a query to the database that a token is made up.
     """
     return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
 

@@ -29,14 +29,14 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Returns the facts in a request, besides its tokens, that decide the price of its call; None if it has none.
+    """Returns what a request asks for, apart from tokens, that affects the price of its call; None if nothing does.
 
-    * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
-      values are left out.
+    * Chats, responses and compactions: the service tier, and the completion window of a background response, as far as
+      their values are known.
     * Speech: the number of characters to speak, if the model is billed by characters.
-    * Images: how many pictures to make, in which quality and size.
+    * Images: the number of pictures to make, and their quality and size.
 
-    `fields` has the values of the body's members, by name. If a member is given several times, its last value counts.
+    `fields` has the values of the body's members, by name; of several values, the last one counts.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
@@ -58,7 +58,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether a request alone decides the price of its call, and not what upstream answers.
+    """Returns whether a request alone decides the price of its call, whatever upstream answers.
 
     This is so for speech billed by characters, and for pictures billed by their number. `asked` is the result of
     `read_asked_usage` for the request.

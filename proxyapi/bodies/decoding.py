@@ -20,11 +20,10 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 
 
 class Decoder:
-    """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
+    """Incremental decoder of gzip or deflate data: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    `encoding` is `gzip` or `deflate`. If `is_strict` is true, data of the wrong kind (gzip instead of deflate, or the
-    reverse) makes `step` raise `zlib.error`; otherwise, `step` decodes it, too. `members` is the number of gzip members
-    that have begun.
+    `encoding` is the expected format: `gzip` or `deflate`. Data in the other of these formats is decoded, too; only if
+    `is_strict` is true, `step` raises `zlib.error` for it. `members` counts the gzip members that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:

@@ -35,10 +35,10 @@ class FormEdits:
 
 
 class FormCutter:
-    """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
+    """Editor of a multipart form on its way upstream: `feed` takes the bytes that arrive, and returns those to send on.
 
-    `reader` parses the form. `edits` are the changes to make; if it is None, the form is sent unchanged. The method
-    `end` alone returns the form's last boundary.
+    `reader` parses the form. `edits` are the changes to make; None means that the form is sent unchanged. After the
+    last bytes, call `end`: it checks the form, and returns the bytes that were held back.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -49,10 +49,10 @@ class FormCutter:
         self._number = -1  # of the part at that place; -1 in front of the first boundary
 
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
-        """Takes the next bytes of the form, and returns the bytes that may go upstream now.
+        """Takes the next bytes of the form, and returns the bytes that may go upstream now, possibly none.
 
-        `may_be_last` says that the caller's body may end with `piece`. Then the last byte of the piece is held back
-        until `end` has checked the form, so that upstream never gets the whole of an invalid form. Raises `BadForm`.
+        `may_be_last` says that the caller's body may end with `piece`; then the last byte is held back, because `end`
+        must check the form first. Raises `BadForm` if the form is invalid.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -92,8 +92,7 @@ class FormCutter:
     def _take(self, most: int) -> bytes:
         """Applies the edits to the held-back bytes before position `most` of the form; returns what to send upstream.
 
-        Drops the parts that `edits` removes, and inserts the headers that `edits` adds. If it is not decided yet
-        whether a part is removed, this part and all later bytes stay held back.
+        If `edits` cannot decide yet whether to remove a part, this part and all later bytes stay held back.
         """
         if self._edits is None:
             return self._release(most)

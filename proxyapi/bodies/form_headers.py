@@ -172,10 +172,10 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """Checks an option of a Content-Disposition header, such as `filename="a.txt"`, and returns its value.
+    """Returns the value of one option of a Content-Disposition header, such as `filename="a.txt"`, after checking it.
 
-    `key` is the option's name. The value is `quoted` if it was written in quotes, else `plain`; the other argument is
-    None. `is_last` says that no option follows. Raises `BadForm`.
+    `key` is the option's name. A value in quotes is given as `quoted`, any other as `plain`. `is_last` says that no
+    option follows. Raises `BadForm` for a malformed or ambiguous value.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):
@@ -194,10 +194,10 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """Reads the charsets in the Content-Type of a form's part, such as `utf-8`; returns an empty set for a file.
+    """Returns the charsets that the Content-Type of a form's text field names, such as `utf-8`; always none for a file.
 
-    `media_type` is the Content-Type in lower case. Raises `BadForm` for a field's unknown charset, and for any part
-    that is `multipart/…` or `message/…`.
+    `media_type` is the Content-Type in lower case. Raises `BadForm` for a text field with an unknown charset, and for a
+    text field or file whose type is `multipart/…` or `message/…`.
     """
     if media_type.startswith(("multipart/", "message/")):
         raise BadForm("a part is a multipart or a message itself")

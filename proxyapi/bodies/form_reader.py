@@ -44,7 +44,7 @@ class FormReader:
 
     * `parts`: the parts whose headers have arrived.
     * `head_ends`: for each of these parts, the position in the form at which its headers end.
-    * `boundaries`: the position behind each boundary; part `n` is between `boundaries[n]` and `boundaries[n + 1]`.
+    * `boundaries`: the position after each boundary; part `n` is between `boundaries[n]` and `boundaries[n + 1]`.
     * `size`: the number of bytes that have arrived.
 
     After `feed` or `end` has raised `BadForm`, the reader must not be used.
@@ -123,7 +123,7 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Checks the bytes behind the form's last boundary; raises `BadForm` unless they are at most two line ends."""
+        """Checks that at most two line ends follow the form's last boundary; raises `BadForm` for anything else."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
@@ -154,10 +154,10 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads the content of one part, from position `at` of `data` on; checks the part if its end has arrived.
+        """Reads the content of the form's current part, from position `at` of `data` on.
 
-        Returns the position at which to read on, behind the next boundary and its CRLF or `--`; None if these have not
-        arrived yet. Raises `BadForm`.
+        If the boundary after the part has arrived whole, checks the part and returns the position after that boundary
+        and its CRLF or `--`; otherwise returns None. Raises `BadForm`.
         """
         mark = self.mark
         found = data.find(mark, at)
@@ -188,10 +188,10 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Adds the bytes `data[start:end]` to the current part of the form, which stores only its first bytes.
+        """Adds the bytes `data[start:end]` to the form's current part, which keeps only the beginning of its content.
 
-        A text field stores `MAX_KEPT_BYTES` of its content, a file `HEAD_BYTES`; the part's size counts all bytes.
-        Raises `BadForm` for text before the form's first boundary.
+        A text field keeps `MAX_KEPT_BYTES`, a file `HEAD_BYTES`; the part's size counts all bytes. Raises `BadForm` for
+        text before the form's first boundary.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -243,7 +243,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks the value of a field in `SINGLE_FIELDS`: any server must read the same text.
+        """Checks the value of a field in `SINGLE_FIELDS`, such as `model`, so that all servers read the same text.
 
         Raises `BadForm` if the value is too long, is not UTF-8, or has control characters, and for a field `_charset_`
         that names another charset than UTF-8.

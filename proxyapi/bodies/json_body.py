@@ -120,7 +120,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Returns the words about a fault in a JSON text for an error message: `Expecting value at line 1 column 9`."""
+    """Returns in words why a JSON text could not be parsed, such as `Expecting value at line 1 column 9`."""
     # Nothing of the parsed text is quoted, since the text may be secret.
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"

@@ -97,7 +97,7 @@ def encode(text: str) -> bytes:
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
-    Text behind the object is ignored. `decoder` parses the names and values. The default decoder is lenient: it accepts
+    Text after the object is ignored. `decoder` parses the names and values. The default decoder is lenient: it accepts
     `NaN`, for example.
 
     Raises:
@@ -133,7 +133,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses a text that is exactly one JSON object; returns the object's members with their positions in the text.
 
-    Takes the same `decoder` and raises the same errors as `read_members`; text behind the object raises `ValueError`.
+    Takes the same `decoder` and raises the same errors as `read_members`; text after the object raises `ValueError`.
     """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
@@ -143,9 +143,10 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns a lenient JSON decoder for `text`: a fast one for a small text, else one that lets the event loop run.
+    """Returns a lenient JSON decoder for `text`, which accepts `NaN`, for example.
 
-    The decoder for large texts raises `ValueError` if the long numbers in the text have too many digits together.
+    The decoder for a large text is slower, but does not block the event loop. It raises `ValueError` if the long
+    numbers in the text have too many digits in total.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER

@@ -21,8 +21,8 @@ LABEL_FIELDS = frozenset((*END_USER_FIELDS, "metadata", "conversation", "previou
 class Labels(NamedTuple):
     """The labels of a call, as its request states them: end user, session and tags. An empty text means "not stated".
 
-    `tags` are texts such as `night` or `project=x`. `previous_response_id` is set only if the request states no
-    session. It names the response that the call continues; the call belongs to the session of that response.
+    `tags` are texts such as `night` or `project=x`. If no session is stated, `previous_response_id` is the id of the
+    response that the call continues; the call then belongs to the session of that response.
     """
 
     end_user: str = ""
@@ -35,11 +35,11 @@ NO_LABELS = Labels()
 
 
 def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Sequence[str]) -> Labels:
-    """Reads the labels of a call (end user, session, tags) from its request.
+    """Returns the labels of a call (end user, session, tags) that its request states.
 
-    `head` are the request's headers, by their names in Django's `META`; they count before the body. `fields` has the
-    values of the body's members, by name; the last value of each counts. `metadata_tags` names the members of OpenAI's
-    `metadata` that count as tags.
+    `head` has the request's headers, by their names in Django's `META`; `fields` has the values of the body's members,
+    by name. For the end user and the session, a header takes precedence over the body. Tags come from both: from a
+    header, and from those members of the body's `metadata` that `metadata_tags` lists.
     """
     end_user, session, tags = head.get(END_USER), head.get(SESSION), head.get(TAGS)
     if not (end_user or session or tags) and LABEL_FIELDS.isdisjoint(fields):  # as of most calls
@@ -56,10 +56,9 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns `tags` followed by those of `others` that are new.
+    """Returns the tags in `tags`, then those in `others` that are new.
 
-    A tag `project=y` is not added if there is a `project=x` already. So a call cannot change the value of its key's
-    tag.
+    `project=y` is left out if there is a `project=x` before it, so that a call cannot change a tag of its key.
     """
     found = dict.fromkeys(tags)
     names = {name for name, is_valued, _ in (tag.partition("=") for tag in found) if is_valued}
@@ -73,7 +72,7 @@ def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
 
 
 def _header_text(value: object) -> str:
-    """Decodes a header's value, which Django has decoded as Latin-1, as UTF-8; strips white space.
+    """Decodes as UTF-8 a header's value that Django has decoded as Latin-1; strips white space.
 
     Returns an empty text if there is no such header.
     """

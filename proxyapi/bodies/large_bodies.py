@@ -34,10 +34,10 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments, and returns its result. The work on a large body is done in a thread.
+    """Calls `work` with the arguments and returns its result; for a large body, in a thread.
 
-    `size` is the number of bytes of the body; a body of more than `LARGE_BYTES` is large. There is only one thread for
-    all large bodies, so their works wait for each other.
+    `size` is the size of the body in bytes; above `LARGE_BYTES`, the body is large. All large bodies share one thread,
+    so they are processed one after the other.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -45,10 +45,10 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled meanwhile.
+    """Calls `work` with the arguments, then `then` with the result, even if the task that waits for it is cancelled.
 
-    A cancellation is raised after `then` has returned. `size` is the number of bytes of the body; if it is over
-    `LARGE_BYTES`, `work` runs in a thread.
+    If the task was cancelled, `asyncio.CancelledError` is raised at the end. `size` is the size of the body in bytes;
+    above `LARGE_BYTES`, `work` runs in a thread.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))
@@ -101,7 +101,7 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes UTF-8 bytes to text; `errors` is as in `bytes.decode`, for example `strict`."""
+    """Decodes UTF-8 bytes to text as `data.decode("utf-8", errors)` does, but lets other threads run in between."""
     if len(data) <= LARGE_BYTES or data.isascii():  # ASCII is decoded as fast as it is copied
         return data.decode("utf-8", errors)
     # A large body is decoded slice by slice, so that the event loop may run in between.
@@ -120,10 +120,10 @@ def in_utf_8(body: bytes) -> bytes:
 
 
 class Numbers:
-    """Parser of the numbers in one large JSON text. The function `read_float` converts a number's text to a float.
+    """Parser of the numbers in one large JSON text, which limits the digits of all long numbers together.
 
-    Raises `ValueError` if the numbers of more than `LONG_NUMBER` digits have more than `MAX_LONG_DIGITS` digits
-    together.
+    The numbers of more than `LONG_NUMBER` characters may have `MAX_LONG_DIGITS` characters in total; beyond that, the
+    methods raise `ValueError`. The function `read_float` converts a number's text to a float.
     """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
@@ -133,7 +133,8 @@ class Numbers:
     def parse_int(self, digits: str) -> int:
         """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`.
 
-        Raises `ValueError` if the numbers longer than `LONG_NUMBER` have more than `MAX_LONG_DIGITS` characters in all.
+        Raises `ValueError` if the integer has too many digits for Python, or if the numbers longer than `LONG_NUMBER`
+        that were parsed until now have more than `MAX_LONG_DIGITS` characters in total.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
@@ -142,7 +143,8 @@ class Numbers:
     def parse_float(self, digits: str) -> float:
         """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`.
 
-        Raises `ValueError` if the numbers longer than `LONG_NUMBER` have more than `MAX_LONG_DIGITS` characters in all.
+        Raises `ValueError` if the numbers longer than `LONG_NUMBER` that were parsed until now have more than
+        `MAX_LONG_DIGITS` characters in total.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
@@ -163,5 +165,5 @@ def _count(body: bytes, mark: bytes) -> int:
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Yields a body `SLICE_BYTES` bytes at a time, so that the event loop may run in between."""
+    """Yields a body in slices of `SLICE_BYTES` bytes; between two slices, the thread of the event loop may run."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -122,8 +122,8 @@ def in_body(body: JSONObject) -> NamedModels:
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
     """Returns the models that the text fields of a form name. `fields` are pairs of a field's name and its text.
 
-    The name of a field may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field's text is searched,
-    too. The caller's own text (`TEXT_MEMBERS`) is not searched.
+    A field's name may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field is searched, too, but
+    not the caller's own text (`TEXT_MEMBERS`).
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -141,10 +141,10 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names; all are `others`, since `main` is the field of a body or form.
+    """Returns the models that a query string names, all of them as `others`, because `main` is for the field of a body.
 
-    They are the values of each parameter whose name, or a part of its name as in `tools[0][model]`, is in
-    `MODEL_NAMES`, such as `model` or `fallbacks`. Letter case, hyphens and underscores of the name do not count.
+    A parameter names a model if its name, or a part of it as in `tools[0][model]`, is one of `MODEL_NAMES`. Letter
+    case, hyphens and underscores make no difference.
     """
     if not query:
         return NamedModels()
@@ -165,7 +165,7 @@ def _is_model_name(name: str) -> bool:
 def _in_json(name: str, text: str) -> list[str | None]:
     """Returns the models named in the JSON text of a form's field; `name` is the last part of the field's name.
 
-    A text that cannot be parsed gives `[None]` if it might name a model, and `[]` otherwise.
+    If the text is not valid JSON, the result is `[None]` for a text that may name a model, and `[]` for any other.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))
@@ -174,10 +174,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that JSON members name, at any depth.
+    """Yields the models that JSON members name, at any depth; None for a name that is not text.
 
-    `waiting` has the members as pairs of name and value; the search empties it. The caller's own text (`TEXT_MEMBERS`)
-    is skipped. In the items of a conversation (`ITEM_LISTS`), only `tools` is searched.
+    `waiting` is a list of the members as pairs of name and value, and is empty afterwards. The caller's own text
+    (`TEXT_MEMBERS`) is skipped. In the items of a conversation (`ITEM_LISTS`), only `tools` is searched.
     """
     while waiting:
         name, value = waiting.pop()
@@ -202,10 +202,10 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
 
 
 def _named(value: object) -> Iterator[str | None]:
-    """Yields the models in the value of a JSON member such as `models`.
+    """Yields the models in the value of a JSON member such as `models`; None for a value such as a number.
 
-    The value may be a text, a list, an object with a member `model`, or an object whose values are models. None stands
-    for anything else, such as a number.
+    The value may be a text, a list, an object with a member `model`, or an object whose values are models. A null
+    yields nothing.
     """
     waiting = [value]
     while waiting:

@@ -43,8 +43,9 @@ def parse_object(body: bytes) -> ReceivedObject:
     """Parses a request's body, which must be one JSON object in UTF-8, UTF-16 or UTF-32; a blank body counts as `{}`.
 
     Raises:
-        BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, has more members than
-            `json_members.MAX_MEMBERS`, a number beyond the range of a double, or an integer of more than 4,300 digits.
+        BadJSON: the body is not exactly one JSON object (RFC 8259), is nested too deep, has more members than
+            `json_members.MAX_MEMBERS`, or has a number out of range: beyond a double, or an integer of more than 4,300
+            digits.
         BodyTooLarge: the body has more values, escapes or strings than `large_bodies.check_bounds` allows.
     """
     if not body or body.isspace():
@@ -66,7 +67,7 @@ def parse_object(body: bytes) -> ReceivedObject:
 
 
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
-    """Returns the body for upstream: the text of the object `received`, with exactly the members `wanted`.
+    """Returns the body for upstream: the JSON text of `received`, changed so that it has exactly the members `wanted`.
 
     `wanted` maps names to values. If a value is the same Python object as in `received`, its original text is kept. If
     a name is given twice in `received`, only the last of these members stays.

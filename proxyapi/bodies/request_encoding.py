@@ -58,11 +58,12 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body from its Content-Encoding, such as `gzip`; uses a thread for a large body or result.
+    """Decodes a request's body from its Content-Encoding, such as `gzip`; a large body or result, in a thread.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
-        BadRequest: the body is invalid, is incomplete, has bytes after its end, or can be decoded in two ways.
+        BadRequest: the body is invalid or incomplete, has bytes after its end, or could be decoded to two different
+            texts.
     """
     small = large_bodies.LARGE_BYTES
     if len(body) <= small:
@@ -77,8 +78,8 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
     """Decodes a request's body from its Content-Encoding, such as `gzip`, in the calling thread.
 
-    Raises `TooLarge` beyond `limit` decoded bytes, and `BadRequest` if the body is invalid or can be decoded in two
-    ways.
+    Raises `TooLarge` beyond `limit` decoded bytes, and `BadRequest` if the body is invalid, or could be decoded to two
+    different texts.
     """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
@@ -147,10 +148,9 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether deflate data that has a zlib header could also be read as deflate data without one.
+    """Test whether deflate data that has a zlib header could also be decoded as deflate data without a header.
 
-    `is_possible` becomes true when such a reading comes to a valid end, or has given more than `limit` bytes. For
-    nearly all bodies, this reading fails already at the first block.
+    `is_possible` becomes true when decoding it that way reaches a valid end, or gives more than `limit` bytes.
     """
 
     def __init__(self, limit: int) -> None:

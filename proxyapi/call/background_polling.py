@@ -93,7 +93,7 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 
 
 async def ask(response: PendingResponse) -> None:
-    """Asks upstream whether a background response has ended; if so, writes its usage to the ledger and stops asking.
+    """Asks upstream once about a background response. If it has ended, stores its usage, and stops polling it.
 
     In the other cases:
 
@@ -169,8 +169,7 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Reads the ledger row of the call that created a background response, with the columns `MAKER_COLUMNS`.
 
-    If there is no such row any more, or it is of a call to another API, returns a new, unsaved row instead, with only a
-    route of the Responses API.
+    If the row is gone, or belongs to a call to another API, returns an unsaved row that has only a route.
 
     Raises:
         django.db.Error: the database is away.

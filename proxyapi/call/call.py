@@ -50,7 +50,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request to the API and upstream's answer to it; writes the one ledger row of a call with a valid key."""
+    """One call of the API: a request and upstream's answer. If its key is valid, its end writes a row to the ledger."""
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -64,10 +64,10 @@ class Call:
         self._texts: CallRecord | None = None  # the row's ids and bodies, if `keep_bodies` has made them
 
     def begin(self) -> None:
-        """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
+        """Writes to the journal on disk that the call begins; to be used before the call is sent upstream.
 
-        From then on the ledger gets a row for the call, even if this process dies. If dollars of a budget are reserved
-        for the call and it asks for no stream, it also continues from then on if its caller hangs up.
+        From then on, the ledger gets a row for the call even if this process dies. A call with reserved dollars that
+        asks for no stream now continues upstream even if its caller hangs up.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -81,10 +81,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def begin_reserved(self) -> None:
-        """Writes the call's begin record again, with the dollars that were reserved after the first record.
+        """Writes the call's begin record again, for dollars that were reserved after the first record was written.
 
-        Does nothing if no dollars are reserved, if there was no first record, or if the call has ended. From then on
-        the call, unless it asks for a stream, continues even if its caller hangs up. Raises `StorageFull`.
+        Does nothing if no dollars are reserved, if there is no first record, or if the call has ended. From then on, a
+        call that asks for no stream continues upstream even if its caller hangs up. Raises `StorageFull`.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -92,10 +92,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, with the dollars that are reserved for the call.
+        """Writes the begin record `row` to the journal, with the call's reserved dollars and highest possible usage.
 
-        Adds the upper bound of the call's usage or, without reserved dollars, that of its hosted tools, such as web
-        search. Raises `StorageFull`, as `begin` does.
+        If no dollars are reserved, only the highest possible use of hosted tools (such as web search) is added. Raises
+        `StorageFull` if the disk has no room.
         """
         # If the process is killed, the usage is estimated from this limit, and the reservation is given back.
         if self.facts.most_usage is not None:
@@ -114,8 +114,8 @@ class Call:
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
-        If the header `Location` names an object that the call has created, the call's key is recorded as the object's
-        owner. After a status of 300 or more, no ids of new objects are read: upstream has refused the call.
+        If the header `Location` names an object that the call has created, records the call's key as the object's
+        owner. An answer with a status of 300 or more is not searched for ids of new objects.
         """
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
@@ -129,7 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to read a streamed answer and collect its text; of a stream of text, frees the request's JSON."""
+        """Prepares to read a streamed answer and its text; for a stream of text, frees the request's JSON."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -139,7 +139,8 @@ class Call:
     async def read_answer(self, body: bytes) -> None:
         """Reads usage, error and ids of new objects from the whole body of an answer, and stores the body.
 
-        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is still read.
+        Records the call's key as the new objects' owner. A large body is read to its end even if the caller hangs up
+        meanwhile.
         """
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
@@ -151,7 +152,7 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads and stores a JSON answer that upstream labels as a stream: its usage, and the ids of new objects."""
+        """Stores a JSON answer that is wrongly labelled as a stream; reads its usage and the ids of new objects."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
@@ -184,11 +185,11 @@ class Call:
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
-        """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reserved dollars.
+        """Ends the call: writes its ledger row to the journal, settles its reserved dollars, and counts its tokens.
 
         Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream may have worked on the call, provided that it got the whole
-        request. The default: true unless upstream has stated an error.
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call; by default, it is true unless
+        upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -224,10 +225,10 @@ class Call:
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and HTTP status for the ledger row: usually the given ones, unchanged.
+        """Returns the outcome and the HTTP status to store in the ledger row, as the caller saw them.
 
-        If the call went on after its caller got status 504, returns the outcome and status of that error; if it went on
-        after its caller hung up, `client_cancelled` and None. Both are noted in the row's error, too.
+        Usually these are the arguments. If the call went on after its caller got status 504, they are those of that
+        error; if it went on after its caller hung up, `client_cancelled` and None. The row's error then says so, too.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -243,7 +244,7 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the row's excerpts of large bodies in a thread, before `end`, which makes those of small ones."""
+        """Makes the excerpts of large bodies (not of small ones) for the ledger row in a thread; used before `end`."""
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
         size = max(len(self.request.decoded_body), answered)
@@ -262,19 +263,20 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits until the ended call's ledger row is on disk, and its tokens are counted against its key's limits.
+        """Waits until the ended call's tokens are counted and, with `JOURNAL_SYNC=always`, its ledger row is on disk.
 
-        It waits for the disk only with `JOURNAL_SYNC=always`. Only afterwards may the last byte of the answer be sent.
+        Only afterwards may the last byte of the answer be sent.
         """
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns the headers for the caller: those of upstream's answer that may pass, without secrets.
+        """Returns the headers for the caller: those of upstream that may pass, without secrets, and the gateway's own.
 
-        `Location` names the gateway instead of upstream. A rate limit header states the key's own limit if the key has
-        less left than upstream states, or if upstream states none. A limit of output tokens that the gateway has added
-        has a header.
+        * `Location` names the gateway instead of upstream.
+        * The rate limit headers state what the key has left, if that is less than upstream states or if upstream states
+          none.
+        * `OUTPUT_LIMIT_HEADER` states the limit of output tokens that the gateway has added, if it has added one.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -93,15 +93,15 @@ class CallFacts:
     def suppose(self, most: MaxUsage) -> None:
         """Stores `most`, the highest possible usage of the call (tokens etc.), after dollars were reserved for it.
 
-        Of several image models in it, only the dearest is stored.
+        If `most` has several image models, only the most expensive one is stored.
         """
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; the account's API key is then redacted like other secrets.
+        """Stores which upstream account pays for the call, and adds the account's API key to the secrets to redact.
 
-        A background response can be polled later only if this API key is the configured one.
+        A background response of the call can be polled later only if this is the API key in the settings.
         """
         # Secrets are removed from the call's ledger row and from errors.
         if credentials.api_key not in self.secrets:
@@ -115,7 +115,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk. Stores the chunk while at most `LOG_BODY_BYTES` are stored."""
+        """Counts the bytes of the answer's next chunk; stores it if at most `LOG_BODY_BYTES` are stored already."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

@@ -50,17 +50,18 @@ META_NAMES = {
 
 
 class EarlyAnswer(Protocol):
-    """Interface of a stream to the caller that begins before upstream answers, so that proxies keep the connection.
+    """Interface of an event stream that begins before upstream has answered, so that proxies keep the connection open.
 
-    `has_begun` is true once the stream's head has been sent. `proxyapi.streams.early_stream` implements this interface.
+    `has_begun` is true once the head of the stream has been sent. `proxyapi.streams.early_stream` implements this
+    interface.
     """
 
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the early stream: no more keep-alive comments are sent, and a stream that has not begun never begins.
+        """Stops the early stream: its keep-alive comments end, and a stream that has not begun never begins.
 
-        Afterwards only the call's handler sends to the caller.
+        From then on, only the call's handler sends to the caller.
         """
 
     def event_of(self, response: HttpResponse) -> bytes:
@@ -71,9 +72,10 @@ class EarlyAnswer(Protocol):
 
 
 class AnswerTimer(Protocol):
-    """Interface of a timer for the time limit that the caller has set; when it is over, the caller gets status 504.
+    """Interface of the timer for a time limit that the caller has set for its call.
 
-    The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
+    When the time is over, the caller gets status 504, and the call goes on upstream until its usage is known.
+    `proxyapi.dispatch.caller_deadline` implements this interface.
     """
 
     async def stop(self) -> None:
@@ -83,12 +85,13 @@ class AnswerTimer(Protocol):
 class CallRequest(ASGIRequest):
     """Django's request object for one call of the API, with the call's body, ids and times.
 
-    * `arrived_at`: when the call arrived, in Unix time. `started`: the same moment, in seconds of
-      `time.perf_counter()`.
+    * `arrived_at`: when the call arrived, in Unix time.
+    * `started`: the same moment, in seconds of `time.perf_counter()`.
     * `received`: when the whole body had arrived, in seconds of `time.perf_counter()`.
     * `raw_path`, `raw_query`: the path and the query as bytes, as they were sent.
-    * `raw_body`: the body as it was sent, once a view has asked for it; `decoded_body`: without its Content-Encoding.
-    * `sender_is_known`: true once a valid key has been seen.
+    * `raw_body`: the body as it was sent; `decoded_body`: the body without its Content-Encoding. Both are empty until a
+      view has asked for the body.
+    * `sender_is_known`: true once a valid key has been found in the request.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,9 +190,9 @@ class CallRequest(ASGIRequest):
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has a valid key, so the limits for senders without a key no longer hold.
+        """Records that the request has a valid key: from then on, the limits for senders without a key no longer hold.
 
-        They no longer hold for its connection, either.
+        They end for the request and for its connection.
         """
         self.sender_is_known = True
         self.connection.mark_known()
@@ -245,7 +248,7 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The request's parsed body: a JSON object or, of a form, the text fields, which the view has stored here."""
+        """The request's parsed body: a JSON object, or the text fields of a form once the view has stored them here."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
         # time.

@@ -62,8 +62,8 @@ class CallResources:
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for the call by the call's real cost, computed from its ledger `row`.
 
-        Returns the fields to add to the row: the cost, and the ids of the leases that pay it. A lease is a part of a
-        budget that the worker has set aside in advance. Without a reservation, the result is an empty dict.
+        Returns the fields to add to the row: the cost, and the ids of the leases (parts of a budget that the worker has
+        set aside) that pay it. Without a reservation, the result is an empty dict.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 

@@ -53,17 +53,17 @@ class CallerConnection(Protocol):
         """Sends the next piece of an answer if the client can take it without a wait; returns whether it was sent."""
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Makes the connection close after the answer, because the request's body was not read to its end.
+        """Makes the connection close after the answer, for a request whose body was not read to its end.
 
-        If `discard` is true, the connection first receives the remaining body for a while, and drops it. Without this,
-        a client that is still sending might find the connection broken, and get no answer.
+        If `discard` is true, the connection first receives and drops the rest of the body for a while. So a client that
+        is still sending gets the answer.
         """
 
     def abort(self) -> None:
         """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
-        """Makes the close of the connection the end of the answer: no Content-Length, no chunks (RFC 9112, 6.3)."""
+        """Lets the close of the connection end the answer, without Content-Length and chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:

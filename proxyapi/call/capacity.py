@@ -15,11 +15,13 @@ DRAINED_BODY_SECONDS = 20.0
 
 
 class Capacity:
-    """The number of calls in flight in this process, with its limit; for use from the event loop only.
+    """Counter of the calls in flight in this process, with their limit; for use from the event loop only.
 
-    * `in_flight`: the number now. `peak`: the highest number since the process began.
-    * `stopping`: the whole server is stopping. Load balancers should send no new calls; calls that come are served.
-    * `draining`: this process takes no new connections.
+    * `in_flight`: the number of calls now.
+    * `peak`: the highest number of calls since the process began.
+    * `stopping`: true once the whole server is stopping. Load balancers should send no new calls then; calls that come
+      are served.
+    * `draining`: true once this process takes no new connections.
     """
 
     def __init__(self) -> None:
@@ -54,9 +56,9 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for receiving a request's body: inside it, `drain` can shorten the body's time limit.
+        """Context manager around the receiving of a request's body: inside it, `drain` can shorten the time limit.
 
-        `timeout` is the time limit for the body. If the process is draining already, the limit is shortened at once.
+        `timeout` is the time limit for the body. If the process is draining already, it is shortened at once.
         """
         if self.draining:
             self._shorten(timeout)

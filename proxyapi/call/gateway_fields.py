@@ -47,10 +47,10 @@ def upstream_query(query: QueryDict) -> str:
 
 
 def passed_query(raw_query: bytes) -> str:
-    """Removes secrets such as `security_key=…` from the query string of a `/v1` call; returns the query for upstream.
+    """Returns the query string to send upstream for a call to `/v1`: without secrets such as `security_key=…`.
 
-    A query without secrets stays unchanged; any other query is encoded again, so its bytes may differ. Other spellings
-    of the names, such as `Security_Key[]`, are removed, too.
+    Other spellings of these names, such as `Security_Key[]`, are removed, too. A query without secrets stays unchanged;
+    any other query is encoded again, so its bytes may differ.
     """
     if not raw_query:
         return ""
@@ -68,9 +68,10 @@ def passed_query(raw_query: bytes) -> str:
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
     """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
-    The upstream key is the first of these that exists: `openai_api_key` in the call's body or query, the one stored for
-    the caller's key, the configured one. A `project` or `organization` in the body or query goes with any of these
-    keys. The configured project and organization go with the configured key only.
+    * The key is `openai_api_key` in the call's body or query; if that is missing, the one stored for the caller; if
+      there is none, the one in the settings.
+    * `project` and `organization` are those in the call's body or query. Where one is missing, the one in the settings
+      is used, but only together with the key in the settings.
 
     Raises:
         BadRequest: the key, the project or the organization in the call is not 1 to 4096 printable ASCII characters

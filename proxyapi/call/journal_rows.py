@@ -71,10 +71,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of the begin record `begun` with the highest possible use of the call's hosted tools, `tool_use`.
+    """Returns a copy of a call's begin record with `tool_use`, the highest possible use of the call's hosted tools.
 
-    A hosted tool is, for example, web search. Use this function for calls without a reservation of dollars: the begin
-    record of the others has this already.
+    A hosted tool is, for example, web search. Only for calls without reserved dollars: the begin record of other calls
+    states their highest possible usage anyway.
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.
@@ -85,7 +85,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may be known only while or after the request goes upstream.
+    """Returns those fields of a call's ledger row that may become known only after the sending upstream has begun.
 
     For example, a form may have its model in the last field.
     """
@@ -191,15 +191,15 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row of a poll (the gateway's own request) that has found that a background response has ended.
+    """Builds the ledger row of a poll, the gateway's own request, after the background response has ended.
 
     * `response`: the response; the row has its key.
     * `maker`: the row of the call that created the response. The model, route, team, owner, end user, session and tags
       are copied from it.
     * `answer`: upstream's answer to the poll. It has `size` bytes, and took `seconds`.
 
-    If the answer says that the response was cancelled, and states no usage, the usage is estimated, unless the row
-    `maker` has the estimate of a cut stream already.
+    If the response was cancelled and states no usage, the usage is estimated. It is not estimated if the row `maker`
+    already has the estimate of a cut stream.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -252,8 +252,8 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to store in the row, and the source of that usage (stated, estimated or unknown). If the
-    answer states a larger use of hosted tools than `usage`, the larger counts.
+    `usage` has the usage to store, and its source (stated, estimated or unknown). If the answer states a larger use of
+    hosted tools, the larger one is stored.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -271,12 +271,12 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    * Stated: upstream has stated the usage, and the answer does not contradict it. Or the request alone decides it, as
-      for speech billed by characters.
+    * Stated: upstream has stated the usage, and the answer does not contradict it. Or the request alone decides the
+      price, as for speech billed by characters.
     * Estimated: upstream has not stated the usage, and the call `may_be_billed` or its stream has brought some text.
-      The missing pictures of a stream that broke off are estimated, too.
-    * Unknown: the usage of all other calls. A `GET`, a failed response, and a call whose response the gateway will ask
-      upstream about later (poll) are never estimated.
+      Also if a stream of pictures broke off: the missing pictures are estimated.
+    * Unknown: all other calls. Without a stated usage, these are always unknown: a `GET`, a failed response, and a
+      response that the gateway will ask upstream about later (poll).
     """
     answer.forget_false_usage()
     if answer.usage is not None:
@@ -322,15 +322,15 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's whole answer has arrived, and says that the response goes on in the background."""
+    """Returns whether upstream's answer has arrived whole, and its status says that the response is unfinished."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call has created a background response that upstream may still work on after the call's end.
+    """Returns whether upstream may still be working on the call's background response after the call has ended.
 
-    Without reserved dollars, this is assumed if the stream was cut before its last event. If dollars are reserved for
-    the call, it is assumed of every background response.
+    If dollars are reserved for the call, this is assumed of every background response; otherwise, only if the stream
+    was cut before its last event.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -340,8 +340,8 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Estimates the usage of a background response that upstream finishes after its caller has left.
 
-    Returns usage fields of the call's ledger row: with reserved dollars the upper bound for which they were reserved,
-    else the longest output that the request allows.
+    Returns usage fields of the call's ledger row. With reserved dollars, they have the usage that these dollars pay
+    for; without, that of the longest answer that the request allows.
     """
     model = answer.model or facts.model
     if facts.most_usage is not None:
@@ -390,7 +390,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns the tokens of a call that count against its key's limits: input plus output; 0 unless it is a POST.
+    """Returns the tokens of a call that count against its key's limits: input plus output; 0 for any method but POST.
 
     If upstream has stated a higher total, the total counts.
     """

@@ -55,21 +55,19 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Sets the body's time limit: the next `speed.size` bytes must arrive within `speed.seconds` from now.
+        """Demands that the next `speed.size` bytes of the body arrive within `speed.seconds` from now.
 
-        The limit never goes beyond `REQUEST_TIMEOUT`; while the process drains, it is not changed. `received` is the
-        number of bytes that have arrived already.
+        Sets the body's time limit accordingly, but never beyond `REQUEST_TIMEOUT`, and not while the process drains.
+        `received` is the number of bytes that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts a new time limit for the next `speed.size` bytes if the bytes that were demanded until now have
-        arrived.
+        """Demands the next bytes of the body (see `demand`) if those demanded before have arrived; else does nothing.
 
-        Uses `demand`, so the limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have
-        arrived.
+        `received` is the number of bytes that have arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)
@@ -78,12 +76,15 @@ class BodyClock:
 class IncomingBody:
     """The body of one request while it arrives from the client.
 
-    * `size`: the bytes that have arrived. `limit`: the maximum allowed. `announced`: the Content-Length, or None.
+    * `size`: the number of bytes that have arrived.
+    * `limit`: the highest number of bytes allowed.
+    * `announced`: the number of bytes in Content-Length, or None.
     * `complete`: true once the whole body has arrived.
     * `caller_gone`: true once the client has hung up.
-    * `call_goes_on`: whether the call continues when the client hangs up after its body has arrived; else it is
-      cancelled.
-    * `left_at`: when the client hung up, or got status 504 while the call went on; `time.perf_counter()` seconds.
+    * `call_goes_on`: true if a call whose body has arrived goes on when the client hangs up, false if it is cancelled
+      then.
+    * `left_at`: when the client hung up, or got status 504 while the call went on, in seconds of `time.perf_counter()`;
+      None until then.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the whole body has arrived already, the call is cancelled as soon as the client hangs up.
+        If the whole body has arrived already, the call is cancelled from now on as soon as the client hangs up.
         """
         # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:
@@ -213,7 +214,7 @@ class IncomingBody:
     async def _next_piece(self) -> bytes:
         """Waits for the next piece of the request's body and returns it; the piece may be empty.
 
-        After the last piece, the call is cancelled if the client hangs up, unless `call_goes_on` is set.
+        Once the last piece has arrived, the call is cancelled if the client hangs up, unless `call_goes_on` is set.
 
         Raises:
             BodyTooLarge: more bytes have arrived than the size limit allows.

@@ -29,13 +29,13 @@ STEP_BYTES = 64 * 1024
 
 
 class FormUpload:
-    """A multipart form that is read and checked, and sent upstream, while it arrives from the caller.
+    """A multipart form that goes upstream while it arrives from the caller; it is parsed and checked on the way.
 
     * `headers`: the request's headers, with names in lower case. `content_type` is the value of its Content-Type.
-    * `encoding`: the form's Content-Encoding.
-    * `check`: a function that is called once with the whole form. If it raises an error, upstream never gets the end of
-      the form.
-    * `edits`: changes to make in the form; an edited form goes upstream decoded.
+    * `encoding`: the form's Content-Encoding, or an empty text.
+    * `check`: a function that is called once, with the whole form. If it raises an error, upstream never gets the end
+      of the form.
+    * `edits`: changes to make in the form, or None. An edited form goes upstream decoded.
     * `received`: the whole decoded form, if it has arrived already.
     * `is_whole`: true if the form was read to its end before anything goes upstream.
 
@@ -122,10 +122,10 @@ class FormUpload:
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
-        """Receives and reads at least `size` bytes of the form, before anything goes upstream.
+        """Receives and parses at least `size` bytes of the form, before anything goes upstream.
 
-        Reads the whole form if it has fewer bytes or has arrived already. Raises the errors of `pieces`, but not those
-        of `check`.
+        If the form has fewer bytes, or has arrived already, the whole form is read. Raises the errors of `pieces`; only
+        the function `check` is not called yet.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:
@@ -224,10 +224,10 @@ class FormUpload:
             raise self._body.too_large("The form, decoded,") from None
 
     async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
-        """Yields the bytes of a compressed form for upstream, still compressed; decodes them only to check the form.
+        """Yields the bytes of a compressed form for upstream as they are; decodes them only to check the form.
 
-        The form's end comes after the whole form has been checked. Raises the errors of `pieces`, and `BadForm` also if
-        the compressed data has more than one gzip member.
+        The last bytes are yielded after the whole form has been checked. Raises the errors of `pieces`; `BadForm` also
+        if the compressed data has more than one gzip member.
         """
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():

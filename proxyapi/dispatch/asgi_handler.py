@@ -96,7 +96,7 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response to a request; adds CORS headers if a web page of another origin has sent it.
+        """Returns the response to a request: the view's, with CORS headers if a web page of another origin asks.
 
         A CORS preflight is answered without the view.
         """
@@ -107,9 +107,9 @@ class CallHandler:
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
         """Sends a response to the client, whole or as a stream.
 
-        The response to a sender without a valid key may be delayed. The connection closes after the response if some of
-        the request's body is missing and the body is not short. Sends nothing if the caller left, or got status 504,
-        while the call went on upstream.
+        * The response to a sender without a valid key may be delayed.
+        * The connection closes after the response if a long body of the request has not arrived whole.
+        * Nothing is sent if the caller left, or got status 504, while the call went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()

@@ -118,7 +118,8 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 def caller_without_body(request: ProxyRequest) -> Caller | None:
     """Returns the caller for the key in the request's query or headers, not its body; None without a valid key.
 
-    The first one counts of `security_key` in the query, the header `X-Security-Key` and the bearer token.
+    The key is the first of these that the request has: `security_key` in the query, the header `X-Security-Key`, the
+    bearer token.
     """
     # Another key in the body takes precedence (`names_another_key`).
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice

@@ -121,10 +121,10 @@ def nearest_path(raw_path: str) -> str:
 
 
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
-    """Returns the known segment of a path that a client most likely means by `segment`: `models` for `model`.
+    """Returns the known segment of a path that a client probably means by `segment`: `models` for `model`.
 
-    `known` maps the segments that are possible here to their nodes. The result is `{id}` if an id is possible, and
-    empty if no segment is similar.
+    `known` maps the segments that are possible here to their nodes. If none of them equals `segment`, the result is
+    `{id}` where an id is possible, else the most similar one, or an empty text.
     """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:

@@ -111,8 +111,8 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
-        `dialect` has the rules for this route's event streams; if it is given, an event stream is passed on as it
-        arrives. Other answers are read whole; `rewrite`, if given, converts the body of those with status 200.
+        `dialect` has the rules for this route's event streams: with it, an event stream is passed on as it arrives. Any
+        other answer is read whole. `rewrite`, if given, converts the body of such an answer with status 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -120,9 +120,10 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer is a stream of events, by its Content-Type; False for an error.
+        """Returns whether upstream's answer is a stream of events, judging by its Content-Type.
 
-        If the call asked for a stream, the first bytes of the answer are examined, too.
+        If the call asked for a stream, an answer with another Content-Type is judged by its first bytes. An answer with
+        a status of 300 or more is never a stream.
         """
         if answer.status >= 300:
             return False
@@ -132,10 +133,13 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks a call, reserves its dollars, writes its begin record to the journal, and sends it upstream.
 
-        Returns upstream's answer as soon as its head has arrived. If `dialect` is given, a caller who wants a stream
-        gets keep-alive comments meanwhile. Before anything is sent, raises the errors of `check_models`,
-        `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`; afterwards those of `client.send`. The
-        models, objects and cost of a form that still arrives are checked later, by the form's own `check`.
+        Returns upstream's answer as soon as its head has arrived. With `dialect`, a caller who wants a stream gets
+        keep-alive comments meanwhile. A form that still arrives is checked later, by its own `check`, which also
+        reserves the dollars.
+
+        Raises:
+            ProxyError: before anything is sent, the errors of `check_models`, `ownership_check.check`,
+                `self_calls.check`, `reserve` and `Call.begin`; afterwards, those of `client.send`.
         """
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
@@ -170,9 +174,9 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer if the caller has set a time limit; when the limit is over, the caller gets status 504.
+        """Starts a timer if the caller has set a time limit; when the time is over, the caller gets status 504.
 
-        Upstream gets `REQUEST_TIMEOUT` to answer, instead of the caller's time limit.
+        The call itself goes on upstream, with `REQUEST_TIMEOUT` from now as its time limit.
         """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
@@ -194,11 +198,9 @@ class CallView(ProxyView):
             request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a request upstream; stores the head of upstream's answer in the call, and returns the answer.
+        """Sends a request upstream, and returns upstream's answer as soon as its head has arrived.
 
-        The body of the answer need not have arrived then.
-
-        Call this after the begin record of the call has been written to the journal.
+        Stores the head in the call. Use this only after the begin record of the call has been written to the journal.
         """
         answer = await client.send(request)
         self.call.read_head(answer)
@@ -220,8 +222,8 @@ class CallView(ProxyView):
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the highest possible cost of the call in the budgets of its key and team, if they have any.
 
-        Stores in the call's facts the usage that the dollars are reserved for. If the budgets pay only for a shorter
-        answer, stores the lower limit of output tokens, too (`output_limit`).
+        Stores in the call's facts the usage that these dollars pay for. If too little is left for the longest answer,
+        reserves dollars for a shorter one, and stores its limit of output tokens, too (`output_limit`).
 
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing was reserved, so nothing may be
@@ -248,10 +250,10 @@ class CallView(ProxyView):
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] | None = None
     ) -> HttpResponse:
-        """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
+        """Reads upstream's answer to its end, ends and records the call, and returns the response for the caller.
 
         `rewrite`, if given, converts the body of an answer with status 200. Secrets are removed from an answer with an
-        error. The call's ledger row is on disk before this method returns. Raises the errors of `UpstreamAnswer.read`.
+        error. Returns only after `Call.wait_until_recorded`. Raises the errors of `UpstreamAnswer.read`.
         """
         call = self.call
         try:
@@ -277,7 +279,8 @@ class CallView(ProxyView):
     def outcome(self, status: int) -> Outcome:
         """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        A POST counts as failed, too, if the answer has a status below 300 but states an error in its body.
+        A status of 300 or more is an error. An answer to a POST is also one if its body states an error, whatever the
+        status.
         """
         # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
         # succeeded.

@@ -29,7 +29,7 @@ class CallerDeadline:
     async def stop(self) -> None:
         """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent.
 
-        If `IncomingBody.left_at` is None afterwards, the caller still waits for an answer.
+        The caller still waits for an answer afterwards if `IncomingBody.left_at` is None.
         """
         # From now on only the call's handler sends to the caller, and `left_at` tells it whether it still may.
         self._timer.cancel()

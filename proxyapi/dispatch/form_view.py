@@ -16,11 +16,14 @@ class FormView(CallView):
     """Base class of the views that may pass a form upstream while it still arrives from the caller."""
 
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
-        """Checks that the key may use the models and objects named in a form, and reserves dollars for the call.
+        """Checks a whole form before its end goes upstream, and reserves dollars for the call.
 
-        Before that, stores the form's model, labels and the like for the ledger row; afterwards, writes the call's
-        begin record to the journal again, with the dollars. `query` is the query string of the request, which may name
-        models, too. Raises the errors of `model_policy.check_models`, `ownership_check.check_form`, `reserve` and
+        * Stores the form's model, labels and the like for the ledger row.
+        * Checks that the key may use the models and objects that are named in the form. Models may also be named in
+          `query`, the query string of the request.
+        * Reserves the dollars, and writes the call's begin record to the journal again, with these dollars.
+
+        Raises the errors of `model_policy.check_models`, `ownership_check.check_form`, `reserve` and
         `Call.begin_reserved`; after an error, the end of the form must not be sent.
         """
         # The whole form has been read, but its end has not been sent: upstream cannot have acted on it.

@@ -15,8 +15,8 @@ from proxyapi.routes import Route
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
     """Checks the models in a request to upstream, for a caller whose key or team is limited to some models.
 
-    The models in the body or query are checked for a POST only, the model in the path for every method. Requests that
-    administer the upstream account are not checked.
+    The model in the path is checked for every method; those in the body and the query (`named`) for a POST only, unless
+    the request administers the upstream account. Use this only for such a caller: others could be refused.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.

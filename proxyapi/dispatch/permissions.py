@@ -41,9 +41,9 @@ def check_route(caller: Caller, route: str) -> None:
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """Checks that the caller's key and its team may use `model`: the model of a call, or the gateway's default model.
+    """Checks that the caller's key and its team may use `model`.
 
-    An empty `model` means that the call names no model; then a caller is refused if the key or team is limited to some
+    An empty `model` stands for a call that names no model. Such a call is refused if the key or team is limited to some
     models.
 
     Raises:

@@ -22,8 +22,8 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 class UsedBudget(NamedTuple):
     """The use of one budget of a key or team: the dollars already `spent`, and those `reserved` for calls in flight.
 
-    `span` is `day`, `month` or `total`. `reserved` always includes the dollars for background responses of earlier
-    days. Until these responses have ended, `spent` may be too low by that amount.
+    `span` is `day`, `month` or `total`. `reserved` includes the dollars for background responses of days before this
+    span. Until these responses have ended, `spent` may be too low by these dollars.
     """
 
     spender: Spender
@@ -34,12 +34,12 @@ class UsedBudget(NamedTuple):
 
     @property
     def part_used(self) -> Decimal:
-        """The part of the budget that is spent or reserved: 1 is all of it, also for a budget of $0."""
+        """The part of the budget that is spent or reserved: 1 is all of it. A budget of $0 is always used whole."""
         return self._part(self.spent + self.reserved)
 
     @property
     def part_spent(self) -> Decimal:
-        """The part of the budget that is spent: 1 is all of it, also for a budget of $0."""
+        """The part of the budget that is spent: 1 is all of it. A budget of $0 is always spent whole."""
         return self._part(self.spent)
 
     def _part(self, dollars: Decimal) -> Decimal:

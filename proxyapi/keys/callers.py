@@ -123,20 +123,20 @@ class Caller(Ceilings):
 
     @cached_property
     def route_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings (rights and limits) of the caller that restrict the routes: of its key, its team, both or none.
+        """The ceilings (rights and limits) of the caller's key and team that restrict the routes: none, one or two.
 
-        The ceilings of an archived team are always among them: they allow no route.
+        Those of an archived team are always included: they allow no route.
         """
         return tuple(one for one in self.ceilings if one.allowed_routes or is_archived(one))
 
     @cached_property
     def model_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings (rights and limits) of the caller that restrict the models: of key or team, both or none."""
+        """The ceilings (rights and limits) of the caller's key and team that restrict the models: none, one or two."""
         return tuple(one for one in self.ceilings if one.allowed_models)
 
     @cached_property
     def limit_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings of the caller that limit the number of calls or tokens: of its key, its team, both or none."""
+        """The ceilings of the caller's key and team that limit requests, tokens or parallel calls: none, one or two."""
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
@@ -151,12 +151,12 @@ class Caller(Ceilings):
 
     @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
-        """The ceilings (rights and limits) of the caller that have budgets: of its key, its team, both or none."""
+        """The ceilings (rights and limits) of the caller's key and team that have budgets: none, one or two."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
 
 
 def is_archived(ceilings: Ceilings) -> bool:
-    """Returns whether the ceilings are those of an archived team."""
+    """Returns whether `ceilings` (rights and limits) are those of an archived team."""
     return isinstance(ceilings, TeamCeilings) and not ceilings.is_active
 
 
@@ -166,10 +166,10 @@ def team_ceilings_of(record: Record) -> TeamCeilings:
 
 
 def caller_of(record: Record, team: Record | None) -> Caller:
-    """Builds the `Caller` of an access key from `record`: the key's database row as a dictionary of JSON values.
+    """Builds the `Caller` of an access key from database rows, each a dictionary of JSON values.
 
-    `team` is the database row of the key's team in the same form, or None. The caller has the tags of key and team. The
-    rule for stored bodies (`log_bodies`) and the upstream key are the key's own or, if the key has none, the team's.
+    `record` is the row of the key, `team` the row of its team, or None. The caller has the tags of both. The rule for
+    stored bodies (`log_bodies`) and the upstream key are the key's own or, if it has none, the team's.
 
     Raises:
         CannotUnseal: the upstream key that is to pay cannot be decrypted.

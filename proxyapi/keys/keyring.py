@@ -39,8 +39,8 @@ STOP_SECONDS = 2.0
 class KeyInForce:
     """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires.
 
-    `is_newest` is false for the old secret of a rotated key. The old secret may be known to somebody who shall not have
-    the key any more.
+    `is_newest` is false for the old secret of a rotated key, which may be known to somebody who lost the right to the
+    key.
     """
 
     caller: Caller | None
@@ -93,10 +93,10 @@ class Keyring:
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
+        """Loads the keys from the copy on the disk, and starts the thread that then reads them from the database.
 
-        A damaged copy is logged and not used. Also loads the list of prices, if a key or team in the copy has a budget.
-        Waits until the thread has asked the database once, but at most `START_SECONDS`.
+        Returns once the thread has asked the database, or after `START_SECONDS`. A damaged copy is logged and not used.
+        If a key or team in the copy has a budget, the list of prices is loaded, too.
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())
@@ -152,10 +152,10 @@ class Keyring:
             connections.close_all()
 
     def _refresh(self) -> None:
-        """Reads the keys from the database if they have changed, and writes a copy of the keys to the disk.
+        """Reads the keys from the database if they have changed there, and writes a copy of them to the disk.
 
-        Also reads the prices that keys with a budget need. After an error, the keys in memory stay valid; the same
-        error in a row is logged once.
+        Also reads the prices that are needed for budgets. After an error, the keys in memory stay valid; an error that
+        repeats is logged once.
         """
         try:
             marker = key_snapshots.marker()
@@ -203,8 +203,8 @@ class Keyring:
     def _log_fault(self, fault: str, unexpected: Exception | None) -> None:
         """Logs when reading the keys begins to fail, fails for another reason, or works again.
 
-        An empty `fault` means that they were read. `unexpected` is an error in the gateway's own code, to be logged
-        with its traceback.
+        `fault` describes the failure; it is empty after a success. `unexpected` is the exception if it is a mistake in
+        the gateway's own code; its traceback is logged.
         """
         if fault and fault != self._fault:
             logger.warning("%s", fault, exc_info=unexpected)
@@ -213,9 +213,10 @@ class Keyring:
         self._fault = fault
 
     def log_silence(self) -> None:
-        """Logs, once, that the database has not answered for `SILENCE_SECONDS`: a database that hangs raises no error.
+        """Logs a warning, once, when the database has not answered for `SILENCE_SECONDS`.
 
-        Another thread calls this each second.
+        Called each second by another thread, because a database that hangs raises no error in the thread that waits for
+        it.
         """
         # The copy on disk may be days old at the start, when the database has not been asked yet.
         silent_since = max(self._confirmed_at, self._started_at)
@@ -238,9 +239,9 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record], teams: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields the digest of each secret with its `KeyInForce`, for the keys in `records` and `SECURITY_KEY`.
+    """Yields the digest and the `KeyInForce` of each secret: of the keys in `records`, and of `SECURITY_KEY`.
 
-    Leaves out, and so refuses, a key whose upstream key cannot be decrypted, or whose team is not in `teams`.
+    A key whose upstream key cannot be decrypted, or whose team is not in `teams`, is left out: its calls are refused.
     """
     team_by_id = {team["id"]: team for team in teams}
     for record in records:

@@ -64,10 +64,10 @@ SHARED_LIMITS = (
 
 @dataclass
 class KeyProposal:
-    """A proposal for an access key, made from a LiteLLM key: `fields` has the new key's columns by name, no secret.
+    """A proposal for an access key, made from a LiteLLM key. `fields` has the new key's columns by name, no secret.
 
-    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` tell an administrator how the new key
-    differs. `refusal` is the reason why no key can be made, or empty.
+    `shown` is LiteLLM's own short text for its key, such as `sk-...abcd`. `remarks` tell an administrator how the new
+    key differs. `refusal` says why no key can be made; it is empty if one can.
     """
 
     name: str
@@ -80,8 +80,8 @@ class KeyProposal:
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
     """Converts a LiteLLM key to a proposal for an access key, with a remark for the administrator on each difference.
 
-    The proposal has a `refusal` if the key has expired by `now` or is not for calls. If `upstream_is_openai` is true,
-    the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
+    The proposal has a `refusal` if the key has expired by `now`, or if LiteLLM allows it no routes for calls. If
+    `upstream_is_openai` is true, the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -140,8 +140,8 @@ def _tags(key: LiteLLMRow) -> list[str]:
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
-    If the key has no team, its user's models count instead. If nothing is allowed by both, the new key is switched off.
-    If `upstream_is_openai` is true, the prefix `openai/` is removed, and a remark names the models with other prefixes.
+    Without a team, its user's models count instead. If both lists have models, but none in common, the new key is
+    switched off. If `upstream_is_openai` is true, the prefix `openai/` is removed, and a remark lists others.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -166,10 +166,10 @@ def _globs(models: object) -> list[str]:
 
 
 def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Returns globs for the names that both lists of globs match; an empty list of globs matches every name.
+    """Returns the globs of model names that both lists allow; an empty list allows every name.
 
-    If neither argument is empty, an empty result means that the lists have nothing in common. Two globs that only
-    overlap, such as `gpt-*` and `*-mini`, count as having nothing in common.
+    A glob is kept if a glob of the other list covers it. Globs that only overlap, such as `gpt-*` and `*-mini`, are
+    dropped. If both lists have globs, but none is kept, no name is allowed.
     """
     if not some or not others:
         return [*some, *others]
@@ -197,10 +197,9 @@ def _route(path: str) -> str:
 
 
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the new key's limits of requests, tokens and parallel calls.
+    """Sets the new key's limits of requests, tokens and parallel calls: LiteLLM's for the key, else for its budget.
 
-    Each limit is the LiteLLM key's own or, if that key has none, that of LiteLLM's budget row for the key. A limit
-    below 1 switches the new key off. A limit too high for our column is left out.
+    A limit below 1 switches the new key off. A limit that is too high for our database column is left out.
     """
     for theirs, ours in LIMITS.items():
         limit = found.key.get(theirs)
@@ -232,10 +231,10 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
-    """Sets one budget of the new key, by day, by month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
+    """Sets one budget of the new key from a budget in LiteLLM: `dollars` for each `duration`, such as `30d`.
 
-    A lifetime budget is reduced by the `spent` dollars. Of two budgets for the same span (day, month, lifetime), the
-    smaller one counts. If `duration` equals none of these spans, a remark in the proposal tells the administrator.
+    The new budget is for the shortest span (day, month or lifetime) that covers `duration`; a remark says if they
+    differ. A lifetime budget is reduced by the `spent` dollars. Of two budgets for one span, the smaller one stays.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))

@@ -74,7 +74,7 @@ def marker() -> str:
 def load(marker: str) -> Snapshot:
     """Reads all access keys in use (not switched off, not revoked) and all teams from the database.
 
-    `marker` is the result of the function `marker`, called before this function.
+    `marker` is the text that the function `marker` returned just before; the snapshot stores it.
 
     Raises:
         django.db.Error: the keys cannot be read.
@@ -100,10 +100,9 @@ def read_prices(snapshot: Snapshot) -> None:
 
 
 def load_price_list(snapshot: Snapshot | None) -> None:
-    """Loads the list of published prices into memory, if a key or team in `snapshot` has a budget.
+    """Loads the list of published prices into memory in advance, if a key or team in `snapshot` has a budget.
 
-    Calls then need not wait until the list is loaded. Needed only for keys that were read from the disk; for keys from
-    the database, `read_prices` loads the list.
+    This is for keys that were read from the disk; for keys from the database, `read_prices` does it.
     """
     if _is_any_budgeted(snapshot):
         ledger.load_price_list()
@@ -130,8 +129,8 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, `write` first makes an
-    empty file that says so (`teams_file`). The empty file is never deleted.
+    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, first makes the empty
+    file `teams_file`, which says so and is never deleted.
 
     Raises:
         OSError: a file cannot be written.
@@ -142,11 +141,10 @@ def write(snapshot: Snapshot) -> None:
 
 
 def read() -> Snapshot | None:
-    """Reads the access keys from `DATA_DIR/keyring.json`.
+    """Reads the access keys from `DATA_DIR/keyring.json`; returns None if there is no usable file.
 
-    Returns None if the file is missing, cannot be read, or is of another version. Also returns None if there are teams,
-    but the file was written by an earlier release that knows no teams: the keys in it would be accepted without the
-    limits of their teams.
+    A file without teams is not usable if there are teams: it was written by an earlier release, and its keys would be
+    accepted without the limits of their teams.
     """
     try:
         stored = orjson.loads(keyring_file().read_bytes())
@@ -168,9 +166,10 @@ def keyring_file() -> Path:
 
 
 def teams_file() -> Path:
-    """Returns the path of the empty file whose presence says that there are teams: `DATA_DIR/keyring.has_teams`.
+    """Returns the path of an empty file that exists if there are teams: `DATA_DIR/keyring.has_teams`.
 
-    Teams are never deleted, so the file stays. A release of the gateway that knows no teams does not touch it.
+    With this file, `read` recognises a copy of the keys that an earlier release wrote without teams. As teams are never
+    deleted, the file stays.
     """
     return Path(settings.DATA_DIR) / "keyring.has_teams"
 

@@ -18,7 +18,7 @@ OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """The small amounts that keys and teams with budgets may spend in this process while the database is away.
+    """The dollars that keys and teams with budgets may still spend in this process while the database is away.
 
     In each outage, a key or team may spend 5 % (`OUTAGE_PART`) of its smallest budget, in at most `OUTAGE_CALLS` calls.
     """
@@ -28,13 +28,14 @@ class Allowances:
         self._used: dict[Spender, tuple[Decimal, int]] = {}
 
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes dollars for one call from the allowances of its key and team, while the database is away.
+        """Takes up to `dollars` for one call from the allowances of its key and team, while the database is away.
 
-        `ceilings` has the budgets of the key, of the team, or of both. Returns the dollars taken from each of them:
-        `dollars` or, if an allowance has less left, what is left of it.
+        `ceilings` has the budgets of the key, of the team, or of both. Returns how many dollars were taken from each of
+        them: `dollars`, or less if one of the allowances has less left.
 
         Raises:
-            BudgetUnavailable: less than `least` is left, or the key or team has made all its calls of this outage.
+            BudgetUnavailable: an allowance has less than `least` dollars left, or the key or team has made all its
+                calls of this outage.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages

@@ -62,9 +62,12 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
     """Reserves the highest possible cost of a call in the budgets of its key and team, before it is sent upstream.
 
-    `ceiling` is the upper bound of what the call can use, `dollars` the price of that usage, `day` the call's UTC day.
-    Returns the reservation and the ceiling that it pays for. If a budget has less than `dollars` left, this ceiling has
-    only the output tokens that the remaining dollars pay for, but at least the key's `min_output_tokens`.
+    * `ceiling`: the upper bound of what the call can use.
+    * `dollars`: the price of that usage.
+    * `day`: the call's UTC day.
+
+    Returns the reservation, and the ceiling that it pays for: `ceiling` or, if too little is left in a budget, a copy
+    with fewer output tokens, but at least the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
@@ -96,7 +99,7 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
     """Builds the request to reserve `dollars` for a call in the budgets of one spender: its key or team.
 
-    If fewer dollars are left, the request accepts as few as `least`; if `least` is None, it accepts only `dollars`.
+    `least` is the lowest amount that is enough for the call; None means that only `dollars` are enough.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -121,11 +124,11 @@ def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
 async def _take_all(
     caller: Caller, day: date, dollars: Decimal, least: Decimal, *, is_limited: bool
 ) -> tuple[Reservation, Decimal]:
-    """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its amount.
+    """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its dollars.
 
-    The amount is at most `dollars`, and at least `least`. `is_limited` says whether `least` is the cost of a shorter
-    answer, for the message of the error. Raises `BudgetExceeded` and the errors of `take`; after an error, nothing is
-    reserved.
+    At least `least` and at most `dollars` are reserved in each budget. `is_limited` says that `least` is the price of a
+    shorter answer; only the error's message depends on it. Raises `BudgetExceeded` and the errors of `take`; then
+    nothing is reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -148,9 +151,9 @@ async def _take_all(
 async def take(wanted: Wanted) -> BudgetState:
     """Tries to reserve dollars for a call in the budgets of a key or team; returns the state of these budgets.
 
-    `wanted` has the key or team, the dollars to reserve, and the lowest amount that is enough. `share` in the result is
-    the reservation, or None if too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may
-    give dollars back.
+    `share` in the result is the reservation; it is None if too little is left. `wanted` has the key or team, the
+    dollars to reserve, and the lowest amount that is enough. Waits up to about `RECALL_SECONDS` if other calls or
+    workers may give dollars back.
 
     Raises:
         ReservationsUnavailable: the database does not answer, so it is unknown whether enough is left.
@@ -170,10 +173,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether every budget could pay for a call if all dollars reserved for other calls were given back.
-
-    The call needs `wanted.least` dollars.
-    """
+    """Returns whether every budget could pay `wanted.least` dollars if no other call had dollars reserved."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -182,9 +182,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a cost ceiling with fewer output tokens: as many as `dollars` pay for.
+    """Returns a copy of a cost ceiling with fewer output tokens: as many as `dollars` pay for, at least `floor`'s.
 
-    `floor` is the ceiling with the least output that the key allows; the result is never lower than `floor`.
+    `floor` is the cost ceiling with the least output that the key allows.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -197,10 +197,10 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the price of a call's cost ceiling in dollars, for the dearest of its models and service tiers.
+    """Returns the price of a call's cost ceiling in dollars: the highest of all models and tiers that may answer.
 
-    For a call that names no service tier, or `auto`, this is the dearest of the default tier and of those that the
-    setting `PROJECT_SERVICE_TIER` allows; if `in_named_tier` is true, it is the default tier alone.
+    For a call that names no service tier, or `auto`, the tiers are the default tier and those that the setting
+    `PROJECT_SERVICE_TIER` allows. If `in_named_tier` is true, only the default tier counts for such a call.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -239,12 +239,12 @@ def refusal(
 ) -> BudgetExceeded:
     """Creates the error for a call that may cost more than its key's or its team's budget has left.
 
-    * The message says whether it is the key's or the team's budget; `param` is `team` for the team's.
-    * `dollars` is the highest possible cost of the call. If `is_limited` is true, it is the cost with the shortest
-      answer to which the gateway may limit the call.
-    * `Retry-After` is a few seconds if the budget may suffice once the calls in flight have ended. Otherwise it is the
-      time until the next day or month of the budget begins (one day for a budget without end), and the error's
-      `is_final` is true.
+    * `ceilings`: the key or team. The message says which of the two it is; the error's `param` is `team` for a team.
+    * `dollars`: the highest possible cost of the call.
+    * `is_limited`: true if `dollars` is the cost with the shortest answer to which the gateway may limit the call.
+
+    If the budget may suffice once the calls in flight have ended, `Retry-After` is a few seconds. Otherwise it is the
+    time until the budget's next day or month begins (one day for a total budget), and the error's `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}

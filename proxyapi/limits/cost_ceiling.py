@@ -83,10 +83,10 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The upper bound of what one call can use, and the models and service tiers that may answer the call.
+    """The upper bound of what one call can use (its cost ceiling), for all models and service tiers that may answer it.
 
-    `max_usage` has the upper bounds of tokens, audio, searches and so on. `output_limit` describes how the request body
-    limits the call's output, or could limit it; None if the body cannot do so.
+    `max_usage` has the upper bounds of tokens, audio, searches and so on. `output_limit` describes the limits of output
+    tokens that the request's body states or may get; None if the body cannot limit the output.
     """
 
     models: frozenset[str]
@@ -96,7 +96,7 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The output limit that the gateway may add to the call's body.
+        """The output limits of a call whose body states none yet, so that the gateway may add one.
 
         None if the body already states an output limit, or if calls of this route cannot have one.
         """
@@ -104,7 +104,7 @@ class CostCeiling:
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The limit to add to the call's body to keep its output in this ceiling; None if none may be added."""
+        """The output limit that keeps the call in this ceiling when added to its body; None if none may be added."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
@@ -118,10 +118,10 @@ class CostCeiling:
 def ceiling_of(
     method: str, route: Route | None, body: JSONBody | Form | None, *, is_estimate: bool = False
 ) -> CostCeiling | None:
-    """Computes from a request the upper bound of what the call can use, its cost ceiling.
+    """Computes from a request the upper bound of what the call can use: its cost ceiling.
 
-    Returns None for a free call, and for any method but POST. If `is_estimate` is true, a JSON object below the top
-    level of the body may have a name twice; the last value counts.
+    Returns None for a free call, and for any method but POST. With `is_estimate`, a name that occurs twice in a nested
+    JSON object is accepted, and its last value counts.
 
     Raises:
         RouteNotAllowed: the cost of this route, or of speech without `stream_format` `sse`, cannot be counted.
@@ -202,7 +202,7 @@ class RequestedWork:
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """Returns all JSON objects in the request's lists named `tools`, at any depth, such as in `input`."""
+        """Returns all JSON objects in the request's lists named `tools`, wherever in the request these lists are."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 

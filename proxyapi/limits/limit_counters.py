@@ -29,8 +29,8 @@ class CountersUnavailable(Exception):
 class LimitState(NamedTuple):
     """How much of a limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is the number of seconds until one more request is left than now or, for tokens, until the next window
-    begins; 0 if nothing of the limit is used.
+    `reset` is a number of seconds. For requests, it is the time until one more request is left; for tokens, until the
+    next window of a minute begins. It is 0 if nothing of the limit is used.
     """
 
     limit: int
@@ -42,9 +42,10 @@ class LimitState(NamedTuple):
 class Verdict:
     """The decision whether a call is within the limits of its key and of the key's team.
 
-    `refused_by` is the kind of limit that refuses the call, empty for an admitted call. `refuser` is the `Ceilings`
-    object of the key or team that this limit belongs to, None for an admitted call. `limit_states` says how much is
-    left of the limits per minute: the key's or the team's, whichever has less left.
+    * `refused_by`: the kind of limit that refuses the call; empty if the call is admitted.
+    * `refuser`: the `Ceilings` of the key or team that has this limit; None if the call is admitted.
+    * `limit_states`: how much is left of each limit per minute. Of the key's limit and the team's, it has the one with
+      less left.
     """
 
     limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
@@ -60,11 +61,10 @@ class LimitCounters(ABC):
 
     # Counts are stored under a name that never changes (`Ceilings.counted_as`).
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
-        """Counts a new call against all limits in `ceilings`, or against none if one of them refuses the call.
+        """Counts a new call against all limits in `ceilings`; returns the verdict. A refused call counts against none.
 
-        Returns the verdict. An admitted call also takes a slot (a right to run) of each limit of parallel calls; the
-        slots are stored under the id `lease`. Tokens are not counted yet, but a limit without tokens left refuses the
-        call.
+        An admitted call takes a slot (a right to run) of each limit of parallel calls, stored under the id `lease`. Its
+        tokens are not known yet: a limit of tokens refuses the call only if no tokens are left.
         """
         states: dict[LimitKind, LimitState] = {}
         for one in ceilings:
@@ -109,11 +109,11 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
-        """Counts one request for each of the spenders (keys, teams) in `limits`, or for none of them.
+        """Counts one request against the limits of all spenders (keys, teams) in `limits`, or against none of them.
 
-        `limits` are pairs of a spender's name and its limit of requests per minute. If one of the spenders has reached
-        its limit, the request is counted for none. Returns the index of the first spender at its limit (None if the
-        request was counted), and how much of each limit is left.
+        `limits` are pairs of a spender's name and its limit of requests per minute; if one limit is reached, the
+        request is not counted. Returns the index of the first spender at its limit (None if the request was counted),
+        and how much of each limit is left.
         """
 
     @abstractmethod
@@ -159,10 +159,10 @@ class ProcessCounters(LimitCounters):
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, ceilings: Sequence[Ceilings], lease: str) -> None:
-        """Counts a call in this process after Redis has admitted the call.
+        """Counts in this process, too, a call that Redis has admitted; so the process can take over when Redis fails.
 
-        With these counts, this process can take over when Redis fails. The request is not counted if this process would
-        have refused it. `lease` is the id of the call's slots.
+        The call's slots are stored under the id `lease`. The request is not counted if this process would have refused
+        it.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -239,7 +239,7 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which a spender (key or team) has one more request left of its limit per minute than now.
+    """Returns when the number of requests that a spender (key or team) has left of its limit will rise by one.
 
     `hits` has the times of the spender's requests in the last minute, oldest first; `limit` is the number of requests
     per minute. The result is on the same clock as `hits`; it is 0 if there are no requests.
@@ -249,6 +249,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` for the limit `kind` if none is stored there, or one with more left."""
+    """Stores `state` in `states` under `kind`, if the state that is stored there has more left or is missing."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

@@ -166,13 +166,13 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Drops the notes of `mark_released` about slots that have expired in Redis by now, and need not be freed."""
+        """Forgets those slots of ended calls that have expired in Redis by now, and need not be freed any more."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute with one count for each spender (key or team), which is kept when the limit changes."""
+    """A limit per minute, counted for each spender (key or team) by itself; the counts stay when the limit changes."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))

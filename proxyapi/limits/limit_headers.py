@@ -29,10 +29,10 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers with the gateway's own rate limit wherever less is left of it than upstream states.
+    """Returns upstream's headers, with the gateway's own rate limits in place of those that have more left.
 
-    `limit_states` says how many requests and tokens the key or its team has left. If upstream states no limit of
-    requests or of tokens, the gateway's is added.
+    `limit_states` says how many requests and tokens the key or its team has left. Limits that upstream does not state
+    are added.
     """
     tight = dict(passed)
     for window, state in limit_states.items():

@@ -55,8 +55,8 @@ class Ticket:
     def settle(self, tokens: int = 0) -> None:
         """Frees the slots of an ended call, and counts the call's `tokens` against the limits per minute.
 
-        Also lowers the tokens left in `limit_states`. Only the first use of this method has an effect. With Redis, a
-        task does the work; `wait_until_settled` awaits that task.
+        Also lowers the tokens left in `limit_states`. Has an effect only once. With Redis, a task does the work;
+        `wait_until_settled` waits for it.
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.
@@ -145,7 +145,7 @@ class Limiter:
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
 
-        Passes the ticket's method `settle` to the function `at_end`, which must run it when the call ends. With Redis,
+        Gives the ticket's method `settle` to the function `at_end`, which must run it when the call ends. With Redis,
         first waits until earlier calls of the key and the team are settled.
 
         Raises:

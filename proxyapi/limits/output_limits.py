@@ -32,12 +32,12 @@ DEFAULT_LIMITS = {"/v1/completions": 16}
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """The limits of output tokens in a call's body, and the limit that the gateway may add there.
+    """The limits of output tokens in a call's body, and the limit that the gateway may add to the body.
 
     * `stated`: the limits in the body, as names and values.
     * `member`: the name of the JSON member in which the gateway would add a limit.
     * `answers`: how many answers the call asks for.
-    * `default`: the tokens of each answer if the body states no limit; None if only the model's maximum limits them.
+    * `default`: the most tokens of each answer if the body states no limit; None if this is the model's maximum.
     """
 
     member: str
@@ -46,9 +46,9 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Returns the limit to set for each single answer, so that all answers together stay within `tokens`.
+        """Returns the limit to set for each answer, so that all answers together have at most `tokens` output tokens.
 
-        The limit is never above `default`, the length that an answer has without any limit.
+        The limit is never above `default`, the most tokens that an answer has without a limit.
 
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
@@ -69,7 +69,7 @@ class OutputLimit:
     def tokens(self, most: int) -> int:
         """Returns the maximum number of output tokens of one answer: the highest limit in the body, or else `most`.
 
-        `most` is the model's maximum. It is returned if the body states no limit, or one that is no positive integer.
+        `most` is the model's maximum. It also counts if a limit in the body is no positive integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]

@@ -78,7 +78,7 @@ class RedisLink:
     def _record_failure(self, fault: Exception) -> None:
         """Records a failure of Redis: postpones the next probe, and begins an outage (with a warning) if there is none.
 
-        Logs an error, too, if neither Redis nor the network can have caused the failure.
+        Also logs an error if `fault` is a mistake in the gateway's own code.
         """
         self._rested_at = time.monotonic() + REST_SECONDS
         if not isinstance(fault, RedisError | OSError):

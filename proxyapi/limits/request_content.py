@@ -104,9 +104,9 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Estimates how many tokens the base64 of images, sound or files would have if it were text.
+    """Returns the upper bound of the tokens that the base64 of images, sound or files would have as text.
 
-    This number is subtracted from an estimate that has counted the whole body as text.
+    An estimate that has counted a whole body as text is too high by this number.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 
@@ -114,7 +114,7 @@ def tokens_if_text(texts: Iterable[str]) -> int:
 def containers_of(tools: Iterable[object]) -> Iterator[str]:
     """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run.
 
-    A container without a known size counts with the smallest one. Tools that run on the caller's own computer have no
+    If a container's size is not known, yields the smallest size. Tools that run on the caller's own computer have no
     container.
     """
     for tool in dictionaries(tools):

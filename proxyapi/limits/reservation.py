@@ -29,16 +29,16 @@ LEASE_FIELDS: dict[SpenderKind, Literal["lease", "team_lease"]] = {"key": "lease
 class Reservation:
     """The dollars that are reserved for one call in the budgets of its key and team, until the call ends.
 
-    A worker reserves (leases) dollars for a key and a team in advance; `shares` are the call's parts of these leases. A
-    call made while the database is away may have no shares: small allowances pay for it (`Allowances`).
+    A worker sets dollars of each budget aside in advance (a lease); `shares` are the parts of these leases that belong
+    to the call. `shares` is empty for a call that was admitted while the database was away.
     """
 
     shares: tuple[CallShare, ...]
 
     def record(self) -> CallRecord:
-        """Returns the reservation as fields of the call's journal record: the dollars, and the ids of their leases.
+        """Returns the fields of the call's journal record that state the reservation: dollars and ids of leases.
 
-        Empty for a call that has no shares of leases, because it was admitted while the database was away.
+        The dict is empty for a call that was admitted while the database was away.
         """
         record: CallRecord = {}
         for share in self.shares:
@@ -59,9 +59,8 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for a call by the call's real cost, computed from its ledger row.
 
-        If the cost is not known, all reserved dollars count as used. Returns the fields to add to the row: the dollars
-        used, and the ids of the leases that pay them. The result is empty if the call has no shares of leases, or has
-        cost nothing.
+        If the cost is not known yet, all reserved dollars count as used. Returns the fields to add to the row: the
+        dollars used, and the ids of the leases that pay them; empty if the call has no leases, or has cost nothing.
         """
         found: CallRecord = {}
         if not self.shares:
@@ -77,7 +76,7 @@ class Reservation:
         return found
 
     def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost of an ended call in dollars, computed from its ledger row.
+        """Returns the cost of an ended call in dollars, computed from its ledger row; 0 if its usage is unknown.
 
         None if the row cannot be priced, or if the gateway will still ask upstream for the usage of a background
         response.

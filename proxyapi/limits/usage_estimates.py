@@ -56,11 +56,11 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes the upper bound of the usage of a call without a reservation, from its request.
+    """Computes from a request the upper bound of the usage of a call for which no dollars are reserved.
 
-    Returns None if the call is free or its usage is not counted. Of a large JSON body, only the members with a plain
-    value and a short `tools` are read; its text is assumed to have `text_size` bytes. For speech, the tokens are
-    estimated from the length of the text.
+    * Returns None if the call is free, or if the usage of this route is not counted.
+    * A large JSON body is not read whole: its text counts as `text_size` bytes.
+    * For speech, the tokens are estimated from the length of the text.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _estimate_speech(body)
@@ -111,7 +111,7 @@ def _estimate_speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of `most`, the upper bound of a call's usage, with only the dearest of the call's image models.
+    """Returns a copy of `most`, the upper bound of a call's usage, with only the most expensive of its image models.
 
     The model's name is shortened and cleared of `secrets`, since it may be stored in the ledger.
     """
@@ -130,8 +130,8 @@ def supposed_tool_use(
 ) -> SupposedUsage:
     """Computes the upper bound of what a request's hosted tools can use besides tokens, such as web searches.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for all else, such as containers; most
-    calls have neither. `secrets` are removed from the name of an image model.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for everything else, such as containers.
+    The dict is empty for most calls. `secrets` are removed from the name of an image model.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -150,7 +150,7 @@ def supposed_tool_use(
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
     """Converts `most`, the upper bound of a call's usage, to usage fields of the call's ledger row.
 
-    With these fields, the row is priced as if the call had used all of `most`. All tokens count as the dearest kind,
+    The fields are chosen so that the row's price is the highest possible: all tokens count as the most expensive kind,
     such as audio.
     """
     # Image tokens have no count of their own: pricing assumes their dearest kind.
@@ -202,10 +202,10 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call without an answer, or with a part of an answer that is not a stream of text.
+    """Estimates the usage of a call without an answer, or of one whose answer broke off and is no stream of text.
 
-    `most` is the upper bound of the call's usage. `seconds` is the time that upstream had, which limits the output.
-    Returns usage fields of the call's ledger row.
+    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, with no more output
+    than upstream can make in `seconds`, the time that it had.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
@@ -213,9 +213,9 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
-    Returns usage fields of the call's ledger row. The output tokens are computed from `size`, the bytes of the answer
-    or of its text, up to those in `most`, the upper bound of the call's usage. All other fields are as in `most`.
-    `request` has the values of the request's members by name.
+    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the output
+    tokens computed from `size`, the bytes of the answer or of its text. `request` has the values of the request's
+    members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -229,9 +229,9 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call to the Images API whose answer or stream has arrived whole but states no usage.
 
-    Returns usage fields of the call's ledger row. Each picture has the known number of tokens for its model, quality
-    and size. Quality and size are read from the request's `fields`. The total is at most that in `most`, the upper
-    bound of the usage.
+    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the known
+    number of output tokens for pictures of this model, quality and size. `fields` has the values of the request's
+    members by name.
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)
@@ -244,9 +244,11 @@ def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
     """Estimates the tokens of a call whose stream has not stated them, for example because it was cut.
 
-    Returns the input and output tokens, by name. `request_size` and `size` are the bytes of text in the request, and in
-    the part of the answer that has arrived. `shows_reasoning` says that this part includes the model's reasoning.
-    `body` is the request's body.
+    Returns the input and output tokens, by name.
+
+    * `request_size`, `size`: the bytes of text in the request, and in the part of the answer that has arrived.
+    * `body`: the request's body, which may limit the output.
+    * `shows_reasoning`: true if the model's reasoning is in the part of the answer that has arrived.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -277,10 +279,9 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Returns the members of a request's JSON body, by name: a list of one value each, as `_most_output` takes them.
+    """Parses a request's JSON body; returns a dict from the name of each member to a list with the member's value.
 
-    Of a body that is too large to be parsed whole, there are only those that limit the output, the number of choices
-    and the reasoning effort; of one of more than `MAX_OUTLINED_BYTES`, none.
+    A large body gives only the members that may limit the output; a body above `MAX_OUTLINED_BYTES` gives none.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}
@@ -289,11 +290,15 @@ def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> SupposedUsage:
-    """Computes the upper bound of the usage of a call whose stream has stated none, for example because it was cut.
+    """Computes the upper bound of the usage of a call whose answer has stated none, such as a cut stream.
 
-    Returns usage fields of the call's ledger row. `most` is the upper bound for a whole answer, `text` the text that
-    has arrived, `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream,
-    `text` is None, and `whole_size` is the answer's size in bytes.
+    Returns usage fields of the call's ledger row.
+
+    * `most`: the upper bound for a whole answer.
+    * `text`: the text of the stream that has arrived; None if the answer was no stream.
+    * `whole_size`: the answer's size in bytes if it was no stream.
+    * `body`: the request's body.
+    * `seconds`: the time that upstream had.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

@@ -69,7 +69,10 @@ ROWS: Schema = {
 
 
 def fields(properties: dict[str, Schema], *required: str) -> dict[str, Schema]:
-    """Builds the OpenAPI description of a request's body that may have the fields `properties` and no others."""
+    """Builds the OpenAPI schema of a JSON body with the fields `properties`, of which `required` must be there.
+
+    Other fields are forbidden.
+    """
     body: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {JSON: {**body, "required": [*required]} if required else body}
 

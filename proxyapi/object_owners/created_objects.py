@@ -23,10 +23,9 @@ class CreatedObjects:
             self._named = self._named.union(named)
 
     def record(self, objects: CreatedIds, key_name: str) -> None:
-        """Records the key `key_name` as the owner of the new objects that the answer has named until now.
+        """Records the key `key_name` as the owner of the new objects that upstream's answer has named until now.
 
-        `objects` is the reader that finds the ids in the answer. Ids that were recorded before, or that the request
-        itself names, are left out.
+        `objects` is the reader that finds the ids in the answer. Ids that the request itself names are left out.
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
@@ -34,11 +33,10 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the columns of the call's ledger row about the objects that the call has created, as a dict.
+        """Returns the columns of the call's ledger row about the objects that it has created; empty if there are none.
 
-        The columns have the objects' ids, at most `MAX_RECORDED_IDS`, and whether upstream keeps the objects until they
-        are deleted. The dict is empty if the call has created none. `objects` is the reader that has found the ids in
-        the answer.
+        The columns are the objects' ids (at most `MAX_RECORDED_IDS`), and whether upstream keeps the objects until they
+        are deleted. `objects` is the reader that has found the ids in the answer.
         """
         if not self._made or objects is None:
             return {}

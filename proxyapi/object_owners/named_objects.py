@@ -43,10 +43,11 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collector of the ids of stored objects that one request names, such as the file in `file_id`.
 
-    * `references`: the ids that upstream looks up, each with its place (a `Reference`) and the member's name.
+    * `references`: the ids of objects that upstream will use. Each is mapped to the place where it stands (a
+      `Reference`) and the member's name.
     * `mentions`: ids that upstream need not look up, such as those in an earlier answer that is sent back.
-    * `skips_faults`: invalid ids, and those beyond `MOST_NAMED`, are not refused.
-    * `family`: the family of the request's route, such as `files`, on which the meaning of some names depends.
+    * `skips_faults`: if true, invalid ids and those beyond `MOST_NAMED` raise no error.
+    * `family`: the family of the request's route, such as `files`; the meaning of some names depends on it.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -77,8 +78,8 @@ class NamedObjects:
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
         """Adds the ids of stored objects in one field of a form or query: the field is an id, or JSON with ids in it.
 
-        The name `image[file_id]` is treated like `file_id` in JSON. A `value` of None stands for an uploaded file. If
-        `is_whole` is false, `value` is only the beginning of the field's text.
+        A field named `image[file_id]` is treated like the member `file_id` of a JSON object. `value` is the field's
+        text, or None for an uploaded file. `is_whole` is false if `value` is only the beginning of the text.
 
         Raises:
             BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
@@ -112,10 +113,10 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
+        """Adds the ids of objects in the members of one JSON object; puts nested values on `stack`, for a later search.
 
-        The ids are added to `references` or, if `weak` is true, to `mentions`. If `ids` is true, the JSON object is a
-        tool call, whose own `id` names no stored object.
+        If `weak` is true, the ids are added to `mentions`, else to `references`. If `ids` is true, the object is a tool
+        call, and its own `id` names no stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -154,8 +155,8 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids of stored objects in the items of a request's input.
 
-        An item without content refers by `id` to an item that upstream stores. If `weak` is true, the items are those
-        of an earlier answer, which upstream does not look up.
+        An item that has an `id`, but no content, stands for an item that upstream stores. With `weak`, the items belong
+        to an earlier answer, which upstream does not look up.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -216,9 +217,9 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning that a JSON member's name gives to its value; for example, the value is the id of a file (`place`).
+    """What the name of a JSON member says about its value, in the search for ids; `place`: the value is an object's id.
 
-    The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
+    The other fields are explained in `object_places`, at the tables such as `OWN_CONTENT`.
     """
 
     place: Reference | None = None
@@ -252,10 +253,10 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of stored object that a JSON member refers to by id, judged by the member's name.
+    """Returns the kind of stored object whose id is the value of a JSON member with this name.
 
-    `folded` is the name in lower case. The result is `MENTION` for an id that upstream need not look up, and None if
-    the member has no id of a stored object.
+    `folded` is the name in lower case. The result is `MENTION` for an id that upstream need not look up, and None for a
+    member that has no id of a stored object.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -264,12 +265,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether the search may skip a list: it is longer than `_LONG_LIST`, and has no list or object in it."""
+    """Returns whether a list is longer than `_LONG_LIST` and has no list or object in it, so it can be skipped."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields the ids in a JSON member's value, each with True if it is a plain string, False if an object's `id`."""
+    """Yields the ids in a JSON member's value; with each, True for a plain string, False for an object's `id`."""
     values = [value]
     while values:
         one = values.pop()
@@ -284,9 +285,9 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content of its own; otherwise it refers to a stored item.
+    """Returns whether an item of a request's input has content of its own; an item without refers to a stored item.
 
-    A message with a role has content even if its `content` is `[]`.
+    The `content` of a message with a role may be `[]`: this counts as content.
     """
     content = ITEM_CONTENT.get(kind)
     if content is None:

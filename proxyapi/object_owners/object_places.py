@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """The possible meanings of a plain string in a place where a request may also have an object with an `id`."""
+    """What a plain string means in a place where a request may have either a string or an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -31,8 +31,8 @@ class PlainString(Enum):
 class Reference:
     """A place in requests that names a stored object, such as the member `file_id`.
 
-    `words` and `code` are OpenAI's message and error code for an object that does not exist. `text` is the meaning of a
-    plain string in this place.
+    * `words`, `code`: OpenAI's message and error code for an object that does not exist.
+    * `text`: what a plain string in this place means.
     """
 
     words: str

@@ -74,9 +74,8 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out. The database is asked for owners that this host does
-    not know. It is not asked again within a minute for an object in `others` whose owner it did not know; while it is
-    unavailable, such objects are left out.
+    Objects without a known owner are left out. Owners that this host does not know are read from the database; for an
+    object in `others`, at most once a minute, and without an error if the database is unavailable.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.
@@ -126,10 +125,10 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the needless links in `DATA_DIR/owners`: those to an owner that is in the database by now.
+    """Deletes those symbolic links in `DATA_DIR/owners` that are not needed any more.
 
-    Each link is a symbolic link that records the owner of a stored object. Links younger than `MIN_LINK_AGE_SECONDS`
-    stay.
+    Each link records the owner of a stored object until the owner is in the database. Links younger than
+    `MIN_LINK_AGE_SECONDS` always stay.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -156,7 +155,7 @@ def close_folders() -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates a folder, unless it exists, that only the gateway's system user may read, whatever the umask is."""
+    """Creates a folder that only the gateway's system user may read, whatever the umask is; keeps an existing one."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)

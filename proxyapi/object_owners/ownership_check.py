@@ -213,11 +213,13 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that is not in OpenAI's reference, by its first two unknown segments.
+    """Returns whether the caller may use a path that is not in OpenAI's reference.
 
-    * If one of them is the id of another key's object, the caller may not use the path.
-    * A POST whose only unknown segment is the name of an action is allowed.
-    * Any other path is allowed if one of the two is the id of an object of the caller's key.
+    Only its first two unknown segments count, which may be ids of objects:
+
+    * If one is the id of another key's object, the caller may not use the path.
+    * A POST with one unknown segment, which is then the name of an action, is allowed.
+    * Any other request is allowed if one of the two is the id of an object of the caller's key.
 
     For GET, an object shared with the key counts as its own.
     """
@@ -231,10 +233,10 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key, so that the caller's key may not use it with this HTTP method.
+    """Returns whether an object belongs to another key than the caller's.
 
-    `owners` maps object ids to the names of keys. An object without a known owner is not foreign, and neither is, for
-    GET, an object that is shared with the caller's key.
+    `owners` maps object ids to the names of keys. An object without a known owner belongs to no other key. For GET, an
+    object that is shared with the caller's key counts as its own.
     """
     # An object without a known owner belongs to no other key.
     if owners.get(object_id, caller.name) == caller.name:
@@ -243,9 +245,9 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of a request's path that may be ids of objects and that no other function checks.
+    """Returns the segments that may be ids of objects in a path outside OpenAI's reference; else an empty list.
 
-    The list is empty for a path that is in OpenAI's reference.
+    `route.object_id` and the first two unknown segments are left out, because they are checked elsewhere.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.

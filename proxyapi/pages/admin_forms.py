@@ -31,7 +31,7 @@ def lines_of(text: str) -> list[str]:
 class LinesField(SimpleArrayField):
     """A form field for a list with one item in each line; commas separate items, too.
 
-    An item that is in the list already stays whole, also if it has commas: scripts may have written it.
+    An item that was in the list before stays whole even if it has commas, since scripts may have written it.
     """
 
     kept: frozenset[str] = frozenset()  # the items that are in the list already
@@ -45,7 +45,7 @@ class LinesField(SimpleArrayField):
         )
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
-        """Returns Django's bound field, and notes the items that the list has already, which `items_of` keeps whole."""
+        """Returns Django's bound field; also stores the list's present items, which may have commas, for `items_of`."""
         before = form.get_initial_for_field(self, field_name)
         self.kept = frozenset(str(item).strip() for item in before) if isinstance(before, list) else self.kept
         return super().get_bound_field(form, field_name)

@@ -39,8 +39,8 @@ class LivenessView(ProxyView):
 class ReadinessView(ProxyView):
     """View of `GET /readyz`: status 200 if this server should get calls, 503 if not.
 
-    If calls go on, but the database, Redis or the process that copies the journal to the database is down, the answer
-    is `degraded` with status 200. A web page of another origin gets the status without details.
+    With status 200, `degraded` means that calls go on although something is down: the database, Redis, or the process
+    that copies the journal to the database. A web page of another origin gets no details.
     """
 
     @openapi.readiness

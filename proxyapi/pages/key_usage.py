@@ -51,9 +51,9 @@ class CeilingFacts:
 class KeyFacts:
     """The facts that a key's usage page shows beside the usage: names, budgets and limits of the key and of its team.
 
-    `is_own` is true if the page is for the key's holder or for the lead of the key's team, and false for an
-    administrator. `sees_calls` is false for people who may not see single calls, such as the lead. If `owner` is not
-    None, only calls that were made while the key had this owner are shown.
+    * `is_own`: true if the page is for the key's holder or for the lead of the key's team, false for an administrator.
+    * `sees_calls`: false for people who may not see single calls, such as the lead.
+    * `owner`: if it is not None, only calls that were made while the key had this owner are shown.
     """
 
     ceilings: CeilingFacts
@@ -93,9 +93,9 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the values for the parts of a key's usage page that an open page refreshes.
+    """Returns the values for those parts of a key's usage page that are refreshed while the page is open.
 
-    The result maps the name of each part's template to the values that only this template needs.
+    Each part is a template of its own: the result maps the template's name to the values for it.
     """
     now = datetime.now(UTC)
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}

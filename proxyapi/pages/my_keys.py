@@ -83,10 +83,10 @@ def for_person(
 
 
 def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> HttpResponse:
-    """Shows a person's own keys and those of teams that they lead, with their spending.
+    """Shows a person's keys and those of teams that they lead, with their spending.
 
-    Also shows the newest failed calls of their own keys and, to a person who may make keys, the form for a new key. If
-    `form` has errors, the status is 400.
+    The page also has the newest failed calls of the person's own keys and, for a person who may make keys, the form for
+    a new key. If `form` has errors, the status is 400.
     """
     keys = list(self_service.seen_keys(person).order_by("team__name", "name")[:MAX_KEYS])
     now = timezone.now()
@@ -109,10 +109,7 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
 
 
 def _failures_context(person: User) -> dict[str, object]:
-    """Returns the template's values with the newest failed calls of all own keys of the person, listed or not.
-
-    The result is empty if the person has no key.
-    """
+    """Returns the template's values with a person's newest failed calls; empty if the person owns no key."""
     own = dict(self_service.seen_keys(person).filter(owner_user=person).values_list("name", "pk"))
     if not own:
         return {}
@@ -204,9 +201,9 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns the facts for a key's usage page as this person sees it: with single calls only if the key is their own.
+    """Returns the facts for a key's usage page as this person sees it.
 
-    Only those single calls are shown that were made while the key was the person's.
+    Single calls are shown only if the key is the person's own, and only those that were made while it was.
     """
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.

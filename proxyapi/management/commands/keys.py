@@ -152,10 +152,10 @@ class Command(SpenderCommand):
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
-        """Prints the new secret of an access key alone on standard output, for scripts.
+        """Prints the new secret of an access key: alone on standard output, with a hint for people on standard error.
 
-        A hint for people goes to standard error. With `--json`, prints a JSON object with the secret and the key's
-        facts instead. Call this before the transaction ends: if the secret cannot be written, nothing is changed.
+        With `--json`, prints a JSON object with the secret and the facts about the key instead. Call this before the
+        transaction ends, so that a secret that cannot be printed is not stored.
         """
         self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2) if options.json else text)
         self.stdout.flush()
@@ -183,7 +183,8 @@ def _facts(key: AccessKey) -> dict[str, object]:
 def _shown_facts(key: AccessKey) -> dict[str, object]:
     """Returns the facts about an access key for `show`: those of `_facts`, its account, and what it has spent.
 
-    `spent_day`, `spent_month` (both UTC) and `spent_total` are dollars without those in `reserved`, as texts.
+    `spent_day`, `spent_month` (both UTC) and `spent_total` are texts in dollars. Dollars reserved for calls in flight
+    are only in `reserved`.
     """
     now = timezone.now()
     with one_snapshot():
@@ -202,7 +203,10 @@ def _shown_facts(key: AccessKey) -> dict[str, object]:
 
 
 def _dollars_spent(key_name: str, today: date) -> dict[str, Decimal]:
-    """Returns the cost of a key's calls today, in this month (UTC) and in total, without what is reserved for calls."""
+    """Returns what a key's calls have cost today, in this month (both UTC) and in total, in dollars.
+
+    Dollars that are reserved for calls in flight are not included.
+    """
     # Not what `spent_by` returns less what is reserved: a part of that may be reserved for calls of an earlier day.
     none = Decimal(0)
     return UsageDay.objects.filter(key_name=key_name).aggregate(

@@ -31,11 +31,12 @@ NO_TEXT_MODEL = re.compile(
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint of the gateway to which a new key's first call can go, with the path `route`.
+    """An endpoint of the gateway to which a new key's first call can go.
 
-    `family` is the route's family; it is empty in the simple API. `method` is the method of the official SDKs for this
-    endpoint, such as `responses.create`, and `result` the expression that takes the text from the SDK's result. Both
-    are empty if the SDKs have no such method.
+    * `route`: the endpoint's path.
+    * `family`: the route's family; empty in the simple API.
+    * `method`: the method of the official SDKs for this endpoint, such as `responses.create`; empty if there is none.
+    * `result`: the expression that takes the text from that method's result; empty if there is no method.
     """
 
     route: str

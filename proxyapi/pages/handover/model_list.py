@@ -31,9 +31,9 @@ CHOSEN = "{}-chosen"  # the name of the boxes of the form field with the name in
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model with a price, for the form of a key or team; `price` is the price in words.
+    """A model with a price, as the form of a key or team lists it.
 
-    `is_used` says whether calls have used the model, so that it is in the sums.
+    `price` is the price in words. `is_used` says whether calls to this model are in the ledger's sums.
     """
 
     name: str
@@ -61,7 +61,7 @@ def known_models() -> list[KnownModel]:
 
 
 def _used_models() -> set[str]:
-    """Reads the names of models that calls have used, as upstream has named them, and the same names without dates."""
+    """Reads the names of the models that calls have used; a name with a date is also in the result without its date."""
     names = find_names(Dimension.MODEL, "", MAX_USED)
     return {*names, *map(undated_name, names)}
 
@@ -93,8 +93,8 @@ class ModelsWidget(forms.Widget):
     ) -> SafeString:
         """Renders the form field as HTML: a box to tick for each model with a price, and a text area for other lines.
 
-        A box is ticked if a line of `value` is the model's own name. A pattern, such as `gpt-4o*`, ticks no box; it is
-        in the text area, like the name of a model without a price.
+        A line of `value` that is the name of such a model ticks its box. All other lines are in the text area: patterns
+        such as `gpt-4o*`, and models without a price.
         """
         allowed, models = [line.strip() for line in str(value or "").split("\n")], known_models()
         known = {model.name for model in models}

@@ -39,8 +39,9 @@ OwnView = Callable[..., HttpResponseBase]  # its arguments: the request, the vie
 def for_holder(view: OwnView) -> OwnView:
     """Decorator for a view of a key's calls: passes the signed-in holder of the key to the view, as its viewer.
 
-    Whoever is not signed in is sent to the form to sign in. Whoever is signed in with the old secret of a rotated key
-    is sent to the key's usage, which says why. Only GET and HEAD are answered.
+    * A person who is not signed in is sent to the form to sign in.
+    * A person who is signed in with the old secret of a rotated key is sent to the key's usage, which says why.
+    * Only GET and HEAD are answered.
     """
 
     @wraps(view)
