@@ -93,7 +93,11 @@ class Ledger:
         counters.count_poll()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all records written before survive a power cut, if the setting `JOURNAL_SYNC` is `always`."""
+        """Waits until all journal records written so far would survive a power cut, if the setting asks for this.
+
+        Only the value `always` of `JOURNAL_SYNC` does; with other values, this method returns at once. An error of the
+        disk ends the wait.
+        """
         await self.journal.wait_until_durable()
 
 

@@ -124,11 +124,11 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts rows that were just written: their tokens and dollars, calls of teams, and rows that need a price.
+        """Counts rows of calls that were just written: tokens, dollars, calls of teams, and calls without a price.
 
-        `replaced` maps the request id of a new row to the older rows that the new row replaces. The older rows have
-        been counted already, so only the difference is added: a lower cost as dollars taken back, a lower number of
-        tokens not at all.
+        `replaced` maps a row's request id to older rows of this call, which were counted before: only the difference is
+        counted. Counters cannot fall: a lower cost counts as dollars taken back, and a lower number of tokens is
+        ignored.
         """
         with self._lock:
             for row in rows:
@@ -151,9 +151,9 @@ class WorkerCounters:
                     self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
-        """Counts changed costs: increases as dollars spent, decreases as dollars taken back.
+        """Counts the changed costs of stored calls: increases as dollars spent, decreases as dollars taken back.
 
-        `before` and `after` are the same rows with their old and new costs, in any order.
+        `before` has the calls' rows with the old costs, and `after` the same rows with the new ones, in any order.
         """
         old = {row["request_id"]: row["cost"] or Decimal(0) for row in before}
         with self._lock:

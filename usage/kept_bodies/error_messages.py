@@ -30,10 +30,10 @@ _SPACE = re.compile(r"\s+")
 
 
 def pattern_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns the pattern of an error message: the message with `#` in place of parts that differ from call to call.
+    """Returns the pattern of an error message: the message with `#` in place of all that differs from call to call.
 
-    These parts are ids and words with a digit; quotations, except names of parameters; and the given `names`, for
-    example of the call's model. Only the first `MAX_CHARACTERS` of the message are used.
+    The replaced parts are ids, words with a digit, quoted texts other than names of parameters, and the given `names`.
+    Only the first `MAX_CHARACTERS` of the message are used.
     """
     text = message[:MAX_CHARACTERS]
     for name in sorted(filter(None, names), key=len, reverse=True):
@@ -44,10 +44,10 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def group_of(message: str, names: Iterable[str] = (), parameter: str = "") -> str:
-    """Returns the group of an error message: a digest of its pattern, in `GROUP_CHARACTERS` hex digits.
+    """Returns the group of an error message: a hash in hex that is equal if messages differ only in ids and names.
 
-    If `parameter`, the one that was refused, is not the first that the message names, the digest is of the pattern and
-    the parameter together, without the numbers in it. The result is an empty text if there is neither.
+    The hash is made of the message's pattern (`pattern_of`) and of `parameter`, the refused parameter. A parameter that
+    the message itself names first adds nothing. The result is an empty text if there is neither message nor parameter.
     """
     pattern = pattern_of(message, names).casefold()
     # Most messages name the parameter. Their groups are the same as before parameters were stored.
@@ -59,15 +59,15 @@ def group_of(message: str, names: Iterable[str] = (), parameter: str = "") -> st
 
 
 def with_group(code: str, group: str) -> str:
-    """Joins an error code and a group of messages to one text, `code#group`; sums count failed calls by such texts.
+    """Joins an error code and the group of its message to `code#group`; without a group, returns the code alone.
 
-    Without a group, the text is just the code. But a code that contains a `#` gets another `#` at its end, so that
-    `split_group` can always tell code and group apart.
+    Sums count failed calls by this text. A code that contains a `#` is always followed by another one, since
+    `split_group` splits at the last `#`.
     """
     return f"{code}{SIGN}{group}" if group or SIGN in code else code
 
 
 def split_group(text: str) -> tuple[str, str]:
-    """Splits a text that `with_group` has made; returns the error code, and the group of messages or an empty text."""
+    """Splits a text `code#group`, as `with_group` makes it; returns the error code, and the group or an empty text."""
     code, sign, group = text.rpartition(SIGN)
     return (code, group) if sign else (text, "")

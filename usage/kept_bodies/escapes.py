@@ -86,9 +86,9 @@ def unescape(text: str, depth: int) -> str:
 
 
 def _meaning(escape: str) -> str:
-    r"""Returns the character that an escape stands for, or the escape itself if that character is not printable ASCII.
+    r"""Returns the character for which an escape such as `%41` stands; the escape itself if it is not printable ASCII.
 
-    A quote or backslash keeps the backslashes before it: `\u0022` stands for `\"`, so that it ends no string.
+    An escaped quote or backslash, such as `\u0022`, becomes `\"`. It stays escaped so that it does not end a string.
     """
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))

@@ -66,10 +66,10 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns a pair: the `prefix` of a kind of secret token, and the pattern that finds such tokens.
+    """Returns the `prefix` of a kind of secret token, such as `sk-`, and the pattern that finds such tokens in texts.
 
-    A token has at least `length` letters, digits, `-` or `_` behind the prefix. If the prefix is inside of a word,
-    there must be at least 20, a digit and a capital letter among them.
+    At least `length` letters, digits, `-` or `_` must follow the prefix. In a longer word, such as `disk-`, the prefix
+    may stand by chance: there, at least 20 must follow, a digit and a capital letter among them.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     # Inside a longer word the prefix may stand by chance, as in `disk-`: at least 20 characters must follow there, a
@@ -136,9 +136,9 @@ def is_secret_name(name: str) -> bool:
 
 
 def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
-    """Replaces the ranges that the function `find` finds in `text` by `[redacted]`.
+    """Replaces by `[redacted]` what the function `find` finds in `text`, even if it is written with escapes (`%41`).
 
-    `find` searches `text` as it is, and with one, two and more levels of escapes undone (`UNESCAPE_DEPTH`).
+    Escapes are undone up to `UNESCAPE_DEPTH` times, and the text is searched again each time.
     """
     if not text:
         return text
@@ -245,7 +245,7 @@ class _ExactSecrets:
 
 
 def _has_line_end(text: str) -> bool:
-    """Returns whether `text` has a line end, plain or escaped, so that base64 in it may be broken."""
+    """Returns whether `text` has a line break, plain or escaped as in JSON; base64 may be split at line breaks."""
     return "\n" in text or ("\\" in text and ("\\n" in text or "\\r" in text))  # a character is found much faster
 
 
@@ -256,13 +256,13 @@ def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that is the same in every spelling of the secret; empty if there is none."""
+    """Returns the longest part of `secret` that JSON and URLs write without escapes; an empty text if there is none."""
     # JSON and URLs need not escape these, and needless escapes are undone before the search.
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
 def _spellings(character: str) -> str:
-    """Returns a regular expression for one character of a secret: plain, escaped as in JSON, or percent-encoded."""
+    """Returns a regular expression for a character of a secret, be it plain, escaped as in JSON or percent-encoded."""
     if re.match(r"[A-Za-z0-9_.~-]", character):
         return re.escape(character)
     if character == " ":

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class ProcessFacts(NamedTuple):
-    """The resources of one process: memory in bytes, CPU time in seconds, number of open files, and its limit."""
+    """The resources of one process: memory in bytes, CPU time in seconds, and numbers of open and allowed files."""
 
     resident_bytes: int
     cpu_seconds: float

@@ -35,10 +35,10 @@ class BudgetUse(NamedTuple):
 
 @dataclass(frozen=True)
 class ShippingState:
-    """The state of the shipping of this host's journals into the database: the lag in bytes and seconds, and any fault.
+    """The state of copying this host's journals to the database: how far it lags behind, and any present error.
 
-    `database_fault` is the database's present error, by name and in words. `shipper_fault` is the name of any other
-    present error of the shipper, or `NOT_RUNNING`. Both are empty if there is no error.
+    `database_fault` describes an error of the database. `shipper_fault` names any other error of the shipper (the
+    process that copies), or is `NOT_RUNNING`. Both are empty if there is no error.
     """
 
     waiting_bytes: int  # of records that are not in the tables yet
@@ -85,12 +85,11 @@ def report_shipping(
     clock_difference: float | None = None,
     budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
-    """Returns the report of the shipper, the process that copies this host's journals to the database, on its work.
+    """Returns the shipper's report on its work, from which other processes make their `ShippingState`.
 
-    The caller writes the report to a file, from which other processes make their `ShippingState`. All records written
-    before `complete_at`, a moment of `time.monotonic()`, are in the database. This function also sets the modification
-    time of the shipper's lock file, whose descriptor is `lock`, to this moment, so that it is known after the shipper's
-    death, too.
+    The shipper is the process that copies this host's journals to the database. All records written before
+    `complete_at`, a moment of `time.monotonic()`, are in the database. This moment also becomes the modification time
+    of the shipper's lock file (`lock` is its descriptor), so that it is known after the shipper has died.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.
@@ -115,9 +114,9 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that keeps shippers (which copy journals to the database) of this host from running in its block.
+    """Context manager that keeps this host's shipper, which copies journals to the database, from starting meanwhile.
 
-    Yields True, or False if one runs already, which then goes on.
+    Yields True normally. Yields False if a shipper is running already; that one goes on.
     """
     with shipper_lock().open("a") as lock:
         try:
@@ -139,9 +138,10 @@ def _journal() -> Path:
 
 
 def _last_shipped() -> float | None:
-    """Returns the Unix time up to which this host's last shipper has shipped all records; reads its lock file.
+    """Returns the Unix time before which all of this host's journal records have been copied to the database.
 
-    If no shipper has run yet, returns the time when the oldest journal began, or None if there is no journal.
+    It is stored as the modification time of the lock file of the shipper, the process that copies. If no shipper has
+    ever run, returns the time at which the oldest journal began, or None if there is no journal.
     """
     try:
         return shipper_lock().stat().st_mtime

@@ -154,10 +154,10 @@ class WorkerReports:
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads and returns the reports of all workers and of the shipper of this host.
+    """Reads and returns the reports of this host's living workers and shipper, and the counters of all processes.
 
-    If this process is one of them, its report is written first. The counters of dead processes are added to the file
-    `departed.json`, and their files deleted. A full or read-only disk causes no error; unreadable files are left out.
+    Unreadable files are left out, and a full disk causes no error. This function also writes the present process's own
+    report, and moves the counters of dead processes to the file `departed.json`.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -212,8 +212,7 @@ def leave_counts() -> None:
 class _DeadWorkerCounts:
     """The sums of the counters of all dead workers, stored in the file `departed.json`.
 
-    The file also has the ids of the dead workers whose counts were added last. So a worker is not counted twice if a
-    crash comes between the adding of its counts and the deletion of its file.
+    The file also has the ids of the workers that were added last, so that a crash makes no worker count twice.
     """
 
     def __init__(self) -> None:

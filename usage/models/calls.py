@@ -36,9 +36,9 @@ class Outcome(models.TextChoices):
 
 
 class UsageSource(models.TextChoices):
-    """The sources of a call's token counts: upstream has stated them, the gateway has estimated them, or nobody knows.
+    """The source of a call's token counts: stated by upstream (`exact`), estimated by the gateway, or unknown.
 
-    The counts are `exact`, too, if upstream has stated that nothing was used.
+    If upstream has stated that nothing was used, that is `exact`, too.
     """
 
     EXACT = "exact", "exact"
@@ -47,11 +47,11 @@ class UsageSource(models.TextChoices):
 
 
 class CostKind(models.TextChoices):
-    """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
+    """The certainty of a call's cost; the column is empty for a call without a cost, and in old rows.
 
-    `estimated`: the numbers of tokens or other units are estimates. `provisional`: upstream has stated these numbers,
-    but the price is assumed, for example that of the model's family. The kind is an empty text if the row has no cost,
-    or was written before there was this column.
+    * `exact`: upstream has stated what was used, and the price is known.
+    * `estimated`: the number of tokens or other units is an estimate.
+    * `provisional`: upstream has stated what was used, but the price is assumed, for example from a related model.
     """
 
     EXACT = "exact", "exact"

@@ -8,11 +8,13 @@ from usage.models.sums import PART
 
 
 class LabelPeriod(models.Model):
-    """Some days (UTC), from `first` until before `until`, with the sums of all calls that began on them.
+    """A range of days (UTC), from `first` until before `until`, with the sums of all calls that began in it.
 
-    If `is_summed`, the table `LabelCombination` has the sums of these calls by all labels together. Otherwise it has
-    none, since there would be nearly as many of them as calls. `has_others` says whether they count the calls of some
-    end users together, as `OTHERS` (`usage.sums.labels`). Only `usage.upkeep.label_sums.combining` writes both tables.
+    * `is_summed`: whether the table `LabelCombination` has this range's sums by all labels together. It has none if
+      there would be nearly as many of them as calls.
+    * `has_others`: whether those sums count the calls of some end users together, as `OTHERS` (`usage.sums.labels`).
+
+    Only `usage.upkeep.label_sums.combining` writes both tables.
     """
 
     first = models.DateField()
@@ -37,9 +39,9 @@ class LabelPeriod(models.Model):
 
 
 class LabelCombination(models.Model):
-    """The sums of those calls of a `LabelPeriod` that have the same key, model, route, team, owner, end user and tags.
+    """The sums of the calls in a `LabelPeriod` that have the same key, model, route, team, owner, end user and tags.
 
-    `number` counts the rows of a period. `tags` has all tags, each between two line breaks.
+    `number` tells the rows of one period apart. `tags` has all tags, each between two line breaks.
     """
 
     pk = models.CompositePrimaryKey("period_id", "number")

@@ -69,11 +69,14 @@ class TeamDay(models.Model):
 
 
 class Hold(models.Model):
-    """A part of the budget of a key or a team, in dollars, set aside for one worker (a lease) or call (a reservation).
+    """Dollars of the budget of a key or a team that are set aside for one worker (a lease) or one call (a reservation).
 
-    A lease has the dollars that a worker may use for the calls of one day (`usage.money.leases`). These include the
-    cost of ended calls whose rows are not in the table of calls yet. A reservation outside of a lease is for a
-    background response, or was made by an earlier release. `usage.money.spent_and_reserved` says when a row is deleted.
+    * A lease is for the calls that a worker serves on one day (`usage.money.leases`). Its dollars include the cost of
+      ended calls until their rows are in the table of calls.
+    * A reservation has a row here only for a background response, or if an earlier release made it: other calls reserve
+      dollars of a lease, in the worker's memory.
+
+    `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="The call's id; of a lease, an id made for it.")

@@ -35,11 +35,11 @@ class ErrorState(models.TextChoices):
 
 
 class KnownError(models.Model):
-    """An error on the errors page that somebody has marked as known or as resolved, with a remark.
+    """A kind of error that somebody has marked on the errors page as known or as resolved, with a remark (`note`).
 
-    An error is an outcome, an error code and a group of messages. `message` is "-" for errors without a group of
-    messages, and empty for all errors with this code, as earlier releases marked them. The columns `status`, `model`
-    and `route` are now 0 or empty: earlier releases used them to mark narrower kinds of errors.
+    An error is identified by its outcome, error code and group of messages. `message` is the group: "-" if there is
+    none, and empty if the mark is for all errors with this code, as earlier releases made them. `status`, `model` and
+    `route` are 0 or empty in new rows, and were used by earlier releases only.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)

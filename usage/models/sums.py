@@ -30,10 +30,11 @@ PART: PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_de
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). Each histogram is kept in two columns, whose counts
-    a reader adds together: a packed one, such as `durations`, and its predecessor, such as `duration_ms_histogram`, to
-    which servers with an earlier release of this project still write. Histograms are emptied after some weeks
-    (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up` adds to this table.
+    The arrays are histograms: numbers of calls by latency (`usage.sums.histogram`). They are emptied after some weeks.
+    Each histogram has two columns, which a reader adds together: a packed one, such as `durations`, and a plain one,
+    such as `duration_ms_histogram`, to which only servers with an earlier release write.
+
+    Only `usage.sums.adding_up` adds to this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -123,11 +124,12 @@ class Dimension(models.TextChoices):
 class UsageTotal(models.Model):
     """The sums of the calls of one minute, hour, day or month (UTC): of all, or of one key, model, route or outcome.
 
-    The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
-    there are. The totals of all calls have three histograms; those of a key, a model or a route only that of durations.
-    It is the sum of the column `durations` and its predecessor `duration_ms_histogram`, to which servers with an
-    earlier release still write. Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes this
-    table.
+    The dashboard reads this table, because it is as fast for a month as for an hour. Totals of minutes are deleted
+    after a few days.
+
+    Rows of all calls have three histograms of latencies; rows of a key, model or route have only that of durations.
+    That one has two columns, which a reader adds together: `durations`, and `duration_ms_histogram`, to which servers
+    with an earlier release write. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -156,11 +158,13 @@ class UsageTotal(models.Model):
 
 
 class UsageBreakdown(models.Model):
-    """The sums of calls of one day or month (UTC) with the same model, route and outcome, for one key or all keys.
+    """The sums of the calls of one day or month (UTC) with the same model, route and outcome, for one key or all keys.
 
-    Either `dimension` is `key` and `value` the name of the key, or `dimension` is `all` and `value` is empty. Only the
-    sums of a key have a histogram. Calls that an earlier release has written may be missing
-    (`usage.sums.breakdown_reader`). Only `usage.sums.adding_up` writes this table.
+    * Rows of one key: `dimension` is `key`, and `value` is the name of the key. Only these have a histogram.
+    * Rows of all keys: `dimension` is `all`, and `value` is empty.
+
+    Calls that an earlier release has written may be missing (`usage.sums.breakdown_reader`). Only
+    `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value", "model", "route", "outcome")
@@ -194,11 +198,10 @@ class UsageBreakdown(models.Model):
 
 
 class LabelTotal(models.Model):
-    """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
+    """The sums of the calls of one day or month (UTC) with the same label, key, team, owner, model and route.
 
-    If `label` is empty, the row has all of these calls. If `label` is `end_user`, or `tag:` with the name of a tag, the
-    row has only the calls that have the text in the column `value` as this label. `usage.sums.labels` limits the number
-    of values.
+    `label` is `end_user`, or `tag:` and the name of a tag; `value` is the end user or the tag's value. Rows with an
+    empty `label` count all calls. `usage.sums.labels` limits the number of values.
     """
 
     pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")
@@ -241,10 +244,10 @@ class SummedName(models.Model):
 
 
 class ErrorTotal(models.Model):
-    """The number of one key's calls that failed in the same way in one hour, on one day or in one month (UTC).
+    """The number of calls of one key that failed in the same way in one hour, on one day or in one month (UTC).
 
-    When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay, even if they are those of
-    the subtracted call. Only `usage.sums.adding_up` writes this table.
+    If the row of a failed call is replaced later, the call is subtracted from `calls`. But `first_at`, `last_at` and
+    `sample_id` stay, even if they are this call's. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")

@@ -66,15 +66,13 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The upper bounds of the usage of one call: tokens, seconds of audio, searches, pictures and containers.
+    """The most that one call can use: tokens, seconds of audio, searches, pictures and containers.
 
-    * `kinds`: the kinds of tokens other than text that may occur and have a price of their own, such as `audio_input`.
-      Any number of the tokens may be of these kinds.
-    * `pictures`: how many pictures the hosted image tool makes at most, with one of `picture_models` (if empty: with
-      its default model). Each has at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens.
-    * `images`: how many pictures the call's own model makes, if this model has a price per picture.
-    * `search_tool`: the type of the search tool if its searches have a price of their own (`web_search_preview`), else
-      empty.
+    * `kinds`: the kinds of tokens that may occur besides text and have prices of their own, such as `audio_input`.
+    * `pictures`: the number of pictures that the hosted image tool makes.
+    * `picture_models`: the models that may make them; empty stands for the tool's default model.
+    * `images`: the number of pictures that the call's own model makes, if it has a price per picture.
+    * `search_tool`: `web_search_preview` if this tool may be used, since its searches have their own price; else empty.
     """
 
     input_tokens: int = 0
@@ -98,11 +96,11 @@ def highest_cost(
     custom_prices: Sequence[CustomPrice],
     possible_tiers: Sequence[str] = (),
 ) -> Decimal | None:
-    """Returns the highest possible cost, in dollars, of a call with at most the usage `most`; None if it is unknown.
+    """Returns the highest possible cost, in dollars, of a call that uses at most `most`; None if it is unknown.
 
-    It is unknown if the model has no price in the service tier `tier`, or if a rate is missing that the call may need.
-    All tokens count as the most expensive kind. Of `tier`, the default tier and `possible_tiers`, the most expensive
-    tier with a price counts. The result is at most `TOO_MUCH`.
+    The call may be served in the service tier `tier`, the default tier or one of `possible_tiers`: the most expensive
+    one counts. All tokens count as the most expensive kind. The cost is unknown if the model has no price in `tier`, or
+    if its price lacks a rate that may be needed. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
@@ -122,7 +120,7 @@ def highest_cost(
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the highest possible cost, in dollars, of the pictures that the hosted image tool makes for a call.
 
-    The most expensive of the models that may make them counts. Returns None if the cost with one of them is unknown.
+    If several models may make them, the most expensive one counts. Returns None if one of them has an unknown cost.
     """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
@@ -132,7 +130,7 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[C
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the highest possible cost, in dollars, of pictures that the image tool makes with the model `name`.
 
-    A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if neither of the two models has a price.
+    For a model without a price, that of `LISTED_IMAGE_MODEL` is used. Returns None if that is missing, too.
     """
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
@@ -173,17 +171,14 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
-    """Computes the cost of a call from its row; returns the dollars and the bill, which explains the dollars.
+    """Computes the cost of a call from its row; returns the dollars, and the bill that explains them.
 
-    * The items of the bill add up to the dollars exactly (8 decimals).
-    * The bill has rates `per_million` tokens, `per_minute` and `per_web_search`. An item may have a `rate` of its own.
-    * A call costs $0 if upstream does not bill it, or if its usage is unknown or cannot be true. Then the bill has no
-      items, but a note with the reason.
-    * If the price of the model is not known, or lacks a rate, both results are None. While the response goes on in the
-      background, only the dollars are None.
+    * Usually, the items of the bill add up to the dollars exactly (8 decimals).
+    * If upstream bills nothing, or the usage is unknown or impossible, the cost is $0, and the bill has a note.
+    * If the price of the model is unknown, or lacks a rate, both results are None.
+    * If the response goes on in the background, only the dollars are None.
 
-    This function does not check whether the usage was billed before, as it may be for a call that reads a stored
-    response.
+    The caller must check whether the same usage was billed before, as for a call that reads a stored response.
     """
     tier = service_tier(row.get("service_tier"))
     if reason := why_unbilled(row):
@@ -219,10 +214,10 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
 
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a call's model in the service tier of the call; None if there is no price.
+    """Returns the price of a call's model in the call's service tier; None if there is no price.
 
-    Usually this is the tier that the answer states, or else the default tier. A cut call, or a compaction, has no
-    stated tier: then the tier that the request names is used, if it has a price, and the price is marked as
+    The tier is the one that the answer states, or else the default tier. But if the answer was cut, or is a compaction,
+    it states none. Then the price in the tier that the request names is returned, if there is one, marked as
     provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
@@ -268,7 +263,8 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
     """Yields the lines of a call's bill for a model other than the call's own, such as a tool's model.
 
-    A model without a price, or without any known usage, gets one line without a rate: so the call has no cost.
+    If the model has no price, or its usage is unknown, yields one line without a rate; a bill with such a line has no
+    cost.
     """
     counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:
@@ -280,10 +276,10 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 
 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
-    """Returns how certain the cost of a call is (`CostKind`); an empty text if the call has no cost.
+    """Returns how certain a call's cost is, as a `CostKind`; an empty text if the call has no cost.
 
-    `price` is the result of `price_call`. A cost that is both estimated and provisional counts as estimated, and so
-    does the cost of $0 of a call whose usage is unknown.
+    `price` is the bill that `price_call` returns. `estimated` takes precedence over `provisional`. The cost of $0 of a
+    call whose usage is unknown is `estimated`, too.
     """
     if price is None or price == COUNTED_AT_END:
         return ""
@@ -299,10 +295,10 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 
 
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
-    """Computes a call's cost and bill from the lines of the bill: the cost of a line is its count times its rate.
+    """Computes a call's cost and bill from the lines of the bill: each line costs its count times its rate.
 
-    Returns None for both if a line has no rate. A cost of `TOO_MUCH` or more is returned as `TOO_MUCH`. Rates may
-    depend on `input_tokens`, the length of the prompt.
+    Returns None for both if a line has no rate. If the cost would be `TOO_MUCH` or more, it is `TOO_MUCH`, and the bill
+    has no items. `input_tokens` is the length of the prompt, on which the rates that the bill states may depend.
     """
     per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}

@@ -31,11 +31,14 @@ APPLICATION = "chatproxy budgets"
 class Round:
     """One round trip to the database for a worker's leases (parts of budgets): the requests, and their answers.
 
-    * `writer`: the id of the worker's journal. `version`: the number of the round trip.
-    * `given`: the dollars that leases give back, by lease; with 0, a lease is only renewed.
-    * `needs`: requests for dollars. `answers`: the answers to them, in the same order.
-    * `looked`: the leases to look up. `rows`: what was found, by the lease's id: whether another worker needs the
-      lease's unused dollars, and the total dollars granted to the lease.
+    * `writer`: the id of the worker's journal.
+    * `version`: the number of this round trip.
+    * `given`: the dollars that each lease gives back; with 0, the lease is only renewed.
+    * `needs`: requests for dollars.
+    * `answers`: the answers to `needs`, in the same order.
+    * `looked`: the leases to look up.
+    * `rows`: for the id of each lease that was found: whether another worker needs its unused dollars, and its total
+      dollars.
     """
 
     writer: str

@@ -115,11 +115,11 @@ class Mogrify(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """The database's answer to a lease's request for dollars: the dollars granted, and the budgets before the grant.
+    """The database's answer to a lease's request for dollars; a lease is a worker's part of a budget.
 
-    * `spent` and `held`: dollars by span (`day`, `month` and `total`); `held` are those that were reserved or leased.
-    * `granted`: all dollars granted to the lease, this time and before, less those given back; None if the lease got
-      nothing this time.
+    * `spent`: the dollars that were spent before, by span (`day`, `month` and `total`).
+    * `held`: the dollars that were reserved or leased before, by span.
+    * `granted`: all dollars ever granted to this lease, less those given back; None if it got nothing this time.
     * `spare`: the part of the new dollars that is meant for later calls.
     * `others`: the number of other workers' leases that may have unused dollars.
     """
@@ -139,10 +139,10 @@ class Grant:
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of the transaction that grants dollars to a lease, as far as the budgets have room.
+    """Returns the SQL statements of a transaction that grants a lease dollars of the budgets, as far as any are left.
 
-    `need` has the lease, and the dollars that it asks for. `writer` is the id of the lease's worker, `version` the
-    number of the worker's round trip. `mogrify` puts values into SQL.
+    `need` is the lease's request for dollars. `writer` is the id of the worker's journal, `version` the number of the
+    worker's round trip. `mogrify` puts values into SQL.
     """
     lease = need.lease
     kind, name = lease.spender
@@ -162,11 +162,10 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of the transaction that renews leases, and gives dollars back to the budgets.
+    """Returns the SQL statements of a transaction that renews leases, and gives some of their dollars back to budgets.
 
-    `given` maps leases to the dollars that they give back; with 0, a lease is only renewed. `version` is the number of
-    the worker's round trip; rows that were changed in a later round trip stay as they are. `mogrify` puts values into
-    SQL.
+    `given` maps each lease to the dollars that it gives back; with 0, it is only renewed. `version` is the number of
+    the worker's round trip: rows that a later one has changed stay as they are. `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],
@@ -178,10 +177,10 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of the transaction that reads the rows of `leases` from the database.
+    """Returns the SQL statements of a transaction that reads the rows of `leases`, after it has deleted ended leases.
 
-    The transaction first deletes the leases in `over`, which calls no longer use, if all rows of their calls are in the
-    tables.
+    `over` are the leases that calls no longer use. Such a lease is deleted if the rows of all its calls are in the
+    table of calls. `mogrify` puts values into SQL.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

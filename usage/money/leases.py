@@ -32,15 +32,15 @@ USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after w
 
 @dataclass(frozen=True)
 class Wanted:
-    """A call's request for a reservation: the dollars that it wants from the budgets of its key or team.
+    """A call's request to reserve `dollars` in the budgets of its key or team.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit.
 
-    If the budgets have less than `dollars` left, the call gets all that is left, on two conditions:
+    If less than `dollars` is left, the call gets all that is left, on two conditions:
 
-    * It is at least `least`.
-    * Other reservations hold at most half of the unspent dollars. If they hold more, it is better to wait until they
-      end, so this condition does not count on the last try (`is_last_try`).
+    * At least `least` is left.
+    * At least half of the unspent dollars are left. Otherwise it is better to wait until other reservations end, so
+      this condition does not count on the last try (`is_last_try`).
     """
 
     spender: Spender
@@ -60,14 +60,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The result of an attempt to reserve dollars for a call: the reservation, and the state of the budgets.
+    """The result of an attempt to reserve dollars for a call: the reservation, and the state of the budgets before.
 
     * `share`: the reservation; None if too little was left.
-    * `spent` and `held`: dollars by span (`day`, `month` and `total`); `held` are those that were reserved or leased
-      before the attempt. Both are empty if the database was not asked. For a span without a budget, some of the spent
-      dollars may be left out.
-    * `others`: the number of other workers that may have unused dollars of the spender; they give these back within a
-      second or two.
+    * `spent`: the dollars spent by span (`day`, `month` and `total`). Those of a span without a budget may be
+      incomplete.
+    * `held`: the dollars reserved or leased, by span.
+    * `others`: the number of other workers that may have unused dollars of the same budgets. They give these back
+      within a second or two.
+
+    `spent` and `held` are empty if the database was not asked.
     """
 
     share: CallShare | None
@@ -98,10 +100,11 @@ class Lease:
     """A part of one spender's budgets of one UTC day, in dollars, which one worker may use for calls; kept in memory.
 
     * `granted`: the dollars that the database has granted, minus those given back.
-    * `used`: the cost of ended calls. `reserved`: the dollars of the `in_flight` calls.
-    * `has_spare`: if true, the lease keeps free dollars for later calls; otherwise it gives them back, because the
-      spender has little left.
-    * `is_retired`: if true, the lease admits no more calls.
+    * `used`: the cost of ended calls.
+    * `reserved`: the dollars reserved for calls in flight; `in_flight` is the number of these calls.
+    * `has_spare`: whether the lease keeps free dollars for later calls. If not, it gives them back, because the spender
+      has little left.
+    * `is_retired`: whether the lease refuses further calls.
     """
 
     def __init__(self, wanted: Wanted, now: float) -> None:
@@ -126,7 +129,7 @@ class Lease:
     def surplus(self) -> Decimal:
         """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        The number is negative if the calls have cost so much more than was reserved that the lease cannot cover it.
+        The number is negative if the calls have cost more dollars than the lease has.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
@@ -148,10 +151,13 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        A call that wants more than the free dollars gets all of them on two conditions. They must be at least
-        `wanted.least`, and at least half of `unheld`; on the call's last try, the second condition does not count.
-        `unheld` are the dollars that the spender's budgets would have left if nothing were reserved; if it is None
-        (unknown), such a call gets nothing.
+        If the call wants more than the free dollars, it gets all of them on two conditions:
+
+        * They are at least `wanted.least`.
+        * They are at least half of `unheld`, or this is the call's last try.
+
+        `unheld` is what the spender's budgets would have left if nothing were reserved. If it is None, it is unknown,
+        and the call gets either all that it wants or nothing.
         """
         free = self.free
         dollars = wanted.dollars
@@ -181,12 +187,11 @@ class Lease:
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
         """Updates the lease with the database's answer to its request for dollars.
 
-        * `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None if
-          the request brought nothing.
-        * `spare` is the part of the new dollars that is meant for later calls. When less than half of it is free, the
+        * `granted`: all dollars ever granted to the lease, less those given back; None if it got nothing this time.
+        * `spare`: the part of the new dollars that is meant for later calls. When less than half of it is free, the
           lease asks for more.
-        * `has_waited` says whether calls waited for the answer. If so, `has_spare` is updated, too: whether the lease
-          keeps free dollars for later calls.
+        * `has_waited`: whether calls waited for the answer. If so, the lease keeps free dollars from now on if `spare`
+          is more than 0, and gives them back otherwise.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped
@@ -198,10 +203,12 @@ class Lease:
 
 @dataclass(frozen=True)
 class Need:
-    """A lease's request for dollars from the database: for the waiting calls, and some (`spare`) for later calls.
+    """A lease's request for dollars from the database, for waiting calls and for later ones.
 
-    `dollars` are for the waiting calls; with fewer than `least`, none of these calls can go on. `unit` is the highest
-    possible cost of one call, in dollars.
+    * `dollars`: what the waiting calls need.
+    * `least`: the lowest grant that lets one of the waiting calls go on.
+    * `unit`: the highest possible cost of one call.
+    * `spare`: what the lease wants in addition, for later calls.
     """
 
     lease: Lease

@@ -109,10 +109,10 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's highest possible cost in the spender's budgets; waits for the database if need be.
+        """Reserves a call's highest possible cost in the budgets of its key or team; waits for the database if needed.
 
-        If the budgets have less left, the call may get all of that, on the conditions of `Wanted`. Returns the state of
-        the budgets, which includes the reservation, if one was made.
+        Returns the state of the budgets; its `share` is the reservation, or None if too little was left. If less than
+        the highest cost is left, that may be reserved instead (`Wanted` has the conditions).
 
         Raises:
             ReservationsUnavailable: the database does not answer, so it is unknown how much is left.
@@ -195,9 +195,8 @@ class Reservations:
     async def _round(self) -> None:
         """Makes one round trip to the database, if there is anything to send, and answers waiting calls.
 
-        These are the calls of at most `LEASES_AT_ONCE` leases; the others wait for the next round trip. After a
-        failure, all waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing, except
-        when its task is cancelled.
+        It answers the calls of at most `LEASES_AT_ONCE` leases; the others wait for the next round trip. If it fails,
+        all waiting calls get the error `ReservationsUnavailable`, which this method does not raise itself.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
@@ -253,14 +252,14 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.spender), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed now, before it runs out in the database."""
+        """Returns whether a lease must be renewed now, before it runs out; a retired lease without calls need not."""
         # A retired lease without calls is not renewed: it runs out even if its row is not deleted.
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
         """Updates the leases by the answers in the round trip `done`, then answers the calls in `waiting`.
 
-        A call goes on waiting if its lease was not in this round trip and lacks free dollars.
+        A call keeps waiting if its lease made no request in this round trip, and has too few free dollars.
         """
         now = time.monotonic()
         if self.fault:
@@ -314,7 +313,7 @@ class Reservations:
     def _record_failure(self, fault: str, planned: Round | None) -> None:
         """Records that the round trip `planned` has failed: sets `fault`, and marks the trip's leases as in doubt.
 
-        Nobody knows whether its statements were executed. The beginning of an outage is logged.
+        In doubt means that the database may have executed the statements, or not. The beginning of an outage is logged.
         """
         # Nobody knows whether the statements were executed.
         if planned is not None:
@@ -336,9 +335,10 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the budgets' state, with the reservation.
+    """Reserves dollars of a lease for a call that has waited; returns the reservation, with the state of the budgets.
 
-    `answer` is the database's answer to the lease's request for dollars; None if the lease has made no request.
+    `answer` is the database's answer to the lease's request for dollars. It is None if the lease has made no request;
+    then the state of the budgets is empty.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

@@ -34,10 +34,10 @@ class Pricer:
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
     def refresh(self, *, loads_list: bool = True) -> bool:
-        """Reads the prices again, unless they were read in the last half minute; returns whether it has read them.
+        """Reads the prices again if the last reading was at least half a minute ago; returns whether it has read them.
 
-        The administrator's prices come from the database, the price list from its file. If that file is unreadable, the
-        present list stays. If `loads_list` is false and this process has no price list yet, none is loaded now.
+        The administrator's prices come from the database, the price list from its file. An unreadable file is ignored,
+        and the present list stays. With `loads_list` false, a process without a price list does not load one now.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -50,10 +50,10 @@ class Pricer:
         return True
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Prices the rows of calls; returns them with `cost` (dollars as text), `cost_kind`, and `price` (the bill).
+        """Computes the costs of calls; returns their rows with `cost` (dollars as text), `cost_kind` and bill, `price`.
 
-        The cost is None if it is not known. Reads the prices again if half a minute has passed. Logs models without a
-        price, and adds missing completion windows to rows (`with_windows`).
+        The cost is None if it is unknown. Models without a price are logged. Missing completion windows, on which
+        prices depend, are added to the rows (`with_windows`).
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -70,10 +70,9 @@ class Pricer:
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
     def _alert(self, model: str, tier: str) -> None:
-        """Logs a warning on the first call of a model without a price, for at most `MOST_ALERTS` models.
+        """Logs a warning that a model has no price, once for each model, for at most `MOST_ALERTS` models.
 
-        Nothing is logged if the sums of the last 30 days have unpriced calls of the model, since those have been
-        logged.
+        A model that has had calls without a price in the last 30 days was logged before, and is not logged again.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -89,10 +88,10 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models without a price that leave a call without a cost, as pairs of name and service tier.
+    """Returns the models whose missing price leaves a call without a cost, as pairs of name and service tier.
 
-    Usually it is the call's own model. If that has a price, these are the models that the call's hosted tools have run.
-    Call this function only for a call without a cost.
+    Usually this is the call's own model. If that has a price, they are the models that the call's hosted tools have
+    run. Call this function only for a call without a cost.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -108,9 +107,10 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Adds missing completion windows, such as `2h`, to rows of calls and polls that have read an earlier response.
+    """Returns all the rows; adds the missing completion window, such as `2h`, to those that read an earlier response.
 
-    A window is copied from the row of the call that created the response, in `rows` or in the table. Returns all rows.
+    The price of a response depends on its window, which only the call that created the response has. The row of that
+    call is looked up in `rows` and in the table of calls.
     """
     # The price depends on the window, which only the creating request names. Rows that lack it are rare.
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
@@ -132,9 +132,10 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a call is about a response (Responses API) that an earlier call has created.
+    """Returns whether a call concerns a response (Responses API) that an earlier call has created.
 
-    It is a call whose route has the response's id, or a poll by the gateway, which asks for a background response.
+    Such a call has the id of the response in its route, or is a poll: a request that the gateway makes itself to see
+    whether a background response has ended.
     """
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -120,10 +120,10 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallRecord]) -> None:
-    """Subtracts the dollars that ended calls have used from their leases (the worker's parts of budgets).
+    """Subtracts the dollars that ended calls have used from their leases, which are parts of budgets for one worker.
 
-    If a call's response goes on in the background and is polled, the call's dollars become a reservation outside of the
-    lease. Call this function in the transaction that inserts the calls' rows.
+    If a call's response goes on in the background and is polled, the dollars stay set aside: as a reservation for this
+    call. Call this function in the transaction that inserts the calls' rows.
     """
     with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
     if not with_shares:
@@ -146,10 +146,10 @@ def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallR
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns a call's shares of the leases (parts of budgets) of its key and of its team, by `key` and `team`.
+    """Returns the dollars that a call has used of its key's lease and of its team's lease, by `key` and `team`.
 
-    A share has the id of the lease, and the dollars that the call has used of it. If the call has used no lease of the
-    key or of the team, that share is absent.
+    A lease is a worker's part of a budget. Each value has the id of the lease and the dollars. A lease that the call
+    did not use is left out.
     """
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}
@@ -162,12 +162,14 @@ def end_leases(writer: str) -> None:
 
 
 def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estimated: Collection[str] = ()) -> None:
-    """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
+    """Deletes the reservations (parts of budgets, set aside for one call) of calls whose rows have been written.
 
-    A reservation is a part of a budget, set aside for one call; leases do not change. `ids` are the request ids of the
-    calls, as the text of a PostgreSQL array. If a kept reservation is of a call in `estimated`, it is reduced by the
-    estimated cost, which the sums now include: budgets would else count it twice. Call this function in the transaction
-    that writes the rows.
+    `ids` are the calls' request ids, as the text of a PostgreSQL array. Call this in the transaction that writes the
+    rows.
+
+    The reservation of a background response stays while the response is polled. If the call is in `estimated`, its
+    reservation is reduced by the estimated cost, which the sums include from now on: the same dollars must not count
+    twice.
     """
     cursor.execute(SETTLE, {"ids": ids, "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would
@@ -180,9 +182,9 @@ def drop_orphans(now: datetime | None = None) -> int:
     """Deletes abandoned leases and reservations, which are parts of budgets; returns how many were deleted.
 
     * A lease, for the calls of one worker, is abandoned if it was not renewed for a long time.
-    * A reservation, for one call, is abandoned if its call has a row, or if it is so old that the call must have been
-      lost in a crash.
-    * A reservation for a background response stays while the response is polled, and is young enough to exist upstream.
+    * A reservation, for one call, is abandoned if its call has a row, or if it is so old that a crash must have lost
+      the call.
+    * For a background response, the reservation stays while the response is polled and may still exist upstream.
 
     `now` is the database's time by default.
     """

@@ -98,9 +98,9 @@ def picture_row(usage: Mapping[str, object]) -> CallRecord:
 
 
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Splits a call's `total` input tokens into units with a price of their own, such as `input` and `cached_input`.
+    """Splits a call's `total` input tokens into units that have prices of their own: `input`, `cached_input` and so on.
 
-    Returns None if the row's counts lack a split that the price needs, or contradict each other.
+    Returns None if the row does not state how many tokens of a unit there are, or if its counts contradict each other.
     """
     cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
     if not (cached or written or row.get("audio_input_tokens") or "input" in price.splits):
@@ -140,10 +140,10 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 
 
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Splits a call's `total` output tokens into units with a price of their own, such as `audio_output`.
+    """Splits a call's `total` output tokens into units that have prices of their own, such as `audio_output`.
 
-    Reasoning tokens count as `output`. Returns None if the row's counts lack a split that the price needs, or
-    contradict each other.
+    Reasoning tokens count as `output`. Returns None if the row does not state how many tokens of a unit there are, or
+    if its counts contradict each other.
     """
     if (row.get("reasoning_tokens") or 0) > total:
         return None
@@ -162,8 +162,8 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The other tokens are billed as text. Estimated tokens that nothing splits all count as the dearest kind. Returns
-    None if upstream's counts do not state the split, or contradict each other.
+    The other tokens are billed as text. If the number of tokens is an estimate without details, all are billed as the
+    most expensive kind. Returns None if upstream does not state the numbers by kind, or if they contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

@@ -90,10 +90,11 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    Some models are also billed a fixed number of input tokens for each web search; if the stated input tokens are fewer
-    than that, a line for the fixed number is yielded. `model` is the call's model, in lower case. A fee that the
-    administrator has set replaces the listed or built-in fee. An unknown fee of another vendor counts as 0, as an
-    estimate.
+    `model` is the call's model, in lower case. A fee that the administrator has set replaces the listed or built-in
+    fee. If a vendor other than OpenAI has an unknown fee, the line costs $0, as an estimate.
+
+    For each web search, some models are billed at least `BLOCK_TOKENS` input tokens. If fewer are stated, a line with
+    these tokens is added.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)

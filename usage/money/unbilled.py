@@ -72,9 +72,9 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Makes the price that is stored with a call of unknown or impossible usage; such a call costs $0.
+    """Makes the bill of a call that costs $0 because its usage is unknown or impossible.
 
-    The price has a note with the reason, and no items.
+    The bill has a note with the reason, and no items.
     """
     if is_usage_known(row):
         reason = "The stated counts are missing, or cannot be true."

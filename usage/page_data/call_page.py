@@ -100,10 +100,10 @@ class StoredSize:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the parts of a call's duration in order of time, to be drawn as a timeline; they add up to the duration.
+    """Returns the parts of a call's duration in order of time, such as waiting for upstream, to be drawn as a timeline.
 
-    A call that never went upstream has only the gateway's part. Passing the answer on is a part of its own if the time
-    of the answer's first byte was measured.
+    They add up to the duration. If the call never went upstream, there is only one part. If the time of the answer's
+    first byte is unknown, waiting for the answer and passing it on are one part.
     """
     total = call.duration_ms
     if call.upstream_ms is None:
@@ -157,8 +157,8 @@ def error_title(call: Request) -> str:
 def error_text(call: Request) -> str:
     """Returns why a call failed: the error's message or, if there is none, the answer's status, size and first line.
 
-    If the caller has left, only a message is returned, or an empty text. Show the result only to people who may see
-    bodies, since it may quote the prompt.
+    The text is empty if the caller has left and there is no message. It may quote the prompt, so show it only to people
+    who may see bodies.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message
@@ -169,7 +169,7 @@ def error_text(call: Request) -> str:
 
 
 def is_unknown(call: Request) -> bool:
-    """Returns whether a call was refused without a known model: before its body was read, or with none in it."""
+    """Returns whether a call was refused while its model was unknown: its body was not read, or names no model."""
     has_model = bool(call.request_model or call.response_model)
     return call.outcome == Outcome.REJECTED and call.method == "POST" and not has_model and not call.stream
 
@@ -181,10 +181,11 @@ def response_size(call: Request) -> str:
 
 
 def cost_remark(call: Request) -> str:
-    """Returns the remark below a call's cost in a list; empty for an exact cost of a call that was billed.
+    """Returns the remark below a call's cost in a list; an empty text for an exact cost.
 
-    It is `estimated`, `provisional` (an assumed price), `not billed` or `not counted` (both $0); without a cost `needs
-    a price` or `counted when it ends`.
+    * For other costs: `estimated`, or `provisional` if the price is assumed.
+    * For a cost of $0 that has a reason: `not billed` or `not counted`.
+    * Without a cost: `needs a price`, or `counted when it ends` for a background response.
     """
     if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
         return str(source)
@@ -232,10 +233,9 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request, *, is_own: bool = False) -> str:
-    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost of its own.
+    """Returns the sentence below a call's bill: the price list that was used, or why the call has no cost of its own.
 
-    `is_own` says that the reader is the holder of the key. This reader cannot search for a response ID, and sees no
-    polls (the gateway's own requests for background responses).
+    With `is_own`, the sentence is for the holder of the key, who cannot search for a response ID.
     """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:

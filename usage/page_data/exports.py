@@ -45,11 +45,11 @@ Batches = Iterable[Sequence[Row]]
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
     """Exports all calls that match the filters, newest first; yields the file in pieces.
 
-    `kind` is `csv` or `json`. The column `MESSAGE` is included only if the person may see error messages
-    (`Filters.with_messages`).
+    `kind` is `csv` or `json`. Error messages are included only if the person may see them (`Filters.with_messages`).
 
     Raises:
-        django.db.OperationalError: a query takes longer than the time limit of a page; raised while pieces are taken.
+        django.db.OperationalError: a query takes longer than the time limit of a page. This is raised when a piece is
+            taken, not by the call.
     """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))

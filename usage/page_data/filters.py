@@ -43,12 +43,13 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The criteria by which the list of requests selects calls. An empty text or None stands for no criterion.
+    """The filters by which the list of requests selects calls. An empty text or None stands for no filter.
 
-    `faults` has a sentence for the reader of the page about each filter that could not be read, and so is not applied.
-    If `with_messages` is true, the person may see prompts: then `q` is also searched for in error messages, and `text`
-    may have words to search for in prompts and answers. If `is_own` is true, the list is for the holder of `key`, and
-    leaves out polls (the gateway's own requests for background responses).
+    * `faults`: a sentence for the reader of the page about each filter that could not be read, and so is not applied.
+    * `with_messages`: whether the person may see prompts, answers and error messages. Only then are `text` and error
+      messages searched.
+    * `is_own`: whether the list is for the holder of `key`. It then leaves out polls, the gateway's own requests for
+      background responses.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -95,10 +96,11 @@ class Filters:
 
 
 def in_address(name: str) -> str:
-    """Encodes a name, such as a model's, as the value of a query parameter in a page's URL; `name_in` decodes it.
+    """Encodes a name, such as a model's, as the value of a query parameter; `name_in` decodes it.
 
-    An empty name becomes `NO_NAME`. A name that would mean something else there gets the prefix `LITERALLY`. A value of
-    `Filters.model` that stands for a model with any date ends with `ANY_DATE`.
+    An empty name becomes `NO_NAME`, since an empty value means no filter. A name that looks like such a code gets the
+    prefix `LITERALLY`. If `name` is a value of `Filters.model` that stands for a model with any date, it ends with
+    `ANY_DATE`; only `read_filters` decodes this.
     """
     if name.endswith(_OF_ANY_DATE):
         return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
@@ -107,10 +109,10 @@ def in_address(name: str) -> str:
 
 
 def name_in(text: str) -> str | None:
-    """Decodes a name from the value of a query parameter, as `in_address` encodes it.
+    """Decodes a name from the value of a query parameter, as `in_address` encodes it; None means no filter.
 
-    Returns None for an empty value, which means no filter, and an empty name for `NO_NAME`, which selects, for example,
-    calls without a model. Names are cut to `MAX_TEXT` characters; NUL is removed.
+    `NO_NAME` becomes an empty name, which selects, for example, calls without a model. An empty value becomes None.
+    Names are cut to `MAX_TEXT` characters; NUL is removed.
     """
     text = text.replace("\0", "")[: MAX_TEXT + len(LITERALLY)]
     if text.startswith(LITERALLY):
@@ -119,9 +121,9 @@ def name_in(text: str) -> str | None:
 
 
 def model_of_any_date(model: str | None) -> str | None:
-    """Returns the name without a date if `model`, a value of `Filters.model`, stands for a model with any date.
+    """Returns the undated name of the model if `model`, a value of `Filters.model`, stands for it with any date.
 
-    Returns None if it stands for a single name, or is None.
+    Returns None if `model` stands for a single name, or is None.
     """
     return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
 
@@ -131,8 +133,9 @@ def read_filters(
 ) -> Filters:
     """Parses the filters of the list of requests from the query parameters of a page's URL.
 
-    `Filters.faults` gets a sentence about each filter that is not applied, or only in part. `with_messages` says if the
-    person may see error messages, prompts and answers, and `is_own` if the list is for the holder of a key.
+    `with_messages` says whether the person may see error messages, prompts and answers. `is_own` says whether the list
+    is for the holder of a key; such a list is always sorted by time. Filters that cannot be read are not applied, and
+    `Filters.faults` has a sentence about each.
     """
     address = _Address(query)
     words = address.read_words(is_allowed=with_messages)
@@ -181,9 +184,8 @@ class _Address:
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        If `is_allowed` is false, the person may not see prompts and answers, and the result is empty. A longer text is
-        cut to `MAX_TEXT` characters. In these cases, and if there are more than `MAX_WORDS` words, a sentence is added
-        to `faults`.
+        The result is empty if `is_allowed` is false: the person may not see prompts and answers. It is cut to
+        `MAX_TEXT` characters. In both cases, and if there are more than `MAX_WORDS` words, `faults` gets a sentence.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -248,11 +250,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the limits for the time of a call, as a map with the keys `since` and `until`; None means no limit.
+        """Returns the time limits of the calls to select, as a map with the keys `since` and `until`; None is no limit.
 
-        The times are read from the query parameter `range`, such as `today`, or else from `from` and `to`. A range that
-        has not ended has no limit `until`. If the times cannot be read, the reason is added to `faults`, and the map is
-        empty.
+        They come from the query parameter `range`, such as `today`, or else from `from` and `to`. A range that has not
+        ended has no limit `until`. If the parameters cannot be read, the map is empty, and `faults` gets the reason.
         """
         try:
             if self._query.get("range"):
@@ -433,7 +434,7 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the SQL conditions of the filters by model, key and route.
 
-    Left out are the key in a list for its holder (`_own_conditions` has it), and the unknown model
+    Two are left to other functions: the key in a list for its holder (`_own_conditions`), and `UNKNOWN_MODEL`
     (`_failure_conditions`).
     """
     found: list[Condition] = []
@@ -455,7 +456,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def names_of_model(model: str) -> list[str]:
-    """Returns all names under which calls of a model were counted: `model`, which has no date, and names with dates."""
+    """Returns all names in the tables of sums that belong to a model: `model`, which has no date, and dated names."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 

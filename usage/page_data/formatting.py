@@ -65,7 +65,7 @@ def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
 def _part(part: Decimal, total: Decimal) -> str:
     """Formats a part of a sum of dollars with as many decimals as the text of the sum `total` has.
 
-    A part that would become zero is written as "under $0.01", for example.
+    A part that is too small for these decimals is written as "under $0.01", for example.
     """
     decimals = _decimals(abs(total))
     least = Decimal(1).scaleb(-decimals)

@@ -83,10 +83,9 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: datetime | None = None) -> str:
     """Returns a text for a key's page: the days left in this month (UTC), and a forecast of the month's spending.
 
-    If the forecast exceeds `budget` (dollars a month; None: no budget), the text also says on which day the budget
-    would be used up, or that it is used up. The forecast assumes the average speed since the month began, or since
-    `created_at` if that is later; reserved dollars do not count. There is no forecast in the first 24 hours, or if
-    nothing was spent.
+    The forecast assumes that spending goes on as on average since the month began, or since `created_at` if that is
+    later. Reserved dollars do not count. In the first 24 hours, and if nothing was spent, there is no forecast. If the
+    forecast exceeds `budget` (dollars a month, or None), the text says when the budget will be used up.
     """
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     start = max(month, created_at or month)

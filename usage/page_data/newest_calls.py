@@ -32,10 +32,9 @@ def read_counters() -> dict[str, float | None]:
 
 
 def read_newest_calls(*, failed_only: bool) -> list[Request]:
-    """Returns the newest `MAX_CALLS` calls of all keys, the latest first, without polls.
+    """Returns the newest `MAX_CALLS` calls of all keys, or the newest failed ones if `failed_only`; the latest first.
 
-    With `failed_only`, returns the newest failed calls instead, with failed polls. Polls are the gateway's own requests
-    for background responses.
+    Polls (the gateway's own requests for background responses) are left out, except failed ones if `failed_only`.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:MAX_CALLS])
@@ -69,9 +68,9 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Reads failed calls of a key in a range of time, the latest first: of each hour and kind of error, the last one.
+    """Reads failed calls of a key in a range of time, the latest first; only the last one of each hour and error.
 
-    The range must have whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
+    The range must consist of whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
     """
     # The error counts name the last call of each: no search through the successful calls.
     hours = ErrorTotal.objects.filter(

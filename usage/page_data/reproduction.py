@@ -32,9 +32,10 @@ FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ 
 
 @dataclass(frozen=True)
 class FormField:
-    """One field of a submitted form, as the log has it. If `file_name` is set, the field is an uploaded file.
+    """One field of a submitted form, as the log has it.
 
-    The content of files is not stored, so whoever repeats the call has to supply the file.
+    If `file_name` is set, the field is an uploaded file. Its content is not stored, so a person who wants to repeat the
+    call has to supply the file.
     """
 
     name: str
@@ -68,11 +69,10 @@ def as_curl(call: Request, base_url: str) -> str:
 
 
 def _missing(call: Request) -> str:
-    """Returns a line ("Supply first: …") that names what a person must supply to repeat a call; "" if nothing.
+    """Returns a line ("Supply first: …") on what a person must supply to repeat a call; "" if nothing is needed.
 
-    This may be uploaded files, what was not kept of the body, an unknown response id, and the same key as before if the
-    call names objects that only this key may use. The line is safe in a shell command and in a comment of Python, since
-    the names of files are placeholders.
+    Examples are uploaded files, parts of the body that were not stored, and an unknown response id. The line has no
+    names of files as the caller wrote them, so it is safe in a shell command and in a comment of Python.
     """
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)

@@ -41,11 +41,12 @@ ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 
 @dataclass(frozen=True)
 class Page:
-    """One page of search results: calls, newest first.
+    """One page of search results: calls, by default newest first.
 
-    If `before` is set, there may be older calls, and the next page begins below this request id. The page ended because
-    it is full (`is_full`), or because the time for the search was up. In the second case, all calls since `searched_to`
-    have been searched.
+    * `before`: the request id below which the next page begins; None if there is no next page.
+    * `is_full`: whether the page has as many calls as it may have.
+    * `searched_to`: if the time for the search was up, the time since which all calls have been searched; otherwise
+      None.
     """
 
     calls: list[Request]
@@ -58,12 +59,13 @@ class Page:
 def find(
     filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, max_seconds: float | None = None
 ) -> Page:
-    """Searches for the newest calls that match the filters, and returns one page of them.
+    """Searches for the newest calls that match the filters; returns one page of at most `wanted` calls.
 
     With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
-    only the calls with this id, whatever the other filters say. The search ends after `max_seconds`, by default
-    `PAGE_SECONDS`, or `WORDS_SECONDS` for words in prompts and answers; the page then says how far back the search has
-    come.
+    the calls with this id, whatever the other filters say.
+
+    The search stops after `max_seconds`, even if the page is not full; `Page.searched_to` is then set. The default is
+    `PAGE_SECONDS`, or `WORDS_SECONDS` for words in prompts and answers.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -143,9 +145,9 @@ def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that the searched text is in a call's error code, error message or unknown model.
+    """Returns the SQL condition that a call's error code, error message or model contains the searched text.
 
-    Messages are searched only for people who may see them.
+    Messages are searched only for people who may see them, and models only in calls whose model is unknown.
     """
     # A model that upstream has never answered for has no totals of its own, so its name is found in failed calls only.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
@@ -154,9 +156,9 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; else None.
+    """Returns the first condition on cost or duration that is rare: fewer than `MAX_RARE_CALLS` calls fulfil it.
 
-    A search with such a condition needs to read only these calls.
+    A search then reads only these calls. Returns None if no condition is rare.
     """
     for condition in conditions:
         if condition.is_threshold:

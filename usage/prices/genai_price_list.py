@@ -73,10 +73,10 @@ def bundled() -> PriceList:
 
 
 class _InUse:
-    """Holder of the price list that this process uses (`prices`), and of the state of the list's file.
+    """The price list that this process uses (`prices`), and the state of the file of the downloaded list.
 
-    `prices` is None until a price is needed. `file_state` has the modification time, size and inode of the downloaded
-    list's file when it was last read; None if the file does not exist, so that the installed package's list is used.
+    `prices` is None until a price is needed. `file_state` is the modification time, size and inode that the file had
+    when it was last read. It is None if there is no file; the list of the installed package is used then.
     """
 
     prices: PriceList | None = None
@@ -108,9 +108,8 @@ def file() -> Path:
 def refresh(*, loads_list: bool = True) -> None:
     """Makes this process use the newest price list: the downloaded one or, if there is none, the installed package's.
 
-    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. If this process
-    has no list yet, one is loaded now, so that no call has to wait; with `loads_list` false, it is loaded when a price
-    is needed.
+    An unreadable file is logged, and the present list stays in use. If this process has no list yet, it loads one now;
+    with `loads_list` false, only when a price is needed. An unchanged file costs one `stat`.
     """
     if loads_list or _InUse.prices is not None:
         _read_file()

@@ -114,7 +114,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Makes a rate from decimal text in dollars: `text` for usual prompts and, if given, `long` for long prompts."""
+    """Makes a rate from dollars as text: `text`, or `long` (if given) for prompts of more than `LONG_PROMPT_TOKENS`."""
     rate = Decimal(text)
     return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 

@@ -97,10 +97,10 @@ def listed_models() -> frozenset[str]:
 
 
 def billed_model(row: CallRecord) -> str:
-    """Returns the name of the model, in lower case, that is looked up to find a call's price; "" if there is none.
+    """Returns the name, in lower case, under which the price of a call's model is looked up; "" if there is none.
 
-    This is the model that answered, else the requested one, else the route's default. On `/v1/decisions`, where models
-    have prices of their own, the name gets the prefix `DECISIONS`.
+    This is the name of the model that answered, else of the requested one, else of the route's default. On
+    `/v1/decisions`, where prices differ, it gets the prefix `DECISIONS`.
     """
     route = row.get("route") or ""
     name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
@@ -110,8 +110,8 @@ def billed_model(row: CallRecord) -> str:
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model (in lower case) in a service tier at the time `at`; None if no price is known.
 
-    An administrator's price comes first, then a listed price, then an assumed one. On `/v1/decisions`, a model without
-    a price of its own there gets its usual price, marked as assumed.
+    An administrator's price comes first, then a listed price, then an assumed one. Prices on `/v1/decisions` differ:
+    there, `model` has the prefix `DECISIONS`. If it has no price with this prefix, its usual price is assumed.
     """
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))
@@ -125,9 +125,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    If none is for the tier itself, one for the tier's other name (`SAME_TIER`) fits, too. Audio costs what text does,
-    unless the price says otherwise or is a multiple of the listed price. If it is a multiple, and no price is listed,
-    the result is None.
+    If there is none for the tier, one for the tier's other name (`SAME_TIER`) is used. A price may be a multiple of the
+    listed price: without a listed price, the result is None. In other prices, audio costs the same as text if they do
+    not state it.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -177,8 +177,8 @@ def _minute(at: datetime) -> datetime:
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed price of a model, or else an assumed (provisional) one; None if there is neither.
 
-    If upstream processes data in one region, the extra for regional processing is included. Prices that an
-    administrator has entered are not considered.
+    The price includes the extra for regional processing, if upstream charges that. Prices that an administrator has
+    entered are not considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
@@ -230,8 +230,8 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
-    If a model with a date in its name has no price, the price of the name without the date is returned as an assumed
-    price. `_prices` is the list in use; with another list, cached prices are not used.
+    If a model with a date in its name has no price, the price of the name without the date is assumed. `_prices` is the
+    list in use: prices of an earlier list are not taken from the cache.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)
@@ -244,8 +244,8 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If a model of OpenAI has no listed price for the tier, under either name of the tier, the result is its price in the
-    default tier times the tier's factor: that of a correction, else the assumed one in `TIER_FACTORS`.
+    If a model of OpenAI has no listed price for the tier, its price in the default tier is multiplied by a factor. The
+    factor comes from a correction, or else from `TIER_FACTORS`; then the price is only assumed.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -97,9 +97,9 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 
-        Without a rate of its own, cached or cache-written input costs what other input of its kind does, and a 12-hour
-        cache write twice the rate of input if cache writes are priced. The rate may depend on `input_tokens`, the
-        length of the prompt.
+        The rate may depend on `input_tokens`, the length of the prompt. Cached input, or input that is written to the
+        cache, costs the same as other input if it has no rate of its own. But if only 12-hour cache writes lack one,
+        they cost `LONG_CACHE_FACTOR` times as much.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
@@ -113,10 +113,10 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest rate of input tokens and the highest rate of output tokens, in dollars per million.
+        """Returns the highest rate of `input` tokens and that of `output` tokens, in dollars per million, as a map.
 
-        The result has the keys `input` and `output`; a value is None if there is no price. Text tokens and the units in
-        `kinds`, such as `audio_input`, are compared. Rates may depend on `input_tokens`, the length of the prompt.
+        Text tokens and the kinds of tokens in `kinds`, such as `audio_input`, are compared. A value is None if there is
+        no price. Rates may depend on `input_tokens`, the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -137,7 +137,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call (`input`, `output`) on which audio or image tokens have another rate than text tokens."""
+        """The sides of a call, `input` or `output`, where audio or image tokens have another rate than text tokens."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -208,8 +208,13 @@ def _as_rate(listed: Decimal | TieredPrices) -> Rate:
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price that genai-prices lists for a model (in lower case) in a service tier at the time `at`.
 
-    Returns None if the model or the tier is not listed, if anyone may sell the model (as open-weight ones), or if its
-    price is for something that the ledger does not count. Moderation models are free in every tier.
+    Returns None in these cases:
+
+    * The model or the tier is not listed.
+    * Anyone may sell the model, because its weights are open.
+    * The price is for something that the ledger does not count.
+
+    Moderation models are free in every tier.
     """
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
@@ -243,9 +248,10 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds a model in a price list; returns its vendor and its entry, or None if it is not found or has open weights.
+    """Finds a model in a price list; returns its vendor and its entry, or None.
 
-    OpenAI's models are searched first, then the models of vendors whose models nobody else sells.
+    OpenAI's models are searched first, then those of vendors whose models nobody else sells. None means that the model
+    was not found, or has open weights, so that anyone may sell it.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):

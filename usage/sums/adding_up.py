@@ -68,8 +68,8 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Rollup:
     """The sums of one batch of calls' rows, collected in memory by `add`; `write` adds them to the tables of sums.
 
-    Writers add to the sums one after the other (`TAKE_TURN`). Groups are written in sorted order nevertheless, so that
-    a writer with an earlier release, which takes no turn, and this one never deadlock.
+    Groups are written in sorted order. Otherwise a deadlock would be possible with servers of an earlier release, which
+    do not wait for their turn (`TAKE_TURN`).
     """
 
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
@@ -93,11 +93,11 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper | LastStatements) -> None:
-        """Adds the sums of this batch of calls' rows to all tables of sums, and its names to the table of names.
+        """Adds the sums of this batch to all tables of sums; call it in the transaction that inserts the calls' rows.
 
-        Also stores the longest duration and highest token counts of each day (`UsagePeak`). Everything is computed
-        before the first row is locked, because from then on the shippers of other hosts wait. Call this in the
-        transaction that inserts the rows.
+        This includes the names of keys, models and routes, and the longest duration and highest token counts of each
+        day (`UsagePeak`). All is computed before the first row is locked, because the shippers of other hosts wait from
+        then on.
         """
         sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals()]
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
@@ -131,7 +131,7 @@ class Rollup:
     def breakdown_groups(self, spans: Collection[Span]) -> list[Group]:
         """Returns the sums of this batch by day, and by month if `spans` has months, as rows of `UsageBreakdown`.
 
-        They are sums by model, route and outcome, of each key and of all keys together.
+        There is a row for each model, route and outcome, of each key and of all keys together.
         """
         days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
         for (minute, key, model, route, outcome), sums in self.minutes.items():
@@ -195,16 +195,16 @@ class Rollup:
 
 
 def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statement]) -> None:
-    """Waits for this writer's turn, then executes SQL statements in one round trip, since others wait meanwhile."""
+    """Executes SQL statements in one round trip, as soon as no other process adds to the sums (`TAKE_TURN`)."""
     if found := list(statements):
         sql = ";".join([TAKE_TURN, *(sql for sql, _ in found)])
         cursor.execute(sql, [value for _, values in found for value in values])
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
-    """Adds up sums of short periods, such as minutes, to sums of longer periods: hours, days or months (`span`).
+    """Adds up sums of short periods, such as minutes, to sums of longer ones: hours, days or months, as `span` says.
 
-    The key of a group is a tuple; its second item is the time at which the period begins.
+    A group is a tuple; its second item is the time at which the period begins.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():
@@ -288,8 +288,8 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
 def as_json(groups: list[Group]) -> str:
     """Converts rows of a table of sums to JSON text, the parameter of the SQL statement `SumTable.add`.
 
-    All rows have the same columns. Histograms are written as the text of a PostgreSQL array (`{1,2}`). From a JSON
-    array, PostgreSQL would read each number as a numeric, convert it to a text and then to an integer, which is slower.
+    All rows must have the same columns. Histograms become texts such as `{1,2}`: PostgreSQL reads these faster than
+    arrays of JSON.
     """
     histograms = [name for name, value in groups[0].items() if isinstance(value, list)] if groups else []
     texts = [{**group, **{name: _array_text(group[name]) for name in histograms}} for group in groups]

@@ -48,10 +48,10 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 
 
 class Rows(NamedTuple):
-    """A part of an SQL query: a subquery for rows of sums that together count each call of a range of time once.
+    """An SQL subquery for rows of sums that together count each call of a range of time once, and its parameters.
 
-    `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. `values` are its
-    parameters. Each row has the sums of one hour, day or month.
+    `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. Each row has the sums
+    of one hour, day or month. `values` are the parameters.
     """
 
     sql: str
@@ -74,9 +74,9 @@ def rows_of_range(
 
     * `columns`: the wanted columns of `UsageHour`, such as `cost`.
     * `only`: maps columns, such as `key_name`, to the value that the rows must have.
-    * `coarsest`: the longest span of a row: an hour, a day or a month.
-    * `by_key`: if false, rows may be of all keys together. Then, unless `only` has a key, do not use the column
-      `key_name`.
+    * `coarsest`: the longest period that a row may have: an hour, a day or a month.
+    * `by_key`: whether each row must be of a single key. If it is false, and `only` has no key, a row may be of all
+      keys together, so do not use the column `key_name`.
     """
     columns = [KEY, "model", "route", "outcome", *columns]
     of_breakdowns = {name: OF_BREAKDOWNS.get(name, name) for name in (*columns, *only)}
@@ -101,9 +101,10 @@ def rows_of_range(
 
 
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
-    """Yields the pieces into which a range of whole hours is divided: months, days and hours that have rows of sums.
+    """Divides a range of whole hours into months, days and hours for which sums can be read; yields the pieces.
 
-    Months and days without complete breakdowns are divided into hours.
+    No unit is longer than `coarsest`. Months and days without complete breakdowns (`UsageBreakdown`) are divided into
+    hours. Following pieces of the same unit are yielded as one.
     """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
@@ -118,9 +119,9 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into months, days and hours, and yields the pieces.
+    """Divides a range of whole hours into pieces of months, days or hours, each within one month; yields them.
 
-    Only the months in `whole` become months. No piece crosses the end of a month.
+    A piece has a unit, a start and an end. The months in `whole` are not divided into days.
     """
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
@@ -131,11 +132,11 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the beginnings of those of the given pieces of time that have breakdowns of all their calls.
+    """Returns the beginnings of those pieces of time for which the table `UsageBreakdown` has sums of all calls.
 
-    A breakdown is a row of the table `UsageBreakdown`, with sums by model, route and outcome. Pieces of hours are left
-    out, since only days and months have breakdowns. Of a whole month, the breakdowns of the month are checked instead
-    of its days', which are far more: whoever writes one writes the other, and `ledger sum` mends the days first.
+    Pieces of hours are left out, since the table has days and months only. For a whole month, only the sums of the
+    month are checked, not the many sums of its days: whoever writes one writes the other, and `ledger sum` mends the
+    days first.
     """
     asked = [
         (Span.MONTH if first == floor(first, Span.MONTH) and last == next_month(first) else span, first, last)

@@ -20,11 +20,11 @@ NO_ID = UUID(int=0)
 
 @dataclass
 class Sums:
-    """The sums of one group of calls in memory: counts of calls and errors, tokens, dollars, durations, histograms.
+    """The sums of one group of calls, in memory: numbers of calls and errors, tokens, dollars, durations, histograms.
 
-    `totals` maps the names of columns to sums, and `histograms` the name of a latency to the number of calls in each
-    bucket. `maxima` has the longest duration and the highest token counts of a single call; these are not lowered when
-    a row is subtracted.
+    * `totals`: the sum of each column, by name.
+    * `histograms`: the numbers of calls in the buckets, by the name of a latency.
+    * `maxima`: the longest duration and the highest token counts of a single call. They stay when a row is subtracted.
     """
 
     calls: int = 0
@@ -82,10 +82,10 @@ def merged(parts: Sequence[Sums]) -> Sums:
 
 @dataclass
 class Failures:
-    """The number of failed calls with one kind of error, when the first and the last began, and a sample call's id.
+    """The failed calls with one kind of error: their number, when the first and the last began, and a sample's id.
 
-    When a new row of a call replaces an earlier row, the earlier one is subtracted. That lowers only the number. The
-    times and the sample stay, since the times of the other calls are not known here.
+    If a call's row is replaced, the earlier row is subtracted. This lowers only the number: the times of the other
+    calls are not known here.
     """
 
     calls: int = 0

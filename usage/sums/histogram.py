@@ -28,7 +28,10 @@ def bucket(milliseconds: float) -> int:
 
 
 def pack(counts: Mapping[int, int]) -> list[int]:
-    """Makes a packed histogram (the short form that the database has); `counts` maps numbers of buckets to calls."""
+    """Makes a packed histogram: the number of the first bucket that has calls, then the calls of this and later ones.
+
+    `counts` maps numbers of buckets to calls. Without calls, the list is empty.
+    """
     numbers = [number for number, count in counts.items() if count]
     if not numbers:
         return []
@@ -70,5 +73,5 @@ def percentile(histogram: Sequence[int], share: float) -> float | None:
 
 
 def is_same(one: float, other: float) -> bool:
-    """Returns whether two results of `percentile` may be of the same latency: from one bucket, or from neighbours."""
+    """Returns whether two results of `percentile` are from the same or neighbouring buckets, so may be equal."""
     return bool(max(one, other) < min(one, other) * RATIO**1.5)

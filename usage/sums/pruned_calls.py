@@ -22,11 +22,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time since which all rows of calls are kept, so that sums can be compared with them.
+    """Returns the time since which all rows of calls are kept; sums of later times can be compared with the rows.
 
-    Rows from before it may have been pruned (deleted because of their age), but the sums still count their calls.
-    Returns None if no rows were ever pruned. If the stored time is in the future, since a wrong clock has left it, the
-    result is a day after the oldest row.
+    Returns None if no rows were ever pruned: deleted because of their age. If the stored time is in the future, because
+    of a wrong clock, the result is a day after the oldest row.
     """
     mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -36,10 +35,10 @@ def comparable_since() -> datetime | None:
 
 
 def histograms_since() -> datetime | None:
-    """Returns the time from which on all sums of hours still have histograms; None if none were ever emptied.
+    """Returns the time since which all sums of hours have histograms; None if none were ever emptied.
 
-    If the stored time is in the future, since a wrong clock has left it, the result is the end of the present day
-    (UTC).
+    If the stored time is in the future, because of a wrong clock, all histograms may be empty, and the result is the
+    end of the present day (UTC).
     """
     mark = _stored_state().histograms_emptied_before
     now = database_now()
@@ -53,9 +52,9 @@ def latest(*times: datetime | None) -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours in which some calls are counted in the sums, but have no row any more.
+    """Returns those of the given hours from which rows of calls have been pruned: deleted because of their age.
 
-    Their rows have been pruned: deleted because of their age.
+    In these hours, the sums count more calls than there are rows.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -73,9 +72,9 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns a request id below which all rows have been pruned: deleted because of their age.
+    """Returns a request id; all rows of calls with a lower id have been pruned: deleted because of their age.
 
-    Returns None if no rows have been pruned, or if the stored time is in the future, since a wrong clock has left it.
+    Returns None if no rows have been pruned, or if the stored time is in the future, because of a wrong clock.
     """
     # Request ids are in the order of time.
     mark = credible_mark(_stored_state().pruned_before, database_now())

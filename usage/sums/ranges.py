@@ -55,9 +55,9 @@ BINS = (
 class TimeRange:
     """A range of time that a page shows, from `start` until just before `end` (UTC).
 
-    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is the time
-    from `start` until now if `end` lies in the future; otherwise None. `is_open` is true for a `CUSTOM` range that was
-    given without an end: its end is always the present time.
+    * `name`: one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`.
+    * `passed`: the time from `start` until now, if `end` lies in the future; otherwise None.
+    * `is_open`: whether a `CUSTOM` range was given without an end; then `end` is the present time.
     """
 
     name: str
@@ -72,14 +72,14 @@ class TimeRange:
 
     @property
     def counted(self) -> timedelta:
-        """The part of the range that has passed: the length of the time whose calls can have been counted."""
+        """The length of the part of this range that has passed; only calls in this part can have been counted."""
         return self.length if self.passed is None else self.passed
 
     def as_query(self) -> dict[str, str]:
-        """Returns this range of time as query parameters for links.
+        """Returns this range of time as query parameters for a link.
 
-        A range with a name, and one that `is_open`, is computed again when the link is opened, so its end may then be
-        later.
+        If the range has a name, such as `today`, or an open end, the link does not fix the end: opened later, it may
+        show a longer range.
         """
         if self.name != CUSTOM:
             return {"range": self.name}
@@ -87,16 +87,16 @@ class TimeRange:
         return {"from": times["from"]} if self.is_open else times
 
     def as_times(self) -> dict[str, str]:
-        """Returns the start and the end as the query parameters `from` and `to`, which do not depend on the clock.
+        """Returns the start and the end as the query parameters `from` and `to`, so that a link keeps this very range.
 
         The end is rounded up to the minute, since a part of a minute is counted as the whole minute.
         """
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{ceiling(self.end, Span.MINUTE):%Y-%m-%dT%H:%M}"}
 
     def in_hours(self, now: datetime) -> TimeRange:
-        """Returns this range extended to whole hours, for pages whose sums are kept by the hour.
+        """Returns this range extended to whole hours, for pages that read sums by the hour.
 
-        Such a page must state the extended range wherever it states a time, and link to its calls by `as_times`.
+        Such a page must show the extended range as its time, and link to its calls by `as_times`.
         """
         start, end = floor(self.start, Span.HOUR), ceiling(self.end, Span.HOUR)
         return replace(self, start=start, end=end, passed=_passed(start, end, now))
@@ -105,11 +105,11 @@ class TimeRange:
     def before(self) -> TimeRange:
         """The earlier range of time with which this one is compared.
 
-        * For a whole month, week or day: the whole month, week or day before.
-        * For a month, week or day that has not ended: the same length of time at the beginning of the one before it, at
-          most all of that.
-        * For any other range: the time just before the range, of the same length. If, for example, only the first half
-          of the range has passed, only the first half of that time.
+        * For a whole month, week or day: the one before.
+        * For a month, week or day that has not ended: the beginning of the one before, as long as the part that has
+          passed, but at most all of it.
+        * For any other range: the range of the same length just before it. If this range has passed only in part, only
+          the same part of the earlier one.
         """
         unit = _unit_of(self.name)
         if unit is None:
@@ -134,11 +134,13 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Parses the range of time in a page's query parameters: `range`, or `from` and `to`.
+    """Parses the range of time in a page's query parameters.
 
-    `range` is one of `LABELS`, a month or a day. Without any of these, the range is the last 24 hours. Without `to`, it
-    ends now; without `from`, it begins 24 hours before its end. Times are rounded to whole minutes, or to whole hours
-    if they are days ago, so that the range gets longer.
+    * `range`: one of `LABELS`, a month or a day.
+    * `from` and `to`: without `to`, the range ends now; without `from`, it begins 24 hours before its end.
+    * Without these parameters, the range is the last 24 hours.
+
+    The range is extended to whole minutes, or at a time that is days ago to whole hours.
 
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.
@@ -164,9 +166,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def _readable_start(start: datetime, now: datetime) -> datetime:
-    """Rounds the start of a range of time down to the minute, or to the hour if it is days ago, and returns it.
+    """Rounds the start of a range of time down to the minute, or to the hour if it is days ago; returns the result.
 
-    Only these times can be read from the sums. So the range includes the whole minute or hour at its start.
+    These are the times from which sums can be read.
     """
     return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
 

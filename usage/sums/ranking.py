@@ -18,9 +18,10 @@ from usage.sums.totals_reader import Totals
 
 @dataclass
 class RankedGroup:
-    """One line of a ranked table, with the sums of its calls: for a key, a route, or a model with all its names.
+    """One line of a ranked table of keys, routes or models, with the sums of its calls.
 
-    `members` are the names under which the tables of sums count these calls; usually only the name of the line.
+    `members` are the names under which the tables of sums count these calls. A model may have several, with and without
+    a date; otherwise the only one is the name of the line.
     """
 
     name: str
@@ -29,10 +30,10 @@ class RankedGroup:
 
 
 def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
-    """Adds up the sums of groups that share a line of a table; returns the lines, the costliest first.
+    """Adds up the sums of names that share a line of a table; returns the lines, the costliest first.
 
-    `groups` maps names to sums. `lines` maps each name that shares a line to the name of the line. Of two lines that
-    cost the same, the one with more calls comes first.
+    `groups` maps names to sums. `lines` maps a name to the name of its line; a name that is missing there has a line of
+    its own. Of lines that cost the same, the one with more calls comes first.
     """
     ranked: dict[str, RankedGroup] = {}
     for name, totals in groups.items():
@@ -44,9 +45,9 @@ def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedG
 
 
 def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequence[int]]) -> None:
-    """Adds histograms of call durations to the totals of the given groups, which are changed in place.
+    """Adds histograms of call durations to the totals of the given groups, in place.
 
-    `histograms` maps each name under which calls are counted to a histogram.
+    `histograms` maps names to histograms. Each group gets those of all names in its `members`.
     """
     for group in groups:
         for name in group.members:
@@ -54,10 +55,10 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Adds up the sums of the groups that a table does not show (`groups`), and returns the result.
+    """Returns the sums of all the groups that a table does not show (`groups`) together.
 
-    Only the histogram of durations is not added up: it is that of all groups (`total`) less those of the `shown`
-    groups.
+    The histogram of durations is that of all calls (`total`) less those of the `shown` groups, so that the many others
+    need not be read.
     """
     totals = Totals()
     for group in groups:
@@ -71,9 +72,10 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
 
 
 def lines_of_models(models: Collection[str]) -> dict[str, str]:
-    """Returns a map from names such as `gpt-4o-2024-08-06` and `gpt-4o` to the undated name of their common line.
+    """Returns a map from names of models to the undated name of the line that they share.
 
-    A name that is the only one of its model is left out, so its line shows the date.
+    `gpt-4o-2024-08-06` and `gpt-4o`, for example, share the line `gpt-4o`. A name that shares its line with no other is
+    left out.
     """
     names_per_model = Counter(undated_name(name) for name in models)
     return {name: model for name in models if names_per_model[model := undated_name(name)] > 1}

@@ -50,10 +50,10 @@ def read_report(
 ) -> dict[str, Any]:
     """Reads the sums of the calls in a range of time, in total and by group; returns the answer to `GET /usage`.
 
-    * `groups` are names such as `key` and `day`; with these two, each group has the calls of one key on one day. Groups
-      are sorted by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
-    * `only` maps names of groups to the value that the calls must have.
-    * `key` restricts the calls to one key. If `only` has another key, there are no calls.
+    * `groups`: names such as `key` and `day`; with these two, each group has the calls of one key on one day. At most
+      `MOST_GROUPS` are returned, sorted by their values. Groups without calls or usage are left out.
+    * `only`: a map from names of groups to the value that the calls must have.
+    * `key`: the only key whose calls are counted; None for all keys. If `only` has another key, there are no calls.
 
     The range is extended to whole hours.
     """
@@ -78,9 +78,10 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Adds up rows of sums, which the query `rows` selects, by `groups`; returns the groups, sorted by their values.
+    """Adds up the rows of sums that the query `rows` selects by `groups`; returns the groups, sorted by their values.
 
-    Without `groups`, returns one item, the total. Otherwise at most `MOST_GROUPS`, and none without calls or usage.
+    At most `MOST_GROUPS` are returned; those without calls or usage are left out. Without `groups`, the only item is
+    the total.
     """
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:

@@ -56,10 +56,11 @@ HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **
 
 @dataclass(frozen=True)
 class SumTable:
-    """Description of a table of sums: its columns, and the SQL statement that adds to it.
+    """A table of sums: its columns, and the SQL statement that adds sums to it.
 
-    `keys` are the columns that identify a group of calls. When sums are added, counters and histograms (plain and
-    packed ones) are added up; of `maxima` the larger value is kept, of `minima` the smaller one.
+    * `keys`: the columns that identify a group of calls.
+    * `counters`, `histograms` and `packed` (packed histograms): the columns that are added up.
+    * `maxima` and `minima`: the columns of which the larger or the smaller value is kept.
     """
 
     name: str
@@ -111,10 +112,10 @@ def _assignments(
 
 
 def histograms_sql(name: HistogramName) -> str:
-    """Returns an SQL expression for the histogram of one latency in a row of sums: a table of two rows, to be added up.
+    """Returns an SQL expression for the histogram of one latency in a row of sums, as two rows to be added up.
 
-    One row has the histogram that the table stores plain, the other the one that it stores packed. The columns are
-    `first`, the number of the first bucket, and `histogram`, the numbers of calls from this bucket on.
+    One has the counts that the table stores as a plain histogram, the other those that it stores packed. The columns
+    are `first`, the number of the first bucket, and `histogram`, the numbers of calls from this bucket on.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"

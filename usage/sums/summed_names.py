@@ -54,7 +54,7 @@ Name = tuple[str, str]  # MODEL, CODE or MESSAGE, and the name
 def summed_model(row: SummedRow) -> str:
     """Returns the name of the model under which the tables of sums count a call.
 
-    Models without sums of their own are counted as `UNKNOWN_MODEL`.
+    For a model that has no sums of its own, this is `UNKNOWN_MODEL`.
     """
     # `SUMMED_MODEL_SQL` is the same rule in SQL.
     return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
@@ -63,22 +63,23 @@ def summed_model(row: SummedRow) -> str:
 def summed_code(row: SummedRow) -> str:
     """Returns the error code under which the tables of sums count a failed call.
 
-    If the call's error message has a group with sums of its own, the group is joined to the code. Codes without sums of
-    their own are counted as `OTHER_CODE`.
+    For a code that has no sums of its own, this is `OTHER_CODE`. If the group of the call's error message has sums of
+    its own, it follows the code (`with_group`).
     """
     # `SUMMED_CODE_SQL` is the same rule in SQL.
     return OTHER_CODE if row["other_code"] else with_group(row["error_code"], row["error_group"])
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Decides which names in new rows of calls get sums of their own, and marks the rows with other names.
+    """Marks new rows of calls whose model or error code has no sums of its own; returns all rows, in their order.
 
-    * Only models in the price list, and names in the table `KnownName`, have sums of their own. New models, codes and
-      groups of messages are added to this table, a limited number each day. A new model must have answered a call.
-    * Rows with another model or code are marked in the columns `unknown_model` and `other_code`.
+    * Models in the price list, and names in the table `KnownName`, have sums of their own.
+    * New models that have answered a call, new codes and new groups of messages are added to this table, a limited
+      number each day.
+    * Rows with any other model or code are marked in the columns `unknown_model` and `other_code`.
     * The column `error_group` gets the group of the error's message, if the group and the code have sums of their own.
 
-    Returns all rows, in their order. Call this function in a transaction.
+    Call this function in a transaction.
     """
     names = [(_model(row), _code(row), _message(row), _may_be_learnt(row)) for row in rows]
     different = set(names)  # few, because most rows of a batch have the same names
@@ -107,11 +108,11 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns `MESSAGE`, and the group of a failed call's error message, by which sums count failures.
+    """Returns the group of a failed call's error message as a name to count by: the pair of `MESSAGE` and the group.
 
-    A message is grouped together with the parameter that was refused. Errors of the gateway are grouped by the
-    parameter alone, since their code says the rest. The group is empty for calls that neither upstream nor the gateway
-    has refused, for polls, and for stubs (shortened rows).
+    Errors of upstream are grouped by message and refused parameter, those of the gateway by the parameter alone, since
+    their code says the rest. For all other calls, for polls (the gateway's own requests), and for stubs (shortened
+    rows), the group is empty.
     """
     if row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""
@@ -131,7 +132,7 @@ def _is_listed(name: Name) -> bool:
 def _may_be_learnt(row: CallRecord) -> bool:
     """Returns whether the model in a call's row may get sums of its own: it has answered, or the call succeeded.
 
-    Otherwise only the request names the model, so that callers could invent any number of names.
+    The name of any other model comes from the request alone, and callers could invent any number of such names.
     """
     # Otherwise only the request states the name, which may be any text. Error codes may always get sums of their own.
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
@@ -146,10 +147,9 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds unknown names to the table `KnownName`, as many as the day's limit still allows.
+    """Adds unknown names to the table `KnownName`, up to the day's limit; returns those of them that it has now.
 
-    Returns the added names, and those that another process has added meanwhile. Returns no names if the limit is
-    reached.
+    They include names that another process has added meanwhile. If the limit allows none, returns an empty set.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

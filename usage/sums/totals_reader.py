@@ -93,8 +93,7 @@ class Totals:
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     """Reads the sums of all calls that began from `start` until `end` from the database.
 
-    Totals of minutes are deleted after some days. So a `start` or `end` that is days ago is rounded down to the hour,
-    as in all functions of this module that take `now`.
+    A `start` or `end` that is days before `now` is rounded down to the hour, since its totals of minutes are deleted.
     """
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
@@ -163,9 +162,12 @@ def read_durations(
 class Series:
     """The data of a dashboard's charts over one range of time, which is divided into bins.
 
-    Each list has one item for each bin. `bins` are the times at which the bins begin. `everything` has the sums of all
-    calls; None if there were none. `by_value` has, for each model or other value of a dimension, the sum of one column
-    such as the cost; 0 if there were no calls. The calls of all bins began from `start` until before `end`.
+    Each list has one item for each bin; `bins` has the times at which they begin. Only calls that began from `start`
+    until before `end` are counted.
+
+    * `everything`: the sums of all calls; None if there were none.
+    * `by_value`: for each dimension and value, such as a model, the sum of one column, such as the cost; 0 without
+      calls.
     """
 
     bins: list[datetime]
@@ -178,10 +180,10 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, by bin of time.
+    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
 
-    `span` is the unit of the totals to read, and `step` the length of a bin, a multiple of that unit. `columns` maps
-    each dimension, such as the model, to the column that is added up for its groups, such as the cost.
+    `step` is the length of a bin, a multiple of `span`, the unit of the totals that are read. `columns` maps a
+    dimension, such as the model, to the column to add up for each of its values, such as the cost.
     """
     bins = bins_of(start, end, step)
     first = bins[0]
@@ -205,20 +207,19 @@ def read_series(
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
-    """Returns the start of each bin of length `step` in a chart from `start` until `end`.
+    """Returns the times at which the bins of a chart from `start` until `end` begin; each bin has the length `step`.
 
-    The first bin may begin before `start`, since the bins are the same for all charts with this length.
+    All charts with this length of a bin have the same bins, so the first one may begin before `start`.
     """
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of those months in a range of time that have monthly sums of all their calls.
+    """Returns the beginnings of those months in a range of time whose monthly sums count all calls.
 
-    If `partly` is true, months that are only partly in the range are examined, too. A month is complete if its sums
-    equal those of its days. Others have calls that an earlier release of the gateway has counted by day only; `ledger
-    sum` completes them.
+    If `partly` is true, months that are only partly in the range are examined, too. Other months have calls that an
+    earlier release of the gateway has counted by day only; `ledger sum` adds them to the sums of the month.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:
@@ -231,10 +232,10 @@ def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> 
 def pieces_of_range(
     start: datetime, end: datetime, now: datetime, months: Iterable[datetime] = ()
 ) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a range of time into whole months, days, hours and minutes, so that few totals must be read.
+    """Divides a range of time into pieces of months, days, hours and minutes, so that few totals must be read.
 
-    Yields the unit, start and end of each piece. Only the given `months` become months; they are whole months within
-    the range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
+    Yields the unit, start and end of each piece. Only `months` are read by month; they must be whole months in the
+    range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
     """
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)

@@ -27,11 +27,11 @@ LACKING_COLUMNS = ("request_model", "response_model", "route", "service_tier", "
 
 @dataclass(frozen=True)
 class NeededPrice:
-    """A missing price: a model and service tier whose calls have no price, with a proposal for a custom price.
+    """A model and service tier whose calls have no price, with a proposal for a custom price.
 
-    `proposed` maps the fields of a custom price (`usage.models.ModelPrice`) to dollars; it is the price of the listed
-    model `family`. Both are empty if no related model has a price. `calls` is the number of calls without a price, from
-    `first_at` to `last_at`.
+    * `calls`: the number of calls without a price, from `first_at` to `last_at`.
+    * `family`: the listed model whose price is proposed; empty if no related model has a price.
+    * `proposed`: its price, as a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars.
     """
 
     model: str
@@ -63,11 +63,11 @@ class NeededPrice:
 
 
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
-    """Reads which models and service tiers need a price for the calls in a range of time, each with a proposed price.
+    """Reads which models and service tiers need a price for the calls in a range of time; proposes a price for each.
 
-    Those with the most calls come first. A newly downloaded price list is put into use before. At most `MOST_GROUPS`
-    models and tiers of calls are read, and `MOST_READ` calls with tools. If a call's tool has run another model without
-    a price, the call counts for the tool's model.
+    Those with the most calls come first. If only a tool's model lacks a price, the call counts for that model. At most
+    `MOST_GROUPS` models and tiers, and `MOST_READ` calls with tools, are read. If a newer price list was downloaded, it
+    is put into use first.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.
@@ -93,10 +93,10 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields calls in which a tool hosted by upstream has run another model, which has no price.
+    """Yields calls that have no cost because a tool hosted by upstream has run another model, which has no price.
 
-    Each item has the call's row, and the name and service tier of the tool's model. Only `MOST_READ` calls with tools
-    are read.
+    Each item has the call's row, and the name and service tier of the tool's model. At most `MOST_READ` calls with
+    tools are read.
     """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
@@ -110,9 +110,8 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
     """Finds a model of the same family as `model` that has a price; returns its name, and its price as a proposal.
 
-    The price is the one in the service tier `tier`, or else in the default tier: a map from the fields of `ModelPrice`
-    to dollars. It is a listed or assumed price, never an administrator's. Both results are empty if no model of the
-    family has a price.
+    The price maps the fields of `ModelPrice` to dollars. It is the listed or assumed price in the service tier `tier`
+    or, if there is none, in the default tier. Both results are empty if no model of the family has a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):
@@ -122,9 +121,9 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields names to look up in price lists for a model's family, each shorter: `a-b` and `a` for `a-b-c`.
+    """Yields ever shorter names by which a price of a model's family may be found: `a-b` and `a` for `a-b-c`.
 
-    A vendor's name is left out: for `vendor/a-b`, the names are `a-b` and `a`.
+    The name of a vendor is left out: for `vendor/a-b`, the names are `a-b` and `a`.
     """
     name = model.rpartition("/")[2]
     if name != model:

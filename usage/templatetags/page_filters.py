@@ -35,7 +35,7 @@ register.filter("in_address", filters.in_address)
 
 @register.filter
 def visible(value: object, length: int = 0) -> str:
-    """Makes text of a caller or of upstream fit for a page: invisible characters become codes such as `<U+202E>`.
+    """Returns text of a caller or of upstream in a form for pages: invisible characters become codes like `<U+202E>`.
 
     Tabs and line feeds stay. A text of more than `length` characters is cut, and gets an ellipsis; 0 means no limit.
     HTML is not escaped here, because the template does that.

@@ -127,11 +127,10 @@ class Command(BaseCommand):
         self.stderr.flush()
 
     def replay(self, _options: Options) -> None:
-        """Writes dead letters, records of newer versions, and dead processes' journals to the database.
+        """Writes to the database what it lacks: dead letters, records of newer versions, and dead processes' journals.
 
-        Dead letters are rows that the database has refused before. Prints how many records were written, refused again,
-        unreadable, or still of a newer version. While a shipper (which copies journals to the database) runs, the
-        journals are left to it.
+        Dead letters are rows that the database has refused before. Prints how many records were written, and how many
+        could not be. While a shipper (which copies journals to the database) runs, the journals are left to it.
 
         Raises:
             CommandError: the database cannot be reached.
@@ -162,10 +161,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Corrects the sums of calls: computes them again from the calls' rows, as far as these have not been deleted.
+        """Corrects the sums of calls by computing them again from the rows of calls, as far as these still exist.
 
-        First marks estimated costs that an earlier release left unmarked. At last, adds up the calls of past days and
-        months by all labels together. Prints how many hours had wrong sums, and how many costs were not marked.
+        It also marks estimated costs that an earlier release left unmarked, and adds up past days and months by all
+        labels together. Prints how many hours had wrong sums, and how many costs were not marked.
         """
         # Older versions have left some estimated costs unmarked.
         marked = set_missing_kinds()
@@ -176,9 +175,8 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted; the number is marked "about" if months with many calls were deleted as a whole.
-        Without `--yes`, one run deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`), and
-        prints whether more are old enough.
+        Prints how many were deleted. One run deletes at most a month, or a few days (`PRUNED_AT_ONCE`), and says
+        whether more is old enough. With `--yes`, one run deletes all that is.
 
         Raises:
             CommandError: this machine's clock differs from the database's, or another transaction keeps the tables
@@ -202,10 +200,10 @@ class Command(BaseCommand):
             )
 
     def reprice(self, options: Options) -> None:
-        """Computes the costs of stored calls again, by the present prices; prints how many costs have changed.
+        """Computes the costs of stored calls again by the present prices; prints how many costs have changed.
 
-        Only calls since the day `--since` are included and, unless `--all` is given, only those that have no cost yet.
-        The changes are also stored for `/metrics`; if that fails, an error is printed.
+        It includes calls since the day `--since` that have no cost yet; with `--all`, also those that have one. If the
+        changes cannot be stored for `/metrics`, it prints an error.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)

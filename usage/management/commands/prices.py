@@ -50,11 +50,11 @@ class Command(BaseCommand):
             self.status()
 
     def update(self, url: str, *, accepts_changes: bool) -> None:
-        """Downloads a newer price list, puts it into use, and prints its source and the day of its newest price.
+        """Downloads a newer price list, puts it into use, and prints facts about it.
 
-        Also prints how many models are new. The list comes from `url`, by default from `PRICES_URL` or from
-        genai-prices' own address. With `accepts_changes`, a list is accepted although models are missing or prices have
-        changed very much.
+        These are its source, the day of its newest price, and the number of models that are new. `url` is the address
+        of the list; if it is empty, the address is `PRICES_URL` or genai-prices' own. With `accepts_changes`, the list
+        is accepted even if models are missing or prices have changed very much.
 
         Raises:
             CommandError: no list was downloaded, or the list was refused or cannot be stored.
@@ -69,10 +69,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
-        """Prints the source and age of the price lists, and the models whose price is missing or assumed.
+        """Prints the source and age of the price lists, and the models whose price is missing or only assumed.
 
-        Only models of calls of the last 30 days are listed, one line for each model and service tier. Also prints
-        whether automatic updates are on, and when the list was downloaded.
+        The models are those of calls of the last 30 days, one line for each model and service tier.
         """
         lists = price_lists()
         today = datetime.now(UTC).date()
@@ -104,10 +103,9 @@ def _line(lacking: LackingPrice) -> str:
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price as text, with the name of the model that has this price.
+    """Returns a model's price as a proposal in words, such as `like gpt-6.2-sol: input $2, output $10 a million`.
 
-    For example, `like gpt-6.2-sol: input $2, output $10 a million`. Dollars are for a million tokens or characters, for
-    a minute of audio, and for the dearest picture.
+    Dollars are for a million tokens or characters, for a minute of audio, or for the most expensive kind of picture.
     """
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))

@@ -36,10 +36,10 @@ class Excerpt:
 
 
 def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> list[Excerpt] | None:
-    """Returns the text around the first hit of each word in each of a call's bodies; None if a word is in no body.
+    """Returns the text around the first hit of each word in each body of a call, in at most `MAX_EXCERPTS` excerpts.
 
-    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned. If words are
-    in the texts of a JSON body, the excerpts show these texts without JSON's syntax.
+    Returns None if one of the words is in none of the bodies. `bodies` maps a name for the page, such as `request`, to
+    a stored text. Hits in the texts of a JSON body are shown without JSON's syntax.
     """
     forms_of_bodies = [[_Form(source, text, []) for text in readable_forms(body)] for source, body in bodies.items()]
     # Word by word: a call that lacks a word need not be searched for those after it.
@@ -70,10 +70,10 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Shows hits in `texts`, the form of a body without JSON's syntax, instead of hits in the body's other forms.
+    """Moves hits in a body to `texts`, a form of the same body without JSON's syntax, which is easier to read.
 
-    Puts `texts` first in the list `forms`, and searches it for the first hit of each word. A word that it lacks, such
-    as the name of a member, keeps a hit in another form. Without any hit in `texts`, nothing changes.
+    `texts` becomes the first of `forms`. A word that it lacks, such as the name of a JSON member, keeps its hit in
+    another form. If `texts` has none of the words, nothing changes.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:

@@ -45,10 +45,9 @@ class CallSums(NamedTuple):
 class IndexScan:
     """A search for calls through one database index, a slice of some thousand calls at a time.
 
-    * The calls are read newest first, or oldest first if `is_upward` is true.
-    * `others`: further conditions, with which each call that is read is compared.
-    * `rare`: a condition on cost or duration that few calls fulfil, or None. If it is set, only these few calls are
-      read, through the index of cost or duration, and sorted by id.
+    * `is_upward`: whether the calls are read oldest first; by default, newest first.
+    * `others`: the further conditions that a call must fulfil to be found.
+    * `rare`: None, or a condition on cost or duration that few calls fulfil. With it, only these few calls are read.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -91,10 +90,10 @@ class IndexScan:
         return CallSums(*sums)
 
     def rank_slice(self, column: str, most: int) -> dict[UUID, float]:
-        """Reads the next slice of calls; returns those of its matching calls with the largest values of a column.
+        """Reads the next slice of calls; returns those of its matching calls that have the largest values of `column`.
 
-        The result maps at most `most` ids to the values; an unknown value counts as 0. After the last slice, `is_done`
-        is set. `column` is one of the columns of a slice, and its values are numbers.
+        `column` is a numeric column of a slice. The result maps at most `most` request ids to values; an unknown value
+        counts as 0. After the last slice, `is_done` is set.
         """
         started = time.monotonic()
         query = f"""
@@ -113,10 +112,10 @@ class IndexScan:
         return dict(zip(ids, values, strict=True))
 
     def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
-        """Records that a slice of `seen` calls was read to its end, the call `last`, and prepares the next slice.
+        """Prepares the next slice, after a slice of `seen` calls was read; `last` is the id of its last call.
 
-        A slice that is not full is the last one: sets `is_done`. Otherwise the next slice is larger if this one was
-        read quickly, and smaller if not. `started` is the time, by `time.monotonic`, at which reading began.
+        If the slice was not full, it was the last one, and `is_done` is set. Otherwise the next slice is larger after a
+        quick reading, and smaller after a slow one. Reading began at `started`, a moment of `time.monotonic()`.
         """
         if seen < self.size:
             self.is_done = True
@@ -163,7 +162,7 @@ class IndexScan:
         return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions for the calls of the next slice: the index and the range of ids; not `others`."""
+        """Returns the SQL conditions by which the next slice of calls is read; those in `others` are applied later."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

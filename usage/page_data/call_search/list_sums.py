@@ -68,11 +68,11 @@ class ListSums:
 
 
 def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
-    """Reads the number and cost of all calls that match the filters, on all pages of the list.
+    """Reads the number and cost of all calls that match the filters, on all pages of the list together.
 
-    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. Adding up rows ends
-    after `SECONDS`; then the result has only a part of the calls. A search for words in prompts and answers is added up
-    on its first page only; on a later one, the result is None.
+    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. After `SECONDS`, the
+    calls added up until then are returned (`ListSums.is_whole` is false). For a search for words in prompts and
+    answers, only the first page is added up; on later pages, the result is None.
     """
     if _are_summed(filters):
         with one_snapshot():
@@ -93,16 +93,17 @@ def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: boo
 
 
 def _are_summed(filters: Filters) -> bool:
-    """Returns whether the number and cost of the calls that match the filters can be read from tables of sums.
+    """Returns whether tables of sums have the number and cost of the calls that match the filters.
 
-    They can if nothing but key, model, route, outcome and time is filtered by, and the list is not for a key's holder.
+    This is so if the filters are only by key, model, route, outcome or time, and the list is not for the holder of a
+    key.
     """
     others = replace(filters, key=None, model=None, route=None, outcome="", since=None, until=None)
     return others == Filters() and not filters.is_own
 
 
 def _from_sums(filters: Filters, now: datetime) -> ListSums:
-    """Returns the number and cost of the matching calls: of whole hours from tables of sums, of others from rows."""
+    """Returns the number and cost of the matching calls: reads sums for whole hours, rows for the rest of the range."""
     start, end = _hours(filters, now)
     if start >= end:
         return _from_rows(plan_scans(filters, None), CallSums())
@@ -117,10 +118,9 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 
 
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the range of whole hours for which `_from_sums` reads tables of sums.
+    """Returns the start and the end of the whole hours in the filters' range that can be read from tables of sums.
 
-    It is the part of the filters' range in which no row of a call has been deleted. If there is no such hour, the start
-    is not before the end.
+    These are the hours of which no calls have been deleted. If there are none, the start is equal to the end, or later.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)
@@ -153,7 +153,8 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
     """Returns `sums` plus the calls that the scans find; after `SECONDS`, only those found until then.
 
-    Each call must be found by one scan only.
+    `ListSums.is_whole` says whether these are all. No call may be found by two of the scans, since it would count
+    twice.
     """
     for part in _slices(scans, time.monotonic() + SECONDS):
         sums = sums.plus(part)

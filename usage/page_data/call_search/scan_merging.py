@@ -14,9 +14,8 @@ from usage.page_data.call_search.index_scan import IndexScan
 class Walk:
     """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
-    Calls come newest first, or oldest first if the scans read upward. Each matching call is found by at least one scan.
-    A call counts as found only when all scans have read that far: until then, a slower scan may still find one that
-    comes before it.
+    Calls come newest first, or oldest first if the scans read upward. When a scan has found a call, the search waits
+    until all other scans have read as far, because one of them may find a call that comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -27,7 +26,7 @@ class Walk:
 
     @property
     def border(self) -> UUID | None:
-        """The id of the last call that all unfinished scans have reached; None if all scans are finished."""
+        """The id of the call up to which all unfinished scans have read; None if all scans are finished."""
         reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
         return min(reached, default=None) if self._is_upward else max(reached, default=None)
 
@@ -47,9 +46,9 @@ class Walk:
             self._last(behind).scan_slice(wanted)
 
     def found(self, most: int | None = None) -> list[UUID]:
-        """Returns the ids of the matching calls that are found, in the order of the search; at most the first `most`.
+        """Returns the ids of the first `most` matching calls that were found until now, in the order of the search.
 
-        Calls that some scan has not reached yet are not among them.
+        A call counts as found only when all scans have read that far.
         """
         border = self.border
         found = {one for scan in self.scans for one in scan.found if border is None or self._is_reached(one, border)}
@@ -67,7 +66,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns that scan of the given ones which has made the least progress in its search."""
+        """Returns the scan that has made the least progress in its search, among the given ones."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

@@ -21,19 +21,19 @@ _MAX_FORMS = 12  # of one needle that is not ASCII
 class SearchedWord:
     """A word or a phrase to search for in the prompts and answers of calls.
 
-    The regular expression `pattern` finds it in text without escapes: in upper or lower case, with accents in either
-    form of Unicode, and with any white space between the words of a phrase.
+    The regular expression `pattern` finds it in text without escapes. Upper and lower case, both Unicode forms of
+    accents, and all kinds of white space between the words of a phrase are treated as equal.
     """
 
     text: str
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns lists of short texts that the database looks for, to rule out bodies that cannot contain this word.
+        """Returns lists of short texts by which the database rules out bodies that cannot contain this word.
 
-        A word is divided at white space; each piece gives one list. A body that contains the word has at least one text
-        of each list: the piece may be plain in it, or as JSON escapes it. The body's ASCII letters must be in lower
-        case. The result is empty if the word has only ASCII punctuation.
+        There is one list for each piece of the word between white space, with the ways in which the piece may be
+        written, plain or escaped as in JSON. A body that lacks all texts of a list cannot contain the word. Compare
+        them with the body in lower case. The result is empty if the word has only ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -53,10 +53,10 @@ def split_words(text: str) -> list[str]:
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Returns at most `_MAX_NEEDLES` lists of texts that the database looks for, to rule out bodies without the words.
+    """Returns lists of short texts by which the database rules out bodies that lack one of the words.
 
-    These are the lists of `SearchedWord.needles` with the longest texts, since the longest texts rule out the most
-    bodies. A body is ruled out if it lacks every text of at least one list.
+    A body is ruled out if it contains none of the texts of a list. At most `_MAX_NEEDLES` lists are returned: those
+    with the longest texts, since they rule out the most bodies.
     """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
@@ -68,11 +68,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns short texts from a piece of a searched word; every body with this piece contains at least one of them.
+    """Returns short texts, of which each body that contains `part`, a piece of a searched word, has at least one.
 
-    The body's ASCII letters must be in lower case. If the piece has ASCII letters or digits, the only text is the
-    longest run of them. Otherwise the texts are the first two non-ASCII characters in upper and lower case, plain and
-    escaped. The result is empty if the piece has only ASCII punctuation, which JSON may escape.
+    The body must be in lower case. If the piece has ASCII letters or digits, their longest run is the only text.
+    Otherwise the texts are the ways to write its first two characters, plain and escaped. The result is empty for a
+    piece of ASCII punctuation.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:

@@ -25,11 +25,10 @@ INDEXED = frozenset({"duration", "cost"})
 
 
 def find_largest(filters: Filters) -> Page:
-    """Returns the matching calls with the largest values of the column `filters.sort`, the largest first.
+    """Returns one page of the matching calls with the largest values of the column `filters.sort`, the largest first.
 
-    There are at most `PAGE_SIZE`, and the page has no next one. If the values of only a part of the calls could be
-    compared in time, `Page.searched_to` is set: all calls since then have been compared. An unknown value counts as 0.
-    If the searched text is an id, the page has the calls with this id.
+    There is no next page. An unknown value counts as 0. If time ran out, only the calls since `Page.searched_to` were
+    compared. If the searched text is an id, the page has the calls with this id instead.
     """
     if filters.q and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -75,10 +74,10 @@ def _first(values: dict[UUID, float]) -> dict[UUID, float]:
 
 
 def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]:
-    """Reads the calls of the range with the largest values through the column's index; returns those that match.
+    """Reads the calls with the largest values from the column's index; returns the ids of those that match the filters.
 
-    At most `MAX_INDEXED` calls are read, and at most `PAGE_SIZE` ids returned, the largest value first. `conditions`
-    are those of the filters; without any, no more calls are read than are returned.
+    `conditions` are those of the filters. At most `MAX_INDEXED` calls in the filters' range of time are read. At most
+    `PAGE_SIZE` ids are returned, the one with the largest value first.
     """
     column = SORTS[filters.sort]
     most = MAX_INDEXED if conditions else PAGE_SIZE

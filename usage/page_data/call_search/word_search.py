@@ -86,10 +86,10 @@ class WordSearch:
         return True
 
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
-        """Returns the ids of those calls of a batch whose bodies may have all words, in the order of the batch.
+        """Returns the ids of those calls in a batch whose bodies may contain all words, in the order of the batch.
 
-        The database rules out the other bodies by the lists of `needles_of`: a body that contains no text of a list
-        lacks a word. The next batch is twice as large if this query was quick, else half as large.
+        The database rules out the other calls, whose bodies lack short pieces of the words (`needles_of`). The next
+        batch is twice as large if this query was quick, else half as large.
         """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.

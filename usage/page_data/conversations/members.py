@@ -76,12 +76,18 @@ class Members:
         return list(found.items())
 
     def give_back(self, name: str, others: Members) -> None:
-        """Puts the nested object `others`, which was taken out, back as the member `name`, unless it is empty now."""
+        """Puts a nested object that was taken out back as the member `name`, with those of its members that remain.
+
+        `others` are the members of the object. If none remain, nothing is put back.
+        """
         if others.rest:
             self.rest[name] = others.rest
 
     def rest_as_json(self) -> str:
-        """Returns the members that no method has taken out, as indented JSON; "" if all of these have empty values."""
+        """Returns the members that were not taken out, as indented JSON; members with empty values are left out.
+
+        The result is "" if no members remain.
+        """
         rest = {name: value for name, value in self.rest.items() if value not in _NOTHING}
         return as_json(rest) if rest else ""
 

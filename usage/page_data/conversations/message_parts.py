@@ -45,8 +45,8 @@ _PLACES = (
 def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
     """Converts the content of a message to parts of a turn.
 
-    The content may be a text, an object, or a list of texts and objects. If `markdown` is true, texts are shown as
-    Markdown, as for texts of a model and for instructions. Content of an unknown kind becomes a part with its JSON.
+    The content may be a text, an object, or a list of texts and objects; any other value becomes a part with its JSON.
+    If `markdown` is true, texts are shown as Markdown.
     """
     if content is None or content in ("", [], {}):
         return []
@@ -110,7 +110,10 @@ def described_medium(text: str) -> str:
 
 
 def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
-    """Makes one part of a turn with links to the sources that a text cites, each once; no part without sources."""
+    """Returns a list with one part of a turn: links to the sources that a text cites; an empty list without sources.
+
+    A source that is cited several times has one link.
+    """
     links: dict[Link, None] = {}
     for annotation in annotations:
         members = Members(annotation)

@@ -15,10 +15,11 @@ from usage.page_data.search import PAGE_SECONDS, WORDS_SECONDS, find, plan_scans
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The ids of the calls just before and just after one call in a filtered list; None where none was found.
+    """The calls next to a call in a filtered list: the ids of the newer and of the older one; None if none was found.
 
-    `is_newest` is true if the list has no newer call. `older_below` is usually None. It is set if the time ran out
-    before an older call was found: calls below this request id have not been searched.
+    * `is_newest`: whether the list has no newer call.
+    * `older_below`: usually None. If time ran out before an older call was found, it is the request id below which
+      calls have not been searched.
     """
 
     newer: UUID | None
@@ -42,9 +43,9 @@ def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
 
 
 def _find_newer(filters: Filters, call_id: UUID, seconds: float) -> tuple[UUID | None, bool]:
-    """Returns the id of the next newer call that matches the filters, or None, and whether this call is the newest one.
+    """Searches for the next newer call that matches the filters; returns its id, and whether this call is the newest.
 
-    The second value is false if a newer call was found, and also if the search ran out of `seconds`.
+    The id is None if no newer call was found. If the search ran out of `seconds`, both are unknown: None and false.
     """
     until = first_id(filters.until) if filters.until else None
     scans = [replace(scan, at=call_id, floor=until, is_upward=True, found=[]) for scan in plan_scans(filters, None)]

@@ -39,10 +39,10 @@ class NewTurns:
 
 
 class NewTurnsReader:
-    """Reader of the conversations of a session's calls, in order; finds in each call the turns that are new in it.
+    """Reader of the conversations of a session's calls, in order; finds the turns in each call that are new.
 
     If `is_start` is false, the session has earlier calls, which are not read. Then only the last exchange of the first
-    call counts as new, unless its request continues a stored response: such a request repeats nothing.
+    call counts as new. But a request that continues a stored response repeats nothing, so all of it is new.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -69,10 +69,10 @@ class NewTurnsReader:
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
-        """Returns the turns of a request, each with only its new parts: those that no earlier call had.
+        """Returns the new turns of a call's request: those with parts that no earlier call had, without other parts.
 
-        If only instructions are new, the last turn is returned as well. Remembers all parts of the call, to recognise
-        them in later calls.
+        If only instructions are new, the last turn is returned as well, since the same question may be asked again. The
+        parts of the call are stored, to recognise them in later calls.
         """
         turns = [*conversation.earlier, *conversation.asked]
         already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)
@@ -98,9 +98,9 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts one more occurrence of a part in this call; returns whether this is more than any earlier call had.
+        """Counts one more occurrence of a part in a call; returns whether no earlier call had so many of it.
 
-        `counts` has the numbers of occurrences of this call's parts.
+        `counts` has the number of occurrences of each part in this call.
         """
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
@@ -140,10 +140,9 @@ class NewTurnsReader:
 
 
 def _marks(part: Part) -> Iterator[str]:
-    """Yields texts by which a part of an answer is recognised when a later request sends it back.
+    """Yields texts that identify a part of a turn, to recognise the part when a later request sends it again.
 
-    Ids are not among the texts, since the logged text of a stream has none. White space, and the remark about a cut,
-    are ignored, too.
+    Ids, white space and the remark about a cut are left out, since they may differ.
     """
     yield part.kind
     if part.kind is PartKind.TOOL_CALL:

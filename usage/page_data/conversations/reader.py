@@ -32,7 +32,7 @@ _ANSWERED = {"choices", "output", "object", "error"}  # one of them is in each J
 def conversation_of(route: str, request_body: str, response_body: str, *, is_streamed: bool) -> Conversation | None:
     """Converts a call's logged bodies to a conversation; None if no body was logged, or the route has no conversations.
 
-    `is_streamed` says whether the answer was a stream: then its logged body is the text made from the events.
+    `is_streamed` says whether the answer was a stream; the log of a stream is a text made from its events.
     """
     if _OTHER_ROUTES.match(route) or not (request_body or response_body):
         return None
@@ -54,8 +54,8 @@ def conversation_of(route: str, request_body: str, response_body: str, *, is_str
 def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
     """Parses a request's logged body, and appends its turns to `found`.
 
-    Returns the contents of the body that are not in the turns, and the id of the response or conversation that the
-    request continues ("" if there is none).
+    Returns the other contents of the body, and the id of the response or conversation that the request continues. The
+    id is empty if it continues none.
     """
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
@@ -221,9 +221,9 @@ def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request, as many as have about `room` parts together, but at least one turn.
+    """Returns the newest turns of a request, with about `room` parts in total, but at least one turn.
 
-    Surplus parts are removed from the oldest of these turns.
+    If the oldest of these turns has too many parts, those at its end are removed.
     """
     for number, turn in enumerate(reversed(turns)):
         room = _limit_parts([turn], max(room, 1))
@@ -233,10 +233,10 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Shortens the turns of a conversation, in place, to about `room` parts in total.
+    """Shortens the turns of a conversation, in place, to about `room` parts in total; returns the remaining room.
 
-    Turns, their parts, and the results of tool calls in the parts count as one each. Each list keeps at least its first
-    part; a text at its end says how many were removed. Returns `room` less what was kept; 0 or less if it is used up.
+    A turn, a part, and a result of a tool call take the room of one part each. Every list of parts keeps at least its
+    first one, and a text at its end says how many were removed. The remaining room may be less than 0.
     """
     for turn in turns:
         room -= 1

@@ -55,8 +55,8 @@ class SessionCalls:
 class SessionTexts:
     """The new turns of each call of a page, by request id; calls without a logged conversation are left out.
 
-    `read_to` is None if all calls were read. Otherwise their texts were too much, or took too long to read, and
-    `read_to` is the request id of the last call that was read.
+    `read_to` is None if all calls were read. If reading stopped early, because of too much text or time, it is the
+    request id of the last call that was read.
     """
 
     new_turns: Mapping[UUID, NewTurns] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def calls_in_order(column: str, value: str, after: UUID | None = None) -> Sessio
 
 
 def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
-    """Reads the new turns of each call of a page: what was asked that no earlier call on the page had, and the answers.
+    """Reads the new turns of each call of a page: questions that no earlier call on the page had, and the answers.
 
     `is_start` says whether the first call is the first one of its session or end user. Reading stops when the bodies
     have more than `MAX_BODY_BYTES` together, when the page is full, or after `READ_SECONDS`.

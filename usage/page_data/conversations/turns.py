@@ -79,7 +79,8 @@ class Part:
 class Turn:
     """One turn of a conversation: what one side says before the other side answers.
 
-    `name` tells several users apart; of a tool's result without its call, it is the id of the call.
+    `name` tells several users apart. If the turn is a tool's result, and the call of the tool is not in the
+    conversation, `name` is the id of that call.
     """
 
     role: str

@@ -16,9 +16,9 @@ TotalsByBin = Sequence[Totals | None]
 
 
 class ChartSeries(TypedDict):
-    """A line of a chart, or all its bars of one colour: one value for each bin of time, None where it is unknown.
+    """A line of a chart, or all its bars of one colour: one value for each bin of time; None for an unknown value.
 
-    `look` is the number of its colour and pattern, from 0; without it, they follow from its place among the series.
+    `look` is the number of the colour and pattern, from 0; by default, the place of this series in the chart.
     """
 
     name: str
@@ -29,8 +29,8 @@ class ChartSeries(TypedDict):
 class Charts(TypedDict):
     """The data of all charts of a dashboard, as the script of the page reads them.
 
-    `step` is the length of a bin in seconds. The calls of all bins began from `start` until before `end`, so the first
-    and the last bin may count less time than they are long.
+    `step` is the length of a bin in seconds. Only calls that began from `start` until before `end` are counted, so the
+    first and the last bin may be incomplete.
     """
 
     times: list[str]  # where the bins begin, in ISO 8601
@@ -46,7 +46,8 @@ class Charts(TypedDict):
 def make_charts(reading: DashboardNumbers, *, of_all_calls: bool = False) -> Charts:
     """Returns the data of a dashboard's charts.
 
-    With `of_all_calls`, the latencies of upstream and of the gateway have lines, too; one key has no sums of them.
+    With `of_all_calls`, the chart of latencies also has lines for upstream and for the gateway. For a single key, there
+    are no sums of these.
     """
     series = reading.series
     everything = series.everything
@@ -88,8 +89,8 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
     """Returns the lines of the chart of dollars: one for each of the costliest models, and one for all other models.
 
-    Models without any cost are left out. `costs` maps names of models to their dollars in each bin of time. A model may
-    have several names, with and without a date; `lines` maps each of these names to the name of their common line.
+    `costs` maps names of models to their dollars in each bin of time. If a model has several names, with and without a
+    date, `lines` maps each of these to the name of their common line. Models that cost nothing are left out.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():

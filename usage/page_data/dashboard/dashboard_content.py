@@ -94,10 +94,10 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 @one_snapshot()
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads the content of one key's dashboard, for a range of time extended to whole hours, from the database.
+    """Reads the content of one key's dashboard from the database, for a range of time extended to whole hours.
 
-    It has no table of keys, and nothing about the server: no states, no calls in flight, no latency of upstream and of
-    the gateway itself. Of its newest errors there is one for each hour and kind.
+    It has no table of keys, and nothing about the server, such as states or the latency of upstream. The errors are the
+    last one of each hour and kind.
     """
     reading = read_key(key, time_range, now)
     time_range = reading.time_range

@@ -80,12 +80,15 @@ SUMS_OF_KEY = f"""
 class DashboardNumbers:
     """All numbers that a dashboard shows for a range of time, as they are read from the database.
 
-    * `time_range`: the range whose calls were counted. `totals`: the sums of the range.
-    * `before_range`: the start and the end of the previous range, for comparison. It is empty (the end is the start) if
-      rounding to whole minutes or hours would change its length too much. `before`: its sums.
-    * `by_value`: for each dimension with a table (key, model and route; for one key only model and route), the totals
-      by name, with the most calls first.
-    * `series`: the data of the charts. `step`: the length of a chart's bins.
+    * `time_range`: the range whose calls were counted.
+    * `totals`: the sums of this range.
+    * `before_range`: the start and the end of the previous range, for comparison. They are equal, so the range is
+      empty, if rounding to whole minutes or hours would change its length too much.
+    * `before`: the sums of the previous range.
+    * `by_value`: for each dimension with a table (key, model and route; no key in a key's dashboard), the totals by
+      name, with the most calls first.
+    * `series`: the data of the charts.
+    * `step`: the length of a chart's bins.
     """
 
     time_range: TimeRange
@@ -152,9 +155,10 @@ def read_durations_of_key(
 ) -> dict[str, dict[str, list[int]]]:
     """Reads the histograms of the durations of one key's calls, by model and by route, from the database.
 
-    `wanted` maps each dimension (model, route) to the names to read. Returns, by dimension and name, the numbers of
-    calls in the histogram's buckets; a name without a histogram is left out. The range of time is extended to whole
-    hours. Histograms of old hours have been deleted (`usage.upkeep.old_histograms`).
+    `wanted` maps a dimension (model, route) to the names to read. The result has, by dimension and name, the numbers of
+    calls in the buckets of the histogram. A name without a histogram is left out.
+
+    The range of time is extended to whole hours. Hours that are weeks old have no histograms any more.
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
     of_key = {KEY: key}
@@ -171,10 +175,10 @@ def read_durations_of_key(
 
 
 def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the previous range of time, with which a dashboard compares its range.
+    """Returns the start and the end of the previous range of time, with which a dashboard compares `time_range`.
 
-    Both are whole minutes, or whole hours if the sums by minute may have been deleted. If this changes the length of
-    the range by more than `MAX_ROUNDED_SHARE`, the result is an empty range: its end is its start.
+    Both are rounded to whole minutes, or to whole hours if they are days ago. If this would change the length of the
+    range by more than `MAX_ROUNDED_SHARE`, the range is empty: its end is its start.
     """
     before = time_range.before
     unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
@@ -207,9 +211,9 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
-    """Adds up one key's sums in the database; yields a row for each combination of chart bin, model, route and outcome.
+    """Reads one key's sums from the database; yields one row for each chart bin, model, route and outcome.
 
-    A row maps the names `GROUPS`, `SUMMED` and `errors` (the number of failed calls) to its values.
+    A row is a dictionary with the names in `GROUPS` and `SUMMED`, and `errors`, the number of failed calls.
     """
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
     rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)

@@ -154,8 +154,8 @@ def _latency(label: str, column: str, share: float, now: Totals, before: Totals)
     """Makes the `Figure` of a percentile of a latency, with its change from the previous range of time.
 
     `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. `now` and `before`
-    have the sums of the shown range and of the previous one. No change is shown between neighbouring buckets of the
-    histogram.
+    have the sums of the shown range and of the previous one. A change to a neighbouring bucket of the histogram is not
+    shown, since it may be within the error.
     """
     value, earlier = now.percentile(column, share), before.percentile(column, share)
     if value is not None and earlier is not None and histogram.is_same(value, earlier):
@@ -171,10 +171,12 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Makes a `Figure`: a number in a tile of the dashboard, with its change from the number `before`.
+    """Makes a `Figure`: a number in a tile of the dashboard, with its change from the previous range of time.
 
-    The function `show` formats a number; a dash stands for a `value` of None. No change is shown if either number is
-    None, or if `before` is 0. `bad` is the direction of bad news: `up`, `down`, or empty for neither.
+    * `value` and `before`: the numbers of the present and of the previous range. A missing `value` is shown as a dash.
+      No change is shown if a number is missing, or `before` is 0.
+    * `show`: the function that formats a number.
+    * `bad`: the direction of change that is bad news, `up` or `down`; empty if neither is.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:

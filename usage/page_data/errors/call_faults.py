@@ -105,10 +105,10 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
 
 
 def refused_parameter(call: Request, *, reads_body: bool) -> str:
-    """Returns the parameter of a failed call's request that was refused, or an empty text if it is not known.
+    """Returns the parameter of a failed call's request that was refused; an empty text if it is not known.
 
-    In old rows, which have no column for it, it is known only from the stored body of an answer to a mistake of the
-    caller's. This body is read if `reads_body` is true.
+    Rows of earlier releases do not state it. If `reads_body` is true, it is then looked up in the stored body of the
+    answer, if the error was the caller's.
     """
     if call.error_param or not reads_body:
         return call.error_param

@@ -117,8 +117,8 @@ class GroupPart(NamedTuple):
 class ErrorGroup:
     """One group on the errors page: the calls that failed in the same way within a range of time.
 
-    `first_at` is the time of the first call that ever failed in this way, even before the range. `has_returned`
-    considers calls outside of the range, too. All other facts are about the range.
+    Two facts also consider calls outside of the range: `first_at`, the time of the first call that ever failed in this
+    way, and `has_returned`.
     """
 
     kind: ErrorKind
@@ -149,10 +149,10 @@ class ErrorGroup:
 
     @property
     def message(self) -> str:
-        """The error message of the group's newest call, for people who may see bodies.
+        """The error message of the group's newest call, for people who may see bodies; an empty text if there is none.
 
-        Numbers and ids are removed if messages distinguish the groups of this error code. The text is empty if the call
-        has no message, if its row was deleted, or if the group is of several codes.
+        If the group consists of similar messages, ids and numbers in it are replaced by `#`. The text is also empty if
+        the row of the call was deleted, or if the group has several error codes.
         """
         if self.sample is None or not self.sample.error_message or self.kind.error_code == OTHER_CODE:
             return ""
@@ -162,9 +162,10 @@ class ErrorGroup:
 
     @property
     def parameter(self) -> str:
-        """The parameter of the request that was refused, as the newest call names it; empty if that is not known.
+        """The request parameter that was refused in the group's newest call; an empty text if it is not known.
 
-        Only a group of messages has one. In other groups, such as `OTHER_CODE`, each call may name another parameter.
+        It is also empty if the group does not consist of similar messages, because each call may then name another
+        parameter.
         """
         return self.sample.error_param if self.sample and self.kind.message else ""
 
@@ -199,13 +200,13 @@ class ErrorGroup:
 
 
 def read_groups(time_range: TimeRange, fault: str = "", state: str = "", order: str = "calls") -> list[ErrorGroup]:
-    """Reads the failed calls of a range of time from the database, grouped by kind of error.
+    """Reads the failed calls of a range of time, grouped by kind of error; returns the first `MAX_GROUPS` groups.
 
-    The group with the most calls comes first or, if `order` is `newest`, the one with the newest call.
+    The range is extended to whole hours.
 
-    The range is extended to whole hours (`TimeRange.in_hours`). `fault` is one of `FAULTS`, or empty for all. `state`
-    is one of `STATES`; any other text stands for all. Returns the first `MAX_GROUPS` of these groups, with examples and
-    marks.
+    * `fault`: one of `FAULTS`, to read only groups with this fault; empty for all.
+    * `state`: one of `STATES`, to read only groups in this state; any other text for all.
+    * `order`: `calls` for the most calls first, `newest` for the newest call first.
     """
     # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)

@@ -18,10 +18,10 @@ NO_MESSAGE = "-"
 
 
 class ErrorKind(NamedTuple):
-    """The three facts that failed calls of one group have in common: outcome, error code, and kind of error message.
+    """A kind of error: the outcome, the error code and the group of error messages that failed calls have in common.
 
-    `message` identifies messages that differ only in numbers and names. It is empty if the message says no more than
-    the code (`usage.kept_bodies.error_messages`).
+    `message` is the group of messages that differ only in ids and names, as a hash. It is empty if the code says
+    enough.
     """
 
     outcome: str
@@ -56,8 +56,8 @@ def read_kind(text: str) -> ErrorKind:
 def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
     """Stores that the person `who` has marked a kind of error as known or resolved, with the remark `note`.
 
-    An earlier mark of this kind is replaced. One that covers all errors of the same outcome and error code stays for
-    the others of them.
+    An earlier mark of the same kind is replaced. A mark of all errors with this outcome and code stays, since it also
+    covers other kinds.
     """
     KnownError.objects.update_or_create(
         outcome=kind.outcome,

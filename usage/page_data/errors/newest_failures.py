@@ -20,11 +20,12 @@ RANGE = "day"  # the last 24 hours, in `usage.sums.ranges`
 
 @dataclass(frozen=True)
 class NewestFailures:
-    """The newest failed calls of a key, or of a person, in the last 24 hours, latest first, and how many were found.
+    """The newest failed calls of a key, or of a person, in the last 24 hours.
 
-    `calls` has at most `MAX_CALLS`, and `number` counts all that were found. If `is_whole` is false, there may be more,
-    because the search has ended at its limit of time or of calls. If such a search has found none, `searched_since` is
-    the time since which it has searched all calls.
+    * `calls`: at most `MAX_CALLS` of them, the latest first.
+    * `number`: how many were found.
+    * `is_whole`: false if there may be more, because the search ended at its limit of time or of calls.
+    * `searched_since`: if such a search has found none, the time since which it has searched all calls.
     """
 
     calls: Sequence[Request]

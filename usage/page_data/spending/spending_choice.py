@@ -34,11 +34,12 @@ FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the gr
 class SpendingChoice:
     """The choice that a person has made on the page *Usage*: days, groups, filters and the order of rows.
 
-    * `days`: the days, from midnight to midnight (UTC). `today`: the present day (UTC).
-    * `groups`: one or two names of `GROUP_LABELS` or of tags (`tag:` and the tag's name).
-    * `only`: the filters: for the name of a group, the value that calls must have; None stands for any value of a tag.
-    * `sort`: one of `ORDERS`, or `by_0` or `by_1` for the value of a group; with a minus sign before it, the greatest
-      comes first.
+    * `days`: the days, from midnight to midnight (UTC).
+    * `today`: the present day (UTC).
+    * `groups`: one or two groups: names in `GROUP_LABELS`, or `tag:` and the name of a tag.
+    * `only`: the filters: a map from a group to the value that calls must have; None stands for any value of a tag.
+    * `sort`: one of `ORDERS`, or `by_0` or `by_1` for the value of the first or second group; with a minus sign before
+      it, the greatest comes first.
     * `faults`: a sentence for each part of the URL that could not be read.
     """
 
@@ -71,9 +72,9 @@ class SpendingChoice:
 
     @property
     def is_said_so_far(self) -> bool:
-        """True if the head of the column of changes has the remark “so far”, because the last day is not over.
+        """True if the head of the column of changes says “so far”: the last day is not over.
 
-        In a table by day, the head never has it: only the rows of the last day do.
+        It is false for a table by day, where the row of that day says so instead.
         """
         return not self.has_ended and "day" not in self.groups
 
@@ -119,8 +120,8 @@ class SpendingChoice:
     def narrowed(self, group: str, value: str) -> SpendingChoice:
         """Returns a copy of this choice with one more filter: only calls with the value `value` in the group `group`.
 
-        The copy is no longer grouped by `group`. If this was the only group, the first of `FOLLOWING` that is no filter
-        takes its place. The rows of the copy have the default order.
+        The copy is not grouped by `group`. If no other group remains, it is grouped by the first one in `FOLLOWING`
+        that has no filter. Its rows have the default order.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
@@ -129,10 +130,10 @@ class SpendingChoice:
         return replace(self, only=only, groups=groups, sort=_default_sort(groups))
 
     def of_days(self, first: date, end: date) -> SpendingChoice:
-        """Returns a copy of this choice with only the days from `first` until before `end`, not grouped by day.
+        """Returns a copy of this choice for the days from `first` until before `end`, not grouped by day.
 
-        If the day was the only group, the copy is grouped by the first two of `FOLLOWING` that are no filters, or by
-        `DEFAULT_GROUPS` if all are. The rows of the copy have the default order.
+        If no other group remains, it is grouped by the first two in `FOLLOWING` that have no filter, or by
+        `DEFAULT_GROUPS` if all have one. Its rows have the default order.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
@@ -149,10 +150,10 @@ class SpendingChoice:
 
 
 def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...] = DEFAULT_GROUPS) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage* (days, groups, filters and order of rows).
+    """Parses the query parameters of the page *Usage*: days, groups, filters and order of rows.
 
-    Days, groups and an order that cannot be read get their defaults, and a filter that cannot be used is left out;
-    `faults` gets a sentence about each. `default_groups` are the groups if the parameters name none.
+    Days, groups and an order that cannot be read get their defaults; a filter that cannot be used is left out. `faults`
+    gets a sentence about each. If the parameters name no groups, the groups are `default_groups`.
     """
     faults: list[str] = []
     try:
@@ -174,10 +175,11 @@ def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...]
 
 
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Returns the whole days (UTC) that the query parameters select.
+    """Returns the whole days (UTC) that the query parameters of the page *Usage* select.
 
-    These are the days from `first` to `last` (inclusive), or a `range`: a month, a day, or a name such as `this_month`,
-    the default. Without `last`, the last day is today; without `first`, only the last day is selected.
+    * `first` and `last`: these days, and all between them. Without `last`, the last day is today; without `first`, only
+      the last day is selected.
+    * `range`, if both are missing: a month, a day, or a name such as `this_month`, the default.
 
     Raises:
         ValueError: there are no such days; the message is for the reader of the page.
@@ -207,8 +209,8 @@ def _range_of(name: str, first: date, end: date, passed: timedelta | None = None
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
     """Returns the filters in the query parameters: a map from the name of a group to the value that calls must have.
 
-    None stands for any value of a tag. If calls without an end user are asked for, which is impossible, a sentence is
-    added to `faults` instead.
+    None stands for any value of a tag. Calls without an end user cannot be selected; if they are asked for, `faults`
+    gets a sentence.
     """
     only: dict[str, str | None] = {}
     for name in FILTERS:

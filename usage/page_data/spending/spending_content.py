@@ -42,9 +42,9 @@ ChartData = dict[str, object]
 
 @dataclass(frozen=True)
 class SpendingCell:
-    """A cell of the page *Usage* with the value of a group; `query` is for a link to the page with only these calls.
+    """A cell of the page *Usage* with the value of a group, such as the name of a team.
 
-    `query` is empty if the page cannot select the calls.
+    `query` is the query string for a link to the page with only these calls; it is empty if no filter selects them.
     """
 
     text: str
@@ -76,8 +76,9 @@ class SpendingRow:
 class Spending:
     """The content of the page *Usage*: its rows and the data of its chart.
 
-    `others` has the sums of the groups beyond `MAX_ROWS`; None if there are no such groups. `fault` says why there are
-    no rows, or which calls the rows lack. `charts` is empty if no chart can be drawn.
+    * `others`: the sums of the groups beyond `MAX_ROWS`; None if there are no such groups.
+    * `fault`: the reason why there are no rows, or a remark on calls that the rows lack; usually empty.
+    * `charts`: empty if no chart can be drawn.
     """
 
     rows: Sequence[SpendingRow]
@@ -117,10 +118,9 @@ def days_before(choice: SpendingChoice) -> tuple[date, date]:
 
 
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
-    """Reads the report for the days, groups and filters of a `SpendingChoice` from the database.
+    """Reads the sums of calls that a `SpendingChoice` asks for, by group, with the dollars of the period before.
 
-    It has the sums of the calls in each group, and each group's dollars in the period before. It has at most `most`
-    rows; all further groups are added up in its `others`.
+    There are at most `most` rows; the groups beyond them are added up in `ComparedReport.others`.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), and for too many of
@@ -174,12 +174,12 @@ def _lacking(choice: SpendingChoice) -> str:
 
 
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the format for a row's change since the period before; a field `{}` in it is for the change as text.
+    """Returns the format for a row's change since the period before; in it, `{}` stands for the change as text.
 
-    * "so far", without the change: the row's day, or the first chosen day, is today or later. A part of a day cannot be
-      compared with a whole one.
-    * "{} so far": in a table by day, for a row of several days (others or total) of which the last is not over.
-    * "{}": for all other rows. In a table that is not by day, the head says "so far" if it is needed.
+    * "so far", without the change, if the row's day or the first chosen day is today or later: a part of a day cannot
+      be compared with a whole one.
+    * "{} so far" in a table by day, for the others or the total, if the last day is not over.
+    * "{}" for all other rows.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]
     if max([choice.first, *days]) >= choice.today:
@@ -192,7 +192,8 @@ def _row(
 ) -> SpendingRow:
     """Makes a row of the page *Usage* from the sums of the row's calls.
 
-    `whole` is the cost of all rows. `so_far` is the format in which the row's change is shown (see `_so_far`).
+    `whole` is the cost of all rows, for the row's share. `calls_query` is the link to the row's calls. `so_far` is the
+    format for the row's change (see `_so_far`).
     """
     sums, before = row.sums, row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
@@ -217,9 +218,10 @@ def _row(
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Makes a row's first cells on the page *Usage*: each group's value, with a link to the page with only these calls.
+    """Makes the cells of a row for the values of its groups; each has a link to the page *Usage* with only these calls.
 
-    The common row for all other values, and calls without a value for which there is no filter, get no link.
+    A cell has no link if no filter selects its calls: for calls without the label, and for values that are counted
+    together (`OTHERS`).
     """
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
@@ -235,8 +237,8 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
 
-    It is empty if the list has no such filter: for calls without a tag, with two tags, or of all values beyond the most
-    (`OTHERS`).
+    It is empty if the list cannot select them: for calls without a tag, for two tags at once, and for values that are
+    counted together (`OTHERS`).
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()
@@ -258,11 +260,13 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 
 
 def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
-    """Reads the data of the chart of the page *Usage*: dollars by day, one line for each of the costliest values.
+    """Reads the data of the chart of the page *Usage*: dollars by day, with a line for each of the costliest values.
 
-    The values are those of the first group that is not the day, or keys if there is none; one more line has all other
-    values. `report` has been read for the same choice. Returns an empty map if the sums would take long to read: for
-    more than `MAX_CHART_DAYS` days, or for two labels (an end user and a tag, or two tags).
+    The values are those of the first group that is not the day, or keys if there is none. A last line has all other
+    values. `report` is the report for the same choice.
+
+    The map is empty if the sums would take long to read: for more than `MAX_CHART_DAYS` days, or for two labels (an end
+    user and a tag, or two tags).
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

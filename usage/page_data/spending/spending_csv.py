@@ -31,12 +31,10 @@ NAME_END = 40  # characters of a value in the name of a file
 def read_spending_csv(choice: SpendingChoice) -> str:
     """Reads the sums that a `SpendingChoice` asks for, and returns them as the text of a CSV file.
 
-    * Lines: at most `MOST_GROUPS` groups in the order of the page, then all others together, if there are any, then
-      the total. The first column says which it is: `group`, `others` or `total`.
-    * Columns: that one, the first and the last day (inclusive), one for each filter and each grouping, such as `model`,
-      the sums, and the cost of the period before. In the lines of the others and of the total, the first grouping that
-      is no filter has "(others)" or "Total".
-    * Columns are named like query parameters, and sums as in `GET /usage`; names of dollars end with `_usd`.
+    * Lines: at most `MOST_GROUPS` groups in the order of the page, then all others together, if there are any, then the
+      total.
+    * Columns: the kind of line (`group`, `others` or `total`), the first and the last day, each filter and group, the
+      sums, and the cost of the period before. Sums are named as in `GET /usage`, with `_usd` after dollars.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read

@@ -45,11 +45,11 @@ _Range = tuple[date, date]  # the first day (UTC), and the day after the last on
 
 
 def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
-    """Returns the SQL query that reads the sums of some whole days by `groups`, among which are any number of labels.
+    """Returns the SQL query that reads the sums of some days by `groups`, even by several labels.
 
-    Labels are end users and tags. The arguments and the result are those of `label_reader.grouped_sums`. Execute the
-    query in the snapshot (`usage.database.snapshot`) in which this function was called, since the function looks up
-    which days have right sums.
+    Labels are end users and tags. The arguments, and the columns of the query, are those of
+    `label_reader.grouped_sums`. The query must be executed in the snapshot (`usage.database.snapshot`) in which this
+    function was called, since the function looks up which days have right sums.
 
     Raises:
         LabelsUnreadable: too many of the days have no sums, or the rows of such a day have been deleted.
@@ -73,18 +73,19 @@ def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sum
 
 
 def ids_of_days(first: date, end: date) -> tuple[UUID, UUID]:
-    """Returns a lower bound and an exclusive upper bound of the request ids of the calls of some days (UTC).
+    """Returns two request ids between which the ids of all calls from the day `first` until before `end` (UTC) lie.
 
-    Some calls just before and after the days have ids between these, too.
+    The second id is excluded. Some calls just before and after these days lie between the two ids as well.
     """
     return first_id(_midnight(first) - LEEWAY), first_id(_midnight(end) + LEEWAY)
 
 
 def tag_value_sql(tags: str) -> str:
-    """Returns the SQL expression for the value of a tag; `tags` is the SQL of a call's tags as one text (`TAGS_SQL`).
+    """Returns an SQL expression for the value of a tag of a call.
 
-    The value is null for a call without the tag, and empty for a tag without a value; of several tags with the same
-    name, the first counts. The parameters of the expression are those of `_tag_texts`.
+    `tags` is the SQL of the call's tags as one text (`TAGS_SQL`); `_tag_texts` returns the parameters. The value is
+    null for a call without the tag, and empty for a tag without a value. If the call has the tag twice, the first one
+    counts.
     """
     bare, valued = f"strpos({tags}, %s)", f"strpos({tags}, %s)"
     return (
@@ -94,10 +95,10 @@ def tag_value_sql(tags: str) -> str:
 
 
 def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[int], list[_Range]]:
-    """Divides some days into periods that have sums, the longest possible, and days whose rows must be read.
+    """Divides some days into periods whose sums are stored, as long as possible, and days whose rows must be read.
 
-    Returns the ids of the periods, and the days as ranges. If `by_day` is true, the periods are single days. A period
-    that counts several end users together is not used if `only` asks for the calls of a certain one.
+    Returns the ids of the periods (`LabelPeriod`), and the ranges of the other days. If `by_day` is true, the periods
+    are single days. If `only` asks for a certain end user, periods that count several end users together are not used.
     """
     with connection.cursor() as cursor:
         cursor.execute(_READABLE, [first, end, only.get(END_USER) is not None])
@@ -119,9 +120,9 @@ def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[in
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that reads the sums of whole periods by `groups` from the sums by all labels together.
+    """Returns the SQL query that adds up the sums by all labels together (`LabelCombination`) by `groups`.
 
-    `periods` are the ids of rows of `LabelPeriod`. `only` restricts the calls, as in `combined_sums`.
+    `periods` are the ids of the rows of `LabelPeriod` to read. `only` restricts the calls, as in `combined_sums`.
     """
     columns = {**COLUMNS, "day": "first"}
     # Where nothing is grouped by day, PostgreSQL leaves the join out, since it is a left one.
@@ -154,11 +155,12 @@ def _grouped(
     only: Only,
     added: Iterable[str],
 ) -> Query:
-    """Returns the SQL query that adds up a table by `groups`, with the columns `added`, which are sums.
+    """Returns the SQL query that groups a table by `groups`, and adds up the columns `added`.
 
-    `source` is the SQL of the table and of a WHERE clause, and `bounds` the values of its parameters. `names` are the
-    SQL expressions of the table's columns by the name of a group, and the one of all tags as one text. `only` restricts
-    the calls, as in `combined_sums`.
+    * `source`: the SQL of the table, and a WHERE clause.
+    * `bounds`: the values of the parameters in `source`.
+    * `names`: a map from groups to SQL expressions for their columns, and the expression for all tags as one text.
+    * `only`: restricts the calls, as in `combined_sums`.
     """
 
     def column(name: str) -> Query:
@@ -188,7 +190,7 @@ def _condition(sql: str, values: list[Parameter], name: str, value: str | None) 
 
 
 def _tag_texts(label: str) -> Iterator[Parameter]:
-    """Yields the parameters of `tag_value_sql` for a label such as `tag:project`."""
+    """Yields the parameters of the SQL of `tag_value_sql`, for the tag in a label such as `tag:project`."""
     bare, valued = (f"\n{label.removeprefix(TAG)}{end}" for end in ("\n", "="))
     yield from (bare, bare, valued, valued, valued, len(valued))
 

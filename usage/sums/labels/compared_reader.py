@@ -34,7 +34,7 @@ ORDERS = {
 class ComparedSums:
     """The sums of one group of calls, and the dollars that the same group cost in the period before.
 
-    `cost_before` is None if the period before cannot be read by two labels, usually because its rows have been deleted.
+    `cost_before` is None if the period before cannot be read, usually because its rows have been deleted.
     """
 
     sums: GroupSums
@@ -45,13 +45,14 @@ class ComparedSums:
 class ComparedReport:
     """The sums of the calls of some whole days (UTC) by group, with the dollars of each group in the period before.
 
-    `others` has the sums of the `other_groups` groups that are not in `rows`; None if there are none. `rows` and
-    `others` add up to `total`, and include groups with calls only in the period before. If calls are grouped by day,
-    the first day is compared with the first day of the period before, and so on. If one period is longer, its last days
-    are compared with nothing; those of the period before are only in the total.
+    * `rows`: a row for each shown group, which may have calls only in the period before.
+    * `others`: the sums of all other groups; None if there are none. `other_groups` is the number of these groups.
+    * `total`: the sums of `rows` and `others` together.
+    * `costliest`: at most `MOST_COSTLIEST` values of the first group that is not the day; empty if there is no such
+      group.
 
-    `costliest` has the costliest values of the first group that is not the day, at most `MOST_COSTLIEST`. It is empty
-    if there is no such group.
+    If calls are grouped by day, the first day is compared with the first day of the period before, and so on. Further
+    days of a longer period are compared with nothing; those of the period before are only in the total.
     """
 
     rows: list[ComparedSums]
@@ -66,9 +67,8 @@ def read_compared_report(
 ) -> ComparedReport:
     """Reads the sums of the calls of some days by `groups`, with the dollars of the days `before`; at most `most` rows.
 
-    `groups` and `only` are like those of `read_label_report`; there is at least one group. The rows are sorted by
-    `order`, which is one of `ORDERS`, or `by_0` or `by_1` for the value of the first or the second group; with
-    `is_falling`, the highest come first.
+    `groups` (at least one) and `only` are like those of `read_label_report`. `order` is a name in `ORDERS`, or `by_0`
+    or `by_1` for the value of the first or second group. With `is_falling`, the highest come first.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
@@ -114,9 +114,10 @@ def _report(rows: list[ComparedSums], total: ComparedSums, number: int, costlies
 
 
 def _costliest(groups: Sequence[str]) -> str:
-    """Returns the end of the query that adds a row for each of the costliest values of the first group but the day.
+    """Returns the end of an SQL query, which adds rows for the costliest values of the first group that is not the day.
 
-    Such a row counts no group; all its columns but that of the value are null.
+    In such a row, the number of groups is 0, and all columns except that of the value are null. If there is no such
+    group, the text is empty.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
@@ -136,10 +137,10 @@ def _columns(groups: Sequence[str]) -> list[str]:
 
 
 def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: int) -> Query:
-    """Returns the WITH clause of an SQL query that defines the table `compared`: groups with the sums of two periods.
+    """Returns the WITH clause of an SQL query: it defines the table `compared`, with each group's sums in two periods.
 
-    The table has a row for each group: its columns `SUMS` are of the present period, and `cost_before` has the dollars
-    of the period before. `shift` is the number of days between the beginnings of the two periods.
+    The columns `SUMS` are of the present period; `cost_before` has the dollars of the period before. If that cannot be
+    read, `past` is None, and `cost_before` is 0. `shift` is the number of days between the beginnings of the periods.
     """
     columns = _columns(groups)
     if past is None:
@@ -172,8 +173,8 @@ def _same(column: str) -> str:
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
     """Converts a row from the database to the sums of its group, with the dollars of the period before.
 
-    The row has `width` columns of the group, the number of groups that it adds up, and the sums. Without `has_past`,
-    the dollars of the period before become None.
+    The row has `width` values of the group, then the number of groups (which is ignored), then the sums. Without
+    `has_past`, the dollars of the period before become None.
     """
     group, (_, *figures, before) = row[:width], row[width:]
     return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

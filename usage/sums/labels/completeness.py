@@ -42,14 +42,13 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether the sums of a label (end user or tag) may lack calls with the value `value` in one of `periods`.
+    """Returns whether the stored sums of a label (end user or tag) may lack calls with the value `value`.
 
-    * A period may count several values of the label together, as `OTHERS`. Then calls may be lacking, unless `value`
-      has sums of its own.
-    * A period may have no sums of some tags (`CLOSED`). Then calls may be lacking if the label is a tag without sums.
+    They may in two cases:
 
-    If `value` is None, calls with any value of the label are meant, which `OTHERS` includes; so only the second case
-    counts.
+    * In one of `periods`, several values of the label are counted together, as `OTHERS`, and `value` is not counted by
+      itself. This case is left out if `value` is None, which stands for any value.
+    * In one of `periods`, not all tags have sums (`CLOSED`), and `label` is a tag without sums.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:
@@ -62,10 +61,10 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the earliest day or month whose sums by label differ from the totals of all calls; None if there is none.
+    """Returns the first of the given days or months whose sums by label lack calls; None if there is none.
 
-    Only the given periods are examined. A month is returned as its first day. The cause is an earlier release of the
-    gateway, which added calls to the totals only.
+    For a month, returns its first day. Calls are lacking if the sums differ from the totals of all calls: an earlier
+    release of the gateway added calls to the totals only.
     """
     with connection.cursor() as cursor:
         for span, first, end in periods:

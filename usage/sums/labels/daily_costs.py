@@ -36,10 +36,12 @@ def read_costliest(days: Days, group: str, *, only: Only, most: int) -> list[Gro
 def read_daily_costs(
     days: Days, group: str, costliest: Sequence[GroupValue], *, only: Only
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
-    """Reads the dollars by day of some values of a group (`costliest`), and of all other values together.
+    """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
 
-    Each entry has a value, whether the entry is that of all others, and a map from days to dollars. The others come
-    last. Values without dollars are left out. `group` and `only` have one label at most, and `group` is not the day.
+    Each entry has a value, whether the entry is that of all others, and a map from days to dollars. The entry of the
+    others is the last one. Entries without dollars are left out.
+
+    `group` and `only` may have one label at most, and `group` must not be the day.
     """
     label = next(iter(labels_among((group,), only)), "")
     if label in only or label != group:
@@ -61,10 +63,10 @@ def read_daily_costs(
 def _read(
     days: Days, label: str, group: str, only: Only, named: Sequence[GroupValue], *, is_rest_read: bool = True
 ) -> dict[GroupValue, DailyCosts]:
-    """Reads the dollars by day of the values `named` of a group; those of all other values together have the key None.
+    """Reads the dollars by day of the values `named` of a group; the key None has those of all other values together.
 
-    `label` is the label by which the sums count the calls; "" for those of all calls. If `is_rest_read` is false, the
-    other values are not read.
+    `label` is the label by which the sums count the calls; "" reads the sums of all calls. If `is_rest_read` is false,
+    the other values are not read.
     """
     column = COLUMNS.get(group, "value")
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
@@ -82,12 +84,12 @@ def _read(
 
 
 def _less(costs: DailyCosts, others: Sequence[DailyCosts]) -> DailyCosts:
-    """Returns the dollars of each day without those of the same day in `others`."""
+    """Subtracts the dollars in `others` from those of the same day in `costs`; returns the differences by day."""
     return {day: cost - sum(other.get(day, 0) for other in others) for day, cost in costs.items()}
 
 
 def _read_all(days: Days) -> DailyCosts:
-    """Reads the dollars of all calls by day, from the totals of days: one row for each."""
+    """Reads the dollars of all calls on each of the given days, from the totals of days."""
     first, end = (datetime.combine(day, time(), UTC) for day in days)
     totals = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL, start__gte=first, start__lt=end)
     return {start.date(): cost for start, cost in totals.values_list("start", "cost")}

@@ -21,9 +21,9 @@ Only = Mapping[str, str | None]  # by the name of a column or label: the value o
 
 
 class LabelsUnreadable(ValueError):
-    """Error: sums by end user, tag or other groups cannot be read as asked, such as by two labels for too many days.
+    """Error: sums by end user, tag or another group cannot be read as asked, for example by two labels for many days.
 
-    The message is for the caller.
+    The message is for the person or client that asked for the sums.
     """
 
 

@@ -30,11 +30,14 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class GroupSums:
-    """The sums of one group of calls. `cost` includes `estimated_cost` and `provisional_cost`; all are exact decimals.
+    """The sums of one group of calls; dollars are exact decimals.
 
-    `group` has a value for each requested group, in the same order. None means that the calls do not have the label,
-    and `OTHERS` stands for several values without sums of their own. An empty text means that there is no team, owner
-    or model, or that a tag has no value.
+    `cost` includes `estimated_cost` and `provisional_cost`. `group` has a value for each requested group, in the same
+    order. Some values have a meaning:
+
+    * None: the calls do not have the label.
+    * `OTHERS`: several values that have no sums of their own.
+    * An empty text: there is no team, owner or model, or the tag has no value.
     """
 
     group: tuple[GroupValue, ...]
@@ -61,14 +64,15 @@ class GroupSums:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """The sums of the calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
+    """The sums of the calls of some whole days (UTC), from `first` until before `end`, by group.
 
-    * `others`: the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
-      `total`.
-    * `is_part`: true if some calls with the requested label or value may be counted together with those of other
-      values, or not by this label.
-    * `lacks_since`: usually None; else the first day or month with sums that do not include all calls, because an
-      earlier release of the gateway wrote them.
+    * `rows`: the sums of the costliest groups, the costliest first.
+    * `others`: the sums of all other groups; None if there are none.
+    * `total`: the sums of `rows` and `others` together.
+    * `is_part`: true if calls with the requested label or value may be missing from its sums, because they are counted
+      together with those of other values, or not by this label.
+    * `lacks_since`: the first day or month whose sums lack calls, because an earlier release of the gateway wrote them;
+      usually None.
     """
 
     first: date
@@ -92,8 +96,8 @@ def read_label_report(
 ) -> LabelReport:
     """Reads the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
 
-    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps names of columns or
-    labels to the value that the calls must have; the value None stands for all values of a label.
+    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps such names to the
+    value that the calls must have; None stands for any value of a label.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -111,11 +115,11 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns the first of the given days whose sums by label do not include all calls; None if there is none.
+    """Returns the first of the given days whose sums by label lack calls; None if there is none.
 
-    The missing calls were logged by an earlier release of the gateway, which wrote no such sums. `groups` and `only`
-    are those of `read_label_report`; with several labels, the result is None, since only complete sums are read then.
-    Whole months are examined at once; the result for a month is its first day.
+    The missing calls were logged by an earlier release of the gateway, which wrote no such sums. Whole months are
+    examined at once; for a month, its first day is returned. `groups` and `only` are those of `read_label_report`. With
+    several labels, the result is None, since only complete sums are read then.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -125,8 +129,9 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
 def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
     """Returns the SQL query that reads the sums of some whole days by `groups`.
 
-    `groups` and `only` are those of `read_label_report`. The query returns a row for each group, with the columns
-    `by_0`, `by_1` and so on, and `sums`, which are names of `SUMS`: adding up fewer takes less time.
+    `groups` and `only` are those of `read_label_report`. `sums` are the names in `SUMS` to read: fewer take less time.
+    The query returns a row for each group, with the columns `by_0`, `by_1` and so on for the values of the group, and
+    `sums`.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -148,10 +153,10 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Returns the parts of a range of days: its whole months, and the days before and after them.
+    """Divides a range of days into its whole months and the days before and after them; returns the parts.
 
-    The last month is whole, too, if it has no calls from `end` on, such as the present month up to today. If `by_day`
-    is true, the only part is the whole range, to be read by days.
+    The last month counts as whole if it has no calls from `end` on, like the present month up to today. If `by_day` is
+    true, the only part is the whole range, whose sums are read by day.
     """
     begin, last = (first if first.day == 1 else _next_month(first)), end.replace(day=1)
     if by_day or begin > last:
@@ -206,9 +211,9 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
 def _group_sums(
     periods: Sequence[SpanRange], groups: Sequence[str], only: Only, sums: Sequence[str], label: str = ""
 ) -> Query:
-    """Returns the SQL query that reads sums by `groups` from the table of sums by label (end user or tag).
+    """Returns the SQL query that adds up the table of sums by label (end user or tag) by `groups`.
 
-    `label` is the only label among `groups` and `only`; it is empty if there is none. `sums` are the columns to add up.
+    `label` is the only label among `groups` and `only`, or empty without one. `sums` are the columns to add up.
     """
     columns = {name: COLUMNS.get(name, "value") for name in groups}
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}

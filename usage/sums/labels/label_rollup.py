@@ -63,7 +63,7 @@ def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
 def _figures(row: SummedRow, sign: int) -> Figures:
     """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`, each multiplied by `sign`.
 
-    A request of the gateway's own for a background response counts as no call.
+    A poll (the gateway's own request for a background response) does not count as a call, but its cost and usage do.
     """
     is_call = not row["by_gateway"]
     cost = row["cost"] or 0

@@ -49,11 +49,13 @@ def added_up(sums: Iterable[str]) -> list[str]:
 
 
 def counted_groups(source: str) -> str:
-    """Returns an SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
+    """Returns the SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
 
-    Both have the columns `KEYS` and `SUMS`. In a day or month in which a label has an `OTHERS` row, a value without a
-    row of its own counts as `OTHERS`. In one with a `CLOSED` row, tags without a row are left out. All other new values
-    and tags get rows of their own. The result is in the order of `KEYS`.
+    Both have the columns `KEYS` and `SUMS`; the result is in the order of `KEYS`. New values and tags get rows of their
+    own, except in days or months where their number is limited:
+
+    * If the label has an `OTHERS` row there, a new value counts as `OTHERS`.
+    * If there is a `CLOSED` row, new tags are left out.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

@@ -73,8 +73,8 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     Returns the answer to `GET /usage` as a dictionary of values for JSON.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days; or team,
-            owner or a label is asked for, with another key than `key`.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days; or the query
+            asks for a team, an owner or a label, and for another key than `key`.
         django.db.Error: the database cannot be read.
     """
     only = query.only if key is None else {**query.only, "key": key}
@@ -102,8 +102,7 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
 def as_csv(numbers: Mapping[str, object]) -> str:
     """Converts the result of `read_usage` to a CSV file: a line for each group; without groups, one for all calls.
 
-    In a report by team, owner or label, a last line, `(others)`, has the sums of the groups beyond `MOST_GROUPS`, if
-    any.
+    In a report by team, owner or label, the groups beyond `MOST_GROUPS` are added up in a last line, `(others)`.
     """
     total, groups = numbers["total"], numbers.get("group_by", [])
     assert isinstance(total, dict) and isinstance(groups, list)  # noqa: S101, PT018  (as `read_usage` makes them)
