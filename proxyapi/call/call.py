@@ -50,7 +50,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One call of the API: a request and upstream's answer. If its key is valid, its end writes a row to the ledger."""
+    """One call of the API: a request and upstream's answer. A call with a valid key gets one row in the ledger."""
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request

@@ -108,7 +108,7 @@ class CallHandler:
         """Sends a response to the client, whole or as a stream.
 
         * The response to a sender without a valid key may be delayed.
-        * The connection closes after the response if a long body of the request has not arrived whole.
+        * The connection closes after the response if the request's body has not arrived whole, unless it is short.
         * Nothing is sent if the caller left, or got status 504, while the call went on upstream.
         """
         if request.caller_deadline is not None:

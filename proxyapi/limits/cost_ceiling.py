@@ -96,7 +96,7 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The output limits of a call whose body states none yet, so that the gateway may add one.
+        """The `OutputLimit` by which the gateway may add an output limit to the call's body.
 
         None if the body already states an output limit, or if calls of this route cannot have one.
         """

@@ -69,7 +69,7 @@ class OutputLimit:
     def tokens(self, most: int) -> int:
         """Returns the maximum number of output tokens of one answer: the highest limit in the body, or else `most`.
 
-        `most` is the model's maximum. It also counts if a limit in the body is no positive integer.
+        `most` is the model's maximum. If a limit in the body is no positive integer, the result is `most`.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]

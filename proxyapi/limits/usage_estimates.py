@@ -214,8 +214,8 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
     """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
     Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the output
-    tokens computed from `size`, the bytes of the answer or of its text. `request` has the values of the request's
-    members by name.
+    tokens computed from `size`, the bytes of the answer or of its text, if these are fewer. `request` has the values of
+    the request's members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -230,8 +230,8 @@ def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[
     """Estimates the usage of a call to the Images API whose answer or stream has arrived whole but states no usage.
 
     Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the known
-    number of output tokens for pictures of this model, quality and size. `fields` has the values of the request's
-    members by name.
+    number of output tokens for pictures of this model, quality and size, if this is lower. `fields` has the values of
+    the request's members by name.
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)

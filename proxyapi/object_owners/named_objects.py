@@ -217,9 +217,9 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What the name of a JSON member says about its value, in the search for ids; `place`: the value is an object's id.
+    """What the search for ids of stored objects concludes from a JSON member's name.
 
-    The other fields are explained in `object_places`, at the tables such as `OWN_CONTENT`.
+    `place` says that the value is such an id. The tables in `object_places` explain the other fields.
     """
 
     place: Reference | None = None
@@ -285,7 +285,7 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content of its own; an item without refers to a stored item.
+    """Returns whether an item of a request's input has content of its own; if it has none, it refers to a stored item.
 
     The `content` of a message with a role may be `[]`: this counts as content.
     """

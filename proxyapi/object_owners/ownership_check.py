@@ -245,7 +245,7 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments that may be ids of objects in a path outside OpenAI's reference; else an empty list.
+    """Returns those segments of a path that may be ids of objects; none for a path in OpenAI's reference.
 
     `route.object_id` and the first two unknown segments are left out, because they are checked elsewhere.
     """
