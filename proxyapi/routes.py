@@ -92,13 +92,13 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one call: what the call's path below `/v1` means in OpenAI's API.
+    """The route of OpenAI's API that a call uses, found by the call's path below `/v1`.
 
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
-    * `path`: the path for upstream, below its base URL.
+    * `path`: the path for the request to upstream, below upstream's base URL.
     * `object_id`: the id of the stored object in the path, or empty.
-    * `unknown_segments`: usually empty. If the path is not in OpenAI's reference and has no `object_id`, the segments
-      from the first unknown one on.
+    * `unknown_segments`: the end of a path that OpenAI's reference does not have, from the first unknown segment on.
+      Empty for a path in the reference, and for a path with an `object_id`.
     """
 
     family: Family
@@ -136,10 +136,11 @@ class Route:
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Returns the route of a call, found by the call's path below `/v1`, as the client sent it.
+    """Returns the route of a call, or None. `raw_path` is the call's path below `/v1`, as the client sent it.
 
-    Returns None if the path belongs to no family, is longer than `LONGEST_PATH`, or may be read by servers in two ways,
-    such as `/files/../models` or `/files//x`. `/f%69les` and `/files/` have the same route as `/files`.
+    Other spellings of a path, such as `/f%69les` and `/files/` for `/files`, have the same route. The result is None if
+    the path belongs to no family, is longer than `LONGEST_PATH`, or may be read by servers in two ways, such as
+    `/files/../models` or `/files//x`.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -153,9 +154,10 @@ def _find_kept_route(raw_path: str) -> Route | None:
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Returns the route of a path in OpenAI's reference; for other paths of a family, the route `/v1/<family>/*`.
+    """Returns the route of a path below `/v1`, or None.
 
-    Returns None if the path can be read in two ways, or belongs to no family.
+    A path that OpenAI's reference does not have gets the route `/v1/<family>/*` of its family. The result is None if
+    the path belongs to no family, or if servers may read it in two ways.
     """
     raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if not all(map(_is_safe, raw_segments)):

@@ -85,7 +85,7 @@ class NamedManager(models.Manager[Named]):
     """Django's manager of access keys or of teams: finds them by name."""
 
     def is_taken(self, name: str) -> bool:
-        """Returns whether a row of the table has this name, or one that looks the same."""
+        """Returns whether a row of the table has this name, or a name that looks like it."""
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():
             return True
@@ -163,9 +163,10 @@ class SpenderColumns(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the row, and sets `changed_at` to now; never changes the name of a row that was saved before.
+        """Saves the row, and sets `changed_at` to now.
 
-        Of a new row, also sets `comparable_name`, which is equal for names that look the same.
+        The name is stored only when the row is new; a later change of it is ignored. A new row also gets its
+        `comparable_name`, which is the same for all names that look alike.
         """
         if self._state.adding:
             self.comparable_name = comparable(self.name)
@@ -223,8 +224,11 @@ class TeamManager(NamedManager["Team"]):
     def found(self, name: str, *, upstream_key: str = "", **fields: object) -> Team:
         """Creates a team in the database, and returns it.
 
-        `upstream_key` pays for the calls of its keys, and is stored encrypted; if it is empty, the gateway's pays.
-        `fields` are the values of other columns.
+        Args:
+            name: the name of the team.
+            upstream_key: the upstream key that pays for the calls of the team's keys; stored encrypted. If it is empty,
+                the gateway's upstream key pays.
+            fields: the values of other columns.
 
         Raises:
             ValidationError: a field is wrong, or another team has the name.
@@ -237,7 +241,7 @@ class TeamManager(NamedManager["Team"]):
 
 
 class Team(SpenderColumns):
-    """A team: a row with a name, and with the rights and limits of its members and of all its keys together."""
+    """A team: people who are its members, access keys, and the rights and limits that all its keys share."""
 
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="TeamMember", related_name="teams")
     self_service = models.BooleanField(

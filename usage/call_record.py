@@ -108,15 +108,17 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call. It counts until upstream states the real usage, which may never happen."""
+    """The estimated usage of a call. The call is billed by it unless upstream states the real usage."""
 
     other_usage: OtherUsage
 
 
 class LeaseShare(TypedDict):
-    """One call's part of a lease, which is a worker's part of a budget: the lease's `id`, and dollars as decimal text.
+    """The dollars that one call takes from a lease, which is a part of a budget that one worker has reserved.
 
-    While the call goes on, these are the dollars reserved for the call; after its end, the dollars that it has used.
+    * `id`: the id of the lease.
+    * `dollars`: the dollars as decimal text: while the call goes on, those reserved for it; afterwards, those it has
+      used.
     """
 
     id: str

@@ -25,15 +25,16 @@ def service_tier(named: str | None) -> str:
 class CustomPrice:
     """A price that the administrator has set for a model, in dollars, never negative.
 
-    * `valid_from` (aware) and `valid_until`: the beginning of the time in which the price is valid, and its end
-      (exclusive).
-    * `every_tier`: if true, the price is valid in every service tier; otherwise only in `service_tier`, where an empty
-      text means the default tier.
-    * `multiplier`: if set, each rate without a value here is the list price for the model and tier times this number.
+    * `valid_from`: the time from which the price is valid (aware).
+    * `valid_until`: the time at which the price ends (exclusive), or None.
+    * `every_tier`: True if the price is valid in every service tier; then `service_tier` is empty.
+    * `service_tier`: otherwise, the only tier in which the price is valid; empty means the default tier.
+    * `multiplier`: a factor. If it is set, each rate that is None is the list price for the model and tier times this
+      factor.
 
-    Without a `multiplier`, cached input and cache writes without a rate of their own are billed at the rate of input,
-    and audio at the rate of text; a call that uses any other unit without a rate has no cost. The fees of hosted tools
-    need no rate here (`usage.money.tool_fees`).
+    Without a `multiplier`, cached input and cache writes use the rate of input if their own rate is None, and audio
+    uses the rate of text. If a call uses any other unit whose rate is None, its cost is unknown. The fees of hosted
+    tools need no rate here (`usage.money.tool_fees`).
     """
 
     model: str
@@ -77,17 +78,20 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns the rank of this price for a model; of several prices, the one with the highest rank is used.
+        """Returns the rank of this price for `model`.
 
-        A price for the model's exact name ranks above all patterns such as `gpt-*`, whatever the service tiers. Of
-        patterns, a longer one ranks higher. Between equals, a price for a single service tier ranks above `every_tier`,
-        and then a later beginning above an earlier one.
+        If several prices apply to a call, the one with the highest rank is used. These rules decide, in this order:
+
+        1. The exact name of the model ranks above a pattern such as `gpt-*`.
+        2. A longer pattern ranks above a shorter one.
+        3. A price for one service tier ranks above a price for every tier.
+        4. A price that began later ranks above one that began earlier.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns the values that the administrator has filled in among the fields `names`, by field name."""
+        """Returns those of the fields `names` that the administrator has set, as a dict from name to value."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

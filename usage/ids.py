@@ -34,9 +34,9 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns how many seconds the time in this process's next request id is ahead of the clock; normally about 0.
+    """Returns by how many seconds the times in this process's request ids are ahead of the clock; normally about 0.
 
-    After the clock was set back, request ids stay ahead until the clock has caught up or the process starts again.
+    They are ahead after the clock was set back, until the clock has caught up or the process starts again.
     """
     # A new id is never lower than the last one.
     return uuid7().timestamp / 1000 - time.time()

@@ -33,7 +33,7 @@ MOST_SHOWN_KEYS = 100  # on a team's page; the list of keys has all
 
 
 class SpenderAdmin(GuardedAdmin):
-    """Base class of the admin's pages of keys and of teams: rows are never deleted, and may have an upstream key."""
+    """Base class of the admin's pages of access keys and of teams. Nobody can delete their rows."""
 
     class Media:
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
@@ -50,7 +50,10 @@ class SpenderAdmin(GuardedAdmin):
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
     ) -> FormField | None:
-        """Returns the form field for a database column; allowed models are chosen from a list with prices."""
+        """Returns the form field for a database column.
+
+        The field for the allowed models has a box to tick for each model with a price, and a text area for patterns.
+        """
         if db_field.name == "allowed_models":
             widget = ModelsWidget(UnfoldAdminTextareaWidget({"rows": 3}))
             # Compared with the row, not with a hidden field: that would need the same order.
@@ -64,9 +67,9 @@ class SpenderAdmin(GuardedAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Returns the rows that contain the searched text, and whether the same row may be in the result twice.
+        """Returns the rows that contain the searched text, and whether a row may occur twice among them.
 
-        For the search dialog (Ctrl+K), the result has at most `MOST_FOUND` rows.
+        In the admin's search dialog (Ctrl+K), at most `MOST_FOUND` rows are returned.
         """
         found, has_duplicates = super().get_search_results(request, queryset, search_term)
         match = request.resolver_match

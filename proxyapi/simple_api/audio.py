@@ -38,7 +38,7 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes to a form that has an audio file, on its way upstream.
+    """The changes to a form with an audio file while the form is sent upstream.
 
     The gateway's own fields are removed. A file without a `Content-Type` gets one, and a form that names no model gets
     a default model.
@@ -51,9 +51,9 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the line `Content-Type: …` to add to a file that has none; empty for other files, and for fields.
+        """Returns the line `Content-Type: …` to add to a file in the form.
 
-        The type is guessed from the end of the file's name.
+        Empty for a file that has a type, and for a field. The type is guessed from the suffix of the file's name.
         """
         if part.file_name is None or part.media_type:
             return b""
@@ -76,12 +76,15 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` must find the key in it; otherwise nothing, since `parse` receives it."""
+        """Receives the whole body if `search` is given, because the key must be found in the body.
+
+        Without `search`, receives nothing: `parse` receives the form later.
+        """
         if search is not None:
             await super().receive(call, search)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Receives the beginning of the form (all of a short one), and stores the form's fields in `request.data`."""
+        """Receives the form's first `BEGINNING_BYTES`, and stores the fields found there in `request.data`."""
         call = request.call_request
         self.call.facts.form = self.form = FormUpload(
             call.incoming_body,
@@ -128,9 +131,10 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Checks that the fields in `NEEDED_FIRST`, such as `timeout`, are in the beginning of the form.
+        """Refuses a form in which a field that the gateway needs first, such as `timeout`, came late.
 
-        A later field is accepted if it is empty, or if it is a `security_key` of the same caller.
+        Late means after the first `BEGINNING_BYTES`; `NEEDED_FIRST` names the fields. An empty field may come late, and
+        so may a `security_key` of the same caller.
 
         Raises:
             BadRequest: a field has come too late.

@@ -28,7 +28,7 @@ class JSONCallView(CallView):
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Builds the request for upstream: the caller's JSON text, edited to have exactly the members in `body`.
 
-        Also notes for the call's ledger row the model in `body` and whether the call asks for a stream. Frees the
+        Stores in the facts of the call, for the ledger, the model and whether `body` asks for a stream. Frees the
         memory of the caller's text. Raises the errors of `gateway_fields.credentials` and `gateway_fields.deadline`.
         """
         model = body.get("model")

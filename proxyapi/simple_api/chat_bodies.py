@@ -68,7 +68,10 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a chat message as a list of parts: a text becomes one part, None and "" an empty list."""
+    """Converts the content of a chat message to a list of parts. A list is returned as it is.
+
+    A text becomes a list of one part. None and an empty text become an empty list.
+    """
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
@@ -105,7 +108,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 def chatgpt_answer(completion: bytes) -> bytes:
     """Converts upstream's chat completion to the answer of `/chatgpt`, in the form of the npm library `chatgpt`.
 
-    An answer that is no chat completion, or that has too many values or escapes to be parsed, is returned unchanged.
+    A text that is no chat completion, or is too complex to be parsed in a short time, is returned unchanged.
     """
     try:
         # Reading more values than a request's body may have would take too long.

@@ -24,9 +24,9 @@ _SPACE, _TEXT = rb"[ \t]*+", rb'"(?:[^"\\\r\n]++|\\[^\r\n])*+"'
 
 
 def _balanced(depth: int) -> bytes:
-    """Builds a regular expression that matches a piece of JSON in one line with balanced brackets.
+    """Returns a regular expression for a part of a line of JSON in which each opened bracket is closed again.
 
-    Up to `depth` brackets may be nested. Brackets inside strings do not count.
+    It matches brackets that are nested up to `depth` levels deep. Brackets inside strings do not count.
     """
     bracketed = rb"|[{\[]%b[}\]]" % _balanced(depth - 1) if depth else b""
     return rb'(?:[^"{}\[\]\r\n]++|%b%b)*+' % (_TEXT, bracketed)
@@ -59,10 +59,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Returns events of a streamed chat without the usage, for a caller who has not asked for the usage.
+    """Removes from events of a streamed chat the usage for which only the gateway has asked; returns the events.
 
-    All other bytes stay as upstream has sent them. The last chunk usually has only the usage, and is dropped. If it has
-    other fields, too, it stays without the usage, and a choice without content is added to its empty list of choices.
+    `"usage": null` is removed from every chunk, and the usage object from the last chunk, which has no choices. If the
+    last chunk has nothing else, it is removed as a whole; otherwise it gets one empty choice.
     """
     named = events.count(b'"usage"')
     if not named:
@@ -88,10 +88,9 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _find_plain(events: bytes) -> tuple[int, int] | None:
-    """Finds `,"usage":null` in a chunk of the simplest form; returns the start and the end, or None for other events.
+    """Finds `,"usage":null` in a chunk of the most usual form; returns its start and end, or None for any other event.
 
-    A chunk of the simplest form is one event of one line, and the first `}` behind the field ends the line. The field
-    may have a space behind its comma and its colon.
+    In this form, the chunk is one event of one line, and `usage` is not in an inner object.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
     # time of the regular expression `_USUAL`.
@@ -113,21 +112,19 @@ def _find_plain(events: bytes) -> tuple[int, int] | None:
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:
-    """Returns the start and the end of the bytes to remove: a field `usage` and one comma beside it.
-
-    `match` is a match of the regular expression `_USUAL`. The positions are those in the searched text.
-    """
+    """Returns the start and the end of the bytes to remove for a match of `_USUAL`: the field `usage` and one comma."""
     number = match.lastindex or 0
     start, end = match.span(number)
     return (start - 1 if number == 1 else start), end
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Removes the usage from one event of a streamed chat, and returns the bytes of the event that remain.
+    """Removes the usage from one event of a streamed chat, and returns the rest of the event.
 
-    A usage of null is always removed. A usage with numbers is removed if the event has no choices: it is the last
-    chunk, which usually has nothing else and is dropped (the result is empty). If it has other fields, too, it stays,
-    and gets one empty choice. All other events are returned unchanged.
+    * `"usage": null` is removed from every event.
+    * An object `usage` is removed only from the last chunk, which has no choices. If the chunk has nothing else, the
+      result is empty; if it has, the chunk gets an empty choice.
+    * Any other event is returned unchanged.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
@@ -186,8 +183,8 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
     """Applies edits to one line of an event's data, and returns the new line.
 
-    An edit is `(start, end, new bytes)`, with positions from the beginning of this line. The new bytes of an edit that
-    spans several lines are put into the first line.
+    An edit is `(start, end, new bytes)`; its positions are counted from the start of this line. If it covers more than
+    one line, the new bytes are put into the first.
     """
     pieces, at = [], 0
     for start, end, new in edits:

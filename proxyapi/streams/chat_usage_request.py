@@ -23,9 +23,9 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """The decision of this process whether to ask upstream for the usage of streamed chats.
+    """Whether this process asks upstream for the usage of streamed chats whose callers have not asked for it.
 
-    The gateway asks on behalf of callers who have not asked, by adding `stream_options.include_usage` to a request.
+    The gateway asks by adding `stream_options.include_usage` to the request.
     """
 
     def __init__(self) -> None:

@@ -30,10 +30,10 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 class EarlyStream:
-    """The beginning of an event stream that a caller gets while upstream is silent: a head, then keep-alive comments.
+    """The start of an event stream that is sent to a caller while upstream is silent: a head, then keep-alive comments.
 
-    It begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later if the request has not arrived whole by then.
-    It never begins after a call of `stop`. `has_begun` tells whether it has begun.
+    It begins `SSE_KEEPALIVE_SECONDS` after this object was made, unless `stop` is called before. It begins later if the
+    request has not arrived whole by then. `has_begun` tells whether it has begun.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
@@ -75,10 +75,10 @@ class EarlyStream:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the early stream or, if it is too early for that, starts the timer again.
+        """Starts the early stream; if it cannot start yet, starts the timer for another attempt.
 
-        It is too early if the call has not asked for a stream yet, if its request has not arrived whole, or if the
-        caller's socket takes no bytes.
+        It can start once the call has asked for a stream, the request has arrived whole, and the caller's socket takes
+        bytes.
         """
         connection = self._call.request.connection
         # The last field of a form may be the one that asks for a stream. A call that asks for none never gets this
@@ -91,7 +91,7 @@ class EarlyStream:
     async def _run(self, request: CallRequest) -> None:
         """Sends the caller the head of a stream, then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
 
-        The ledger row of the call then has the status of this head, 200.
+        Stores the status of the head, 200, in the call's facts for the ledger.
         """
         try:
             self.has_begun = True

@@ -49,11 +49,11 @@ def unchanged(events: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Dialect:
-    """The rules of one kind of event stream, such as a chat's.
+    """The rules for one kind of event stream, such as that of a chat.
 
     `error_event` builds an event from an error of the gateway, the call's id, and the events that the caller got last.
-    `trailer` is the last event that such a stream must have; it is added if upstream leaves it out. `to_caller` edits
-    events for the caller.
+    `trailer` is the event with which such a stream must end; it is added if upstream leaves it out. `to_caller` edits
+    events before the caller gets them.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream resumed in the middle, which is complete even if it has no event."""
+    """Returns a copy of `dialect` for a stream that is resumed in the middle, which may have no more events."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
@@ -79,9 +79,10 @@ def resumed(dialect: Dialect) -> Dialect:
 class Relay(ABC):
     """Base class of objects that pass one answer of upstream to the caller while it arrives.
 
-    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` says whether a
-    keep-alive comment may be sent now, and `has_commented` whether one has been sent. `last_sent` is the time
-    (`time.perf_counter()`) when bytes were last sent.
+    * `end`: ends the call and writes its ledger row.
+    * `may_comment`: whether a keep-alive comment may be sent now.
+    * `has_commented`: whether a keep-alive comment has been sent.
+    * `last_sent`: when bytes were last sent, in seconds of `time.perf_counter()`.
     """
 
     may_comment = False
@@ -106,11 +107,11 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends upstream's answer to the caller by `send_now`, and yields the bytes that could not be sent at once.
+        """Sends upstream's answer to the caller by the function `send_now`; yields the bytes that are still to be sent.
 
-        `send_now` returns whether it has sent the bytes; it sends none while the caller's socket is full. The last
-        bytes are always yielded, after the call's ledger row was written to disk. If the answer breaks off, the call
-        fails, and an event with the error is yielded if one may be sent.
+        `send_now` returns False, and sends nothing, while the caller's socket is full. Then the bytes are yielded
+        instead. The last bytes are always yielded, once the call's ledger row is on disk. If the answer breaks off, the
+        call fails, and an event with the error is yielded if the stream allows one.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -156,17 +157,17 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last pieces of the answer for the caller after upstream's stream has ended; often none.
+        """Returns the last pieces of the answer for the caller, once upstream's stream has ended; often none.
 
-        The pieces are bytes that were held back, a missing last event, or an error event. If the stream was cut, the
-        call fails.
+        They are bytes that were held back, a last event that upstream has left out, or an error event. If the stream
+        was cut off, this also makes the call fail.
         """
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Reads a chunk of the answer for the ledger, and sends it to the caller if that is possible at once.
+        """Reads a chunk of the answer for the ledger, and tries to send it to the caller; returns the unsent bytes.
 
-        Returns the bytes that were not sent, because the caller's socket is full or they are the answer's final bytes.
+        Bytes stay unsent if the caller's socket is full. The answer's final bytes are never sent here.
         """
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
@@ -201,11 +202,10 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads server-sent events for the ledger, counts the bytes for the caller as sent, and returns these bytes.
+        """Reads server-sent events for the ledger, and returns the bytes to send to the caller.
 
-        `events` are whole, except for very long ones and at the end of a broken stream. `Dialect.to_caller` may edit
-        them. Secrets are removed from events with the word `error`, and from all events once upstream has reported an
-        error.
+        The bytes are counted as sent. `Dialect.to_caller` edits them. Secrets are removed from events with the word
+        `error`, and from all events once upstream has reported an error.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -249,7 +249,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`, with a blank line in front unless the events sent last end with one."""
+        """Returns the gateway's own `event`; a blank line comes first if the events sent last do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
@@ -264,7 +264,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the data of the last event is whole, even without a blank line behind it; True for no event."""
+    """Returns whether the last event in `events` has its whole data; True if no event has data."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

@@ -43,7 +43,8 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
     """Returns a context manager that limits the time for sending a whole answer to `REQUEST_TIMEOUT`.
 
-    It sets the limit only for HEAD, or if the client's socket takes no bytes now; other answers are sent at once.
+    There is no limit if the client's socket takes bytes and the request is no HEAD, because the answer is then sent at
+    once.
     """
     # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
     # limit takes a thirtieth of the time of a call.
@@ -61,10 +62,10 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the caller the head `start`, then the whole answer; ends the call in any case.
+        """Sends the caller the head `start`, then the whole answer, and ends the call.
 
-        `start` is None if the caller has got a head already. If the answer breaks off, or the caller has not taken all
-        of it shortly after the call's deadline, its connection is cut.
+        `start` is None if the caller has got a head before. The connection is cut if the answer breaks off, or if the
+        caller takes it too slowly: `GRACE_SECONDS` after the call's deadline.
 
         Raises:
             CallerGone: the caller has hung up.

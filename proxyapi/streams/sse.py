@@ -25,8 +25,8 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 class EventFramer:
     """Splitter of a byte stream into whole server-sent events, so that comments or errors can be put between them.
 
-    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned last end in the middle of an
-    event that was too long to be held back.
+    All bytes come out unchanged and in order. A very long event comes out in pieces; `inside_event` is True while only
+    a part of such an event has come out.
     """
 
     def __init__(self) -> None:
@@ -68,9 +68,10 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Finds the end of the last whole event in a stream with single line ends, not blank lines, between its events.
+        """Returns the end of the last whole event, for a stream that has no blank lines between its events.
 
-        Returns the end's position in the held bytes; 0 for other streams, and if fewer than two events are held.
+        The end is a position in the held bytes. It is 0 if the stream has blank lines, or if fewer than two events are
+        held.
         """
         # The first data line shows whether a stream is of this kind. The answer is kept, since an event may have many
         # lines.
@@ -104,9 +105,9 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a keep-alive comment to send behind `events`, the whole events that were sent last.
+    """Returns a keep-alive comment to send behind `events`, which are whole and were sent last.
 
-    The comment ends with a blank line, unless the events have no blank lines between them.
+    The comment ends with a blank line if `events` end with one or are empty; otherwise with a single line end.
     """
     # To clients that follow the grammar, events with single line ends between them are one event, which a blank line
     # would cut in two.

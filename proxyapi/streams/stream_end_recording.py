@@ -14,10 +14,10 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """Recorder of the end of one call whose answer is relayed to the caller while it arrives.
+    """Recorder of the end of a call whose answer is passed to the caller while it arrives.
 
-    The first method that is used ends the call and writes its ledger row; later ones do not change the row. `is_broken`
-    is true if the caller does not get the whole answer, so that its connection must be cut.
+    The method that is called first writes the call's ledger row; later calls do not change the row. `is_broken` is True
+    if the caller gets only a part of the answer, so that its connection must be cut.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:

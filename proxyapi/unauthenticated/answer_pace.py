@@ -23,7 +23,7 @@ WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace of one worker's answers to clients without a valid key: answers beyond a number per second are delayed.
+    """Brake on a worker's answers to clients without a valid key: too many answers in one second are delayed.
 
     For use from the worker's event loop only.
     """

@@ -20,8 +20,8 @@ from proxyapi.unauthenticated.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. If the bodies
-    from one client's network use more than half of `limit`, only this half is counted in `bytes_in_use`.
+    `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. The bodies from
+    one client network count for at most half of `limit` in `bytes_in_use`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,10 +31,9 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that yields a `Share`, which counts the memory of one request's body.
+        """Context manager that yields a `Share`, the memory that is used by the body of one request from `address`.
 
-        The `with` block lasts until the sender is known; then the memory counts as free again. `address` is the
-        client's address.
+        When the block ends, the memory counts as free again. So the block must last until the sender's key is known.
         """
         share = Share(self, client_network(address))
         try:
@@ -82,10 +81,11 @@ class Share:
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
-        """Checks that there is memory for more of this request's body while its sender has shown no valid key.
+        """Checks that more of this request's body may be kept in memory while its sender has shown no valid key.
 
         Raises:
-            TooManyStrangers: all such bodies use more than the limit, or those of this network more than half of it.
+            TooManyStrangers: the bodies of all such senders use more memory than the limit, or the bodies of this
+                sender's network more than half of the limit.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

@@ -16,19 +16,20 @@ MAX_TEXT_CHARACTERS = 64  # of a text that is no address
 
 @lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Returns the network of a client's address as text: `192.0.2.7` itself for IPv4, `2001:db8::/64` for IPv6.
+    """Returns the network to which a client's address belongs, as text, for limits on clients without a valid key.
 
-    Limits on clients without a valid key are counted for each network. A text that is no address, such as a socket's
-    path, is cut at `MAX_TEXT_CHARACTERS`.
+    The network of an IPv6 address is its /64, such as `2001:db8::/64`. An IPv4 address is returned itself. Any other
+    text, such as a socket's path, is cut at `MAX_TEXT_CHARACTERS`.
     """
     return _network(address, 64)
 
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns the /48 network of an IPv6 address as text; for any other text, the same as `client_network`.
+    """Returns the /48 network to which a client's IPv6 address belongs, as text.
 
-    Hosting providers assign such networks, so a second and higher limit counts each of them as one client.
+    For any other text, the result is that of `client_network`. A hosting provider may give a whole /48 network to one
+    client, so a second, higher limit counts each /48 network as one client.
     """
     return _network(address, 48)
 

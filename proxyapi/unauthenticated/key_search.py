@@ -40,10 +40,10 @@ class KeySearch:
         self._longest = MAX_GAP_BYTES + MAX_ESCAPE_BYTES * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
 
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
-        """Searches the next piece of a request's body for a valid key; returns whether one has been found.
+        """Searches the next piece of a request's body for a valid key; returns whether one was found.
 
-        A key may begin in one piece and end in the next. `is_last` says that no piece follows. At most `MAX_PLACES`
-        places of a body are examined.
+        A key may begin in one piece and end in the next. `is_last` says that no piece follows. The search gives up
+        after `MAX_PLACES` fields that could have had a key.
         """
         text = self._kept + data
         self._kept = b""

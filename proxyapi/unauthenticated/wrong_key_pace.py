@@ -87,15 +87,15 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules the method `_log_ended`, which logs how many requests were refused, unless it is scheduled."""
+        """Schedules `_log_ended`, which logs how many requests were refused, if it is not scheduled yet."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs, for each network whose minute of counting is over, how many requests were refused; forgets the number.
+        """Logs how many requests were refused, for each network whose minute of counting is over; drops its counter.
 
-        After `MAX_LINES` networks, one line has the sum of all others. Schedules itself again while the minute of
-        another network goes on.
+        At most `MAX_LINES` networks get a line of their own; one more line has the sum of all others. While other
+        networks are being counted, schedules itself again.
         """
         self._sweep = None
         now = time.monotonic()

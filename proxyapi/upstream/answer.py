@@ -17,9 +17,9 @@ MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
 class UpstreamAnswer:
-    """Upstream's answer to one request: its head has arrived, and its body can be read whole or piece by piece.
+    """Upstream's answer to one request. Its head has arrived; its body can be read whole or piece by piece.
 
-    `content_type` is the Content-Type, or empty. `is_event_stream` is true if that is the type of server-sent events.
+    `content_type` is the Content-Type header, or empty. `is_event_stream` is True for the type `text/event-stream`.
     """
 
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
@@ -61,8 +61,8 @@ class UpstreamAnswer:
         """Reads upstream's answer to its end, and returns the whole body, decoded.
 
         Raises:
-            UpstreamUnreachable: the connection broke before the end of the body, or JSON without a stated length has no
-                end.
+            UpstreamUnreachable: the connection broke before the end of the body, or ended in the middle of a JSON body
+                without a Content-Length.
             UpstreamTimeout: the deadline of the call passed, or upstream sent nothing for too long.
             UpstreamAnswerTooLarge: the body has, or announces, more than `MAX_WHOLE_BYTES`; the exchange is closed.
         """
@@ -99,11 +99,11 @@ class UpstreamAnswer:
         return (text[:1] == b"{" and text[-1:] != b"}") or (text[:1] == b"[" and text[-1:] != b"]")
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Tests the first bytes of upstream's body with the function `reads`; returns True or False.
+        """Returns what the function `reads` finds in the first bytes of upstream's body: True or False.
 
-        `reads` gets the first bytes of the body, and returns True, False, or None to get more bytes. If the body ends
-        before a decision, the result is False. `chunk` and `read` return the tested bytes later. Raises the errors of
-        `chunk`, after closing the answer.
+        `reads` gets the bytes that have arrived, and returns True, False, or None if it needs more. If the body ends
+        first, the result is False. The bytes are not lost: `chunk` and `read` still return them. After an error, which
+        is one of those of `chunk`, the answer is closed.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -114,11 +114,14 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the pieces of upstream's body to the function `sink` until `sink` leaves some bytes; returns these.
+        """Passes upstream's body to the function `sink`, piece by piece, until `sink` leaves bytes; returns these.
 
-        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned
-        whole. The result is empty at the end of the body. Raises `UpstreamUnreachable` if the connection breaks, and
-        `UpstreamTimeout` if the bytes come too late.
+        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned.
+        The result is empty at the end of the body.
+
+        Raises:
+            UpstreamUnreachable: the connection broke.
+            UpstreamTimeout: the bytes came too late.
         """
         if self._start:
             start, self._start = self._start, b""
@@ -127,9 +130,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes the pieces of upstream's body to `sink`, as `chunk` does, except what `begins_as` has read already.
+        """Passes the part of upstream's body that has not been read yet to `sink`, as `chunk` does.
 
-        A fault of the connection is converted to the error that the caller gets.
+        Converts a fault of the connection to the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

@@ -51,7 +51,7 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 
 class SDKClient(NamedTuple):
-    """The base URL and the headers that the client of the OpenAI SDK uses, without the headers of an account."""
+    """The base URL and the headers that the OpenAI SDK uses for its requests, except those that name an account."""
 
     base_url: str
     headers: Headers
@@ -61,8 +61,8 @@ class SDKClient(NamedTuple):
 def sdk_client() -> SDKClient:
     """Returns the base URL and the headers that the OpenAI SDK uses for its requests.
 
-    Loading the SDK takes half a second of CPU, so both are stored in `SDK_FILE` for later processes. The SDK is asked
-    again only if one of the facts on which they depend has changed (see `_versions`).
+    They are read from `SDK_FILE` if that is up to date (see `_versions`). Otherwise the SDK is asked, which takes half
+    a second of CPU, and its answer is stored in the file for later processes.
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. The reason is in this process's standard error.
@@ -90,7 +90,10 @@ def _versions() -> dict[str, str]:
 
 
 def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
-    """Reads the SDK's base URL and headers from `file`; returns None if it has none, or those for other `versions`."""
+    """Returns the OpenAI SDK's base URL and headers from `file`; None if the file is missing, damaged or outdated.
+
+    It is outdated if its versions differ from `versions`.
+    """
     try:
         kept = json.loads(file.read_bytes())
         if kept["versions"] == versions:
@@ -121,9 +124,10 @@ def transport() -> Transport:
 
 
 def prepare() -> None:
-    """Asks the OpenAI SDK for its headers, and makes the pool of connections, before a call has to wait for either.
+    """Asks the OpenAI SDK for its headers, makes the pool of connections to upstream, and reads the TLS certificates.
 
-    Certificates for TLS are read, too. Call this in a thread. Raises the errors of `sdk_client`.
+    Call this in a thread before the first request. Otherwise the first request would wait for it. Raises the errors of
+    `sdk_client`.
     """
     sdk_client()
     transport().prepare()
@@ -138,8 +142,7 @@ async def close() -> None:
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends a request to upstream, and returns the answer as soon as its head has arrived, whatever its status.
 
-    The answer to a GET or DELETE, if it is text, is read whole before it is returned. If the connection fails, a GET or
-    DELETE is sent again, up to `RETRIES` times.
+    A GET or DELETE is repeated up to `RETRIES` times if the connection fails; its answer is read whole if it is text.
 
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke before the answer was here.

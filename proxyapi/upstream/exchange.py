@@ -42,9 +42,10 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange (one request to upstream and its answer).
+    """The states of an exchange, which is one request to upstream and its answer.
 
-    From `FAILED` on, no more of the answer arrives. The module's docstring draws the ways from one state to another.
+    In `FAILED` and all later states, no more bytes of the answer arrive. The module's docstring shows which state
+    follows which.
     """
 
     HEAD = 0
@@ -127,14 +128,14 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes decoded pieces of the answer's body to the function `sink` until `sink` leaves bytes; returns these.
+        """Passes the decoded body to the function `sink`, piece by piece, until `sink` leaves bytes; returns these.
 
-        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned
-        whole. The result is empty at the end of the body. If `sink` raises an exception, the exchange ends, and the
-        exception is raised here.
+        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned.
+        The result is empty at the end of the body.
 
         Raises:
-            TransportFault: the body did not arrive whole. An exception of the request's body is raised unchanged.
+            TransportFault: the body did not arrive whole.
+            Exception: an exception of `sink`, which ends the exchange, or of the request's body.
         """
         rest = b""
         while not rest:
@@ -222,17 +223,17 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Starts to measure upstream's silence from now on.
+        """Starts the measurement of upstream's silence anew, from now on.
 
-        Until now, upstream could send nothing, because reading was paused or the request was not sent whole.
+        Called when upstream can send again: before, the gateway was not reading, or had not sent the whole request.
         """
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Removes all bytes from the buffer of the answer's body, and returns them.
+        """Empties the buffer of the answer's body, and returns the bytes that were in it.
 
-        Decoding or reading goes on if the full buffer had stopped it.
+        If decoding or reading was stopped because the buffer was full, it continues.
         """
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
@@ -264,10 +265,10 @@ class Exchange:
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes one step of an encoded answer into the buffer.
+        """Decodes some bytes of an encoded answer into the buffer.
 
-        If bytes are left to be decoded, pauses reading from upstream, and schedules the next step unless the buffer is
-        full. Raises `zlib.error` for bytes that are wrongly encoded.
+        If more bytes wait to be decoded, stops reading from upstream, and schedules the next step of decoding unless
+        the buffer is full. Raises `zlib.error` if the bytes cannot be decoded.
         """
         self._buffer(decoder.step())
         if not decoder.has_more:
@@ -313,10 +314,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Passes the buffered bytes to the `sink` of the task that waits in `chunk`, and wakes the task if necessary.
+        """Passes the buffered bytes to the `sink` of the task that waits in `chunk`; wakes the task if necessary.
 
-        The task is woken if `sink` leaves some bytes or raises an exception, if the task has no `sink`, if nothing is
-        buffered, and at the end of the answer.
+        The task keeps waiting only if its `sink` has taken all bytes and the answer goes on. An exception of `sink`
+        fails the exchange.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -331,9 +332,9 @@ class Exchange:
         self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
-        """Marks the exchange as failed with `fault`, and closes its connection; does nothing after the exchange's end.
+        """Marks the exchange as failed with `fault`, and closes its connection. Does nothing if the exchange has ended.
 
-        `chunk` first returns the buffered bytes, and then raises the fault.
+        `chunk` still returns the bytes in the buffer before it raises the fault.
         """
         if self._state < State.FAILED:
             self._state, self._fault = State.FAILED, fault
@@ -361,7 +362,10 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Completes an answer without a stated length, because upstream has closed its side of the connection."""
+        """Handles the end of what upstream sends: it completes an answer that has no Content-Length and is not chunked.
+
+        For any other answer, `connection_lost` decides whether the answer is complete.
+        """
         # Any other answer is left to `connection_lost`, which checks whether all of it has arrived.
         if self.status and self.ends_with_connection:
             self.on_message_complete()
@@ -386,16 +390,19 @@ class Exchange:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Stores a header of the answer's head in `headers`; drops headers that come behind the body (trailers)."""
+        """Stores one header of the answer in `headers`. Headers after the body (trailers) are ignored."""
         # No request has asked for trailers (RFC 9110, 6.5.1).
         if not self.status:
             self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        """Stores the status of an answer whose head has arrived, and prepares to decode the body.
+        """Stores the answer's status, and prepares to decode the body, once all headers have arrived.
 
-        Drops the head of an interim answer (1xx), since the real answer follows. Raises `InvalidStatus` for a status
-        that HTTP does not have, and `Broken` for an unknown encoding.
+        An interim answer (1xx) is ignored, because the real answer follows.
+
+        Raises:
+            InvalidStatus: HTTP does not have this status.
+            Broken: the answer's encoding is unknown.
         """
         status = self._parser.get_status_code()
         if not 100 <= status < 600:

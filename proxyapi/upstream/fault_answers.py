@@ -34,7 +34,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs why upstream gives no answer, in the system's words; each kind of reason at most once a minute."""
+        """Logs the fault because of which upstream gives no answer; logs each kind of fault at most once a minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
@@ -42,9 +42,9 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, a reason why upstream gives no answer, unless one of this `kind` was logged in the last minute.
+        """Logs the text `words`, which says why upstream gives no answer; each `kind` at most once a minute.
 
-        Without a `kind`, each text is a kind of its own. At most `MAX_LOGGED_REASONS` kinds are logged a minute.
+        Without a `kind`, the text itself is the kind. At most `MAX_LOGGED_REASONS` texts are logged a minute.
         """
         kind = kind or words
         now = time.monotonic()

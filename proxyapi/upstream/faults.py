@@ -64,8 +64,8 @@ class TransportFault(Exception):
 class NotConnected(TransportFault):
     """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
-    `reason` says why, in words for a caller, without host, address or key. `kind` is the same text without words that a
-    proxy has chosen.
+    * `reason`: the reason as a text for the caller, without host, address or key.
+    * `kind`: the same text, but without words from a proxy. The log distinguishes errors by it.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -98,8 +98,8 @@ class Silent(Late):
 class Broken(TransportFault):
     """Error: the connection broke before the end of upstream's answer, or the answer breaks HTTP's rules.
 
-    The error's text says why, in words for a caller, without host, address or key. `kind` is the same text without
-    words that upstream has chosen.
+    The error's message is a text for the caller, without host, address or key. `kind` is the same text, but without
+    words from upstream; the log distinguishes errors by it.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -116,10 +116,10 @@ class InvalidStatus(Broken):
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """Creates the error `NotConnected`, whose text tells a caller why no connection could be opened.
+    """Creates the error `NotConnected`, with a text for the caller that says why no connection could be opened.
 
-    `fault` is the system's error; too many open files give the subclass `NoFileLeft`. `is_proxy` is true if the
-    connection goes to the proxy on the way to upstream.
+    Returns its subclass `NoFileLeft` if the system allows no more open files. `fault` is the system's error. `is_proxy`
+    is true if the connection goes to a proxy and not to upstream itself.
     """
     match fault:
         case ProxyRefused():
@@ -161,9 +161,10 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Creates the error `Broken` for an answer of upstream that cannot be parsed; its text tells a caller why.
+    """Creates the error `Broken` for an answer of upstream that cannot be parsed, with a text for the caller.
 
-    `fault` is the parser's error. `start` has the first bytes from upstream if no head of an answer has come.
+    `fault` is the parser's error. `start` has the first bytes that upstream has sent; it is empty once the head of an
+    answer has come.
     """
     # If a function of the gateway that the parser calls, such as `on_body`, has raised an exception, that is the
     # reason; the parser's error only says in which function.

@@ -54,10 +54,10 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Returns those headers of the caller's request that go upstream, in their order; a header may be repeated.
+    """Returns the headers of the caller's request that are sent upstream, in their order; names may be repeated.
 
-    Headers that identify or authenticate the caller, are for the gateway (`X-Proxy-…`), or belong to the caller's
-    connection or the body's framing, are left out. The names in `headers` are in lower case.
+    These are left out: headers that identify the caller, headers for the gateway (`X-Proxy-…`), and headers about the
+    connection or the length of the body. The names in `headers` must be in lower case.
     """
     listed = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
@@ -71,7 +71,10 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """Returns a copy of `headers` without Content-Encoding, for a body that has been decoded; empty for None."""
+    """Returns a copy of `headers` without Content-Encoding, for a body that has been decoded.
+
+    If `headers` is None, the result has no headers.
+    """
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept
@@ -92,12 +95,13 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Converts upstream's header `Location` to the one for the caller; returns None if the caller must not get one.
+    """Converts the header `Location` of upstream's answer to the header for the caller; None if the caller gets none.
 
-    A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
-    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged, with two
-    exceptions, for which the result is None: a malformed location, and a redirect to another server after a `method`
-    other than GET or HEAD, since a client would send its request's body there.
+    * A location at upstream becomes one at the gateway: `<base_url>/files/x` becomes `/v1/files/x`, or `/ai/v1/files/x`
+      if the gateway's `root_path` is `/ai`.
+    * A malformed location is not passed on. Neither is a redirect to another server if `method` is not GET or HEAD,
+      because the client would send its request's body there.
+    * Any other location stays unchanged.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

@@ -44,9 +44,9 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Returns in words why the proxy in the environment variables cannot be used for requests to `url`.
+    """Returns a sentence that says why the proxy for requests to `url` cannot be used; empty if nothing is wrong.
 
-    The text is empty if the proxy can be used, or if there is no proxy.
+    The proxy is the one in the environment variables. Without a proxy, the result is empty, too.
     """
     proxy = environment_proxy(url)
     if proxy is None:
@@ -106,7 +106,7 @@ def _is_in_domain(name: str, entry: str) -> bool:
 
 
 def _includes(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an entry of NO_PROXY is this IP address, or a network that includes it."""
+    """Returns whether an entry of NO_PROXY is this IP address, or is a network with this address in it."""
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

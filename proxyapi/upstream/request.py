@@ -27,12 +27,13 @@ class Upload(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """True if the whole body was read before anything goes upstream."""
+        """True if the whole body is received before the first byte of it is sent upstream."""
 
     async def check(self) -> None:
-        """Checks whether the caller may send the body, once all of it has been read; does nothing if called again.
+        """Checks, after the whole body was read, whether the caller may send it upstream. A second call does nothing.
 
-        Raises `ProxyError` if not.
+        Raises:
+            ProxyError: the caller may not send the body.
         """
 
     def pieces(self) -> AsyncIterator[bytes]:
@@ -46,11 +47,13 @@ class Upload(Protocol):
 class UpstreamRequest:
     """One HTTP request to upstream, before it is written as bytes.
 
-    * `path` is below the base URL; `query` is encoded already.
+    * `path`: the path below the base URL.
+    * `query`: the query string, already encoded.
     * `deadline`: the end of the whole call, in seconds of the event loop's clock.
-    * `content`: the bytes of a body that has arrived whole; `json` is the object in it, for the policies.
-    * `upload`: a form that goes upstream while it arrives, instead of `content`.
-    * `headers`: sent in addition to the account's credentials; None means the headers of the SDK.
+    * `content`: the body, if it has arrived whole.
+    * `json`: the JSON object in `content`, from which checks of the body read its members.
+    * `upload`: a form that is sent upstream while it arrives; then there is no `content`.
+    * `headers`: sent in addition to the account's credentials. None means the headers of the OpenAI SDK.
     * `route`: the route of `/v1` for this path, or None.
     """
 

@@ -51,12 +51,14 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check(api_key: str, via: str) -> None:
-    """Checks that a call will not come back to this gateway, directly or through other gateways.
+    """Refuses a call that this gateway would receive again from upstream, and logs the loop.
 
-    `api_key` is the upstream key for the call, `via` the request's header `Via` or empty.
+    Args:
+        api_key: the upstream key for the call.
+        via: the header `Via` of the caller's request; may be empty.
 
     Raises:
-        LoopDetected: the key is a key of this gateway, or the header names this gateway. Also logged.
+        LoopDetected: `api_key` is an access key of this gateway, or `via` has the name of this gateway.
     """
     may_be_ours = api_key.startswith(PREFIX) or api_key == call_settings().SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
@@ -74,9 +76,9 @@ def own_entry() -> str:
 
 
 def gateways_passed(via: str) -> str:
-    """Returns the header `Via` for upstream: the entries in `via` that name a gateway of this software.
+    """Returns the entries of the header `Via` that were added by chatproxy gateways, for the request to upstream.
 
-    Entries of other proxies are left out. The result is empty if upstream is OpenAI.
+    Entries of other proxies are left out. If upstream is OpenAI, the result is empty.
     """
     # Entries of other proxies are the caller's, and upstream does not learn of them.
     return ", ".join(_entries(via)) if own_entry() else ""
@@ -89,13 +91,13 @@ def _entry(base_url: str) -> str:
 
 
 def is_openai(base_url: str) -> bool:
-    """Returns whether the upstream at `base_url` is OpenAI, or Azure with OpenAI's models."""
+    """Returns whether the host in `base_url` belongs to OpenAI, or to Azure, which serves OpenAI's models."""
     host = urlsplit(base_url).hostname or ""
     return any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS)
 
 
 def _entries(via: str) -> list[str]:
-    """Returns the entries of a header `Via` that name a gateway of this software."""
+    """Returns the entries of a header `Via` that chatproxy gateways have added."""
     return [entry for entry in map(str.strip, via.split(",")) if GATEWAY.fullmatch(entry)]
 
 

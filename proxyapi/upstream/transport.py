@@ -48,9 +48,10 @@ class Transport:
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     def prepare(self) -> None:
-        """Reads the certificates to trust, if upstream is reached over TLS, so that no call waits for that.
+        """Reads the trusted TLS certificates, if upstream is reached over TLS.
 
-        Call this in a thread. If they cannot be read, the first connection tries again, and says why it fails.
+        Call this in a thread before the first request. If they cannot be read, nothing is raised here: the first
+        connection tries again, and raises the error.
         """
         if self._uses_tls:
             with suppress(NotConnected):
@@ -59,13 +60,17 @@ class Transport:
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
         """Sends a request on a free or new connection to upstream; returns the exchange when the answer's head is here.
 
-        `target` is the path and query below the base URL, encoded. `deadline` ends the whole exchange, in seconds of
-        the event loop's clock.
+        Args:
+            method: the HTTP method.
+            target: the path and query below the base URL, encoded.
+            headers: the headers of the request. Content-Length or Transfer-Encoding is added if necessary.
+            body: the body, whole or in pieces, or None.
+            deadline: the end of the whole exchange, in seconds of the event loop's clock.
 
         Raises:
-            TransportFault: no connection could be opened, or no head of an answer arrived. An exception that `body`
-                raises is raised unchanged.
+            TransportFault: no connection could be opened, or no head of an answer arrived.
             ValueError: a header has a line break or a zero byte in it, or `target` has a space in it.
+            Exception: an exception that `body` has raised, unchanged.
         """
         is_piecewise = body is not None and not isinstance(body, bytes)
         framing = []

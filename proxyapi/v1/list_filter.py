@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for one page of a list; of an array, it returns only the items' ids and positions in the text."""
+    """JSON decoder for one page of a list. It reads an array as a list of its items' ids and positions in the text."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -46,10 +46,9 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list of objects from upstream: the JSON text, with the positions of the items in the text.
+    """One page of a list of objects from upstream, with the position of each item in the JSON text.
 
-    The constructor raises `UnreadableList` if the body is no list, or if a client could find other items in it than the
-    gateway does.
+    The constructor raises `UnreadableList` if the body is no list, or may have items in an unexpected place.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -94,10 +93,10 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Returns the member `data` of the page's JSON object, which has the list of items.
+        """Returns the member `data` of the page's JSON object, whose value is the list of items.
 
         Raises:
-            ValueError: there is no such list, or another member could have items, which would pass unfiltered.
+            ValueError: there is no such list, its name is not unique, or another member may have items, too.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
@@ -114,11 +113,16 @@ class ListPage:
 async def read_visible_page(
     request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
 ) -> tuple[UpstreamAnswer, bytes | None]:
-    """Requests pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
+    """Reads upstream's list page by page until a page has an item that the caller may see; filters this page.
 
-    Returns upstream's last answer, and the bytes of the last page with only the visible items. The page is empty if the
-    list, or its first `MAX_PAGES` pages, have no visible item. If upstream answers the request for a later page with an
-    error, returns this answer (not read yet) and None.
+    Returns upstream's answer with the last page that was read, and the bytes of this page with only the visible items.
+    At most `MAX_PAGES` pages are read; if no item is visible, the page is empty. If the request for a further page
+    fails with an error status, returns this unread answer and None.
+
+    Args:
+        request: the request for the first page.
+        answer: upstream's answer with the first page.
+        keeps: the filter that chooses the visible items.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.

@@ -135,9 +135,10 @@ class PassThroughView(FormView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The HTTP methods that the gateway takes for the request's path: those of OpenAI's API, HEAD and OPTIONS.
+        """The HTTP methods that the gateway accepts for the request's path.
 
-        For an unknown path, those of OpenAI's API are GET, POST and DELETE. HEAD is taken where GET is.
+        These are the methods of OpenAI's API for the path (GET, POST and DELETE for an unknown path), HEAD if GET is
+        one of them, and OPTIONS.
         """
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
@@ -179,7 +180,8 @@ class PassThroughView(FormView):
     async def check_form(self, form: FormUpload) -> None:
         """Checks that the caller's key may use the models and objects that a form names; reserves dollars for the call.
 
-        Called after the whole form was read, and before its end is sent upstream. Raises the errors of `admit_form`.
+        Call this when the whole form was read, before its last bytes are sent upstream. Raises the errors of
+        `admit_form`.
         """
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
@@ -190,9 +192,13 @@ class PassThroughView(FormView):
     ) -> HttpResponseBase:
         """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        Lists are filtered: the caller gets only the items that it may see. `dialect` has the rules for this route's
-        event streams. If the gateway has added to `request` a field that asks for usage, `as_it_came` is the request
-        without this field; it is sent if upstream refuses the field.
+        From a list, the items that the caller may not see are removed.
+
+        Args:
+            request: the request for upstream.
+            dialect: the rules for event streams of this route.
+            as_it_came: given if the gateway has added a field to `request` that asks for usage: the request without the
+                field. It is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -213,17 +219,17 @@ class PassThroughView(FormView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
+        """Returns whether upstream's answer is a JSON object, judged by its first bytes and not by its Content-Type.
 
-        Examines only answers to a POST, on a route whose answers state usage; for all others returns False.
+        Always False for a request other than POST, and on a route whose answers do not state usage.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call upstream again without the added field that asks for usage, if upstream has refused that field.
+        """Sends the caller's own `request` upstream, if upstream refused the field by which the gateway asks for usage.
 
-        `refusal` is upstream's error, and `request` the caller's own request. Returns the new answer or, if the error
-        does not name the field, `refusal`. If the new answer is no error, the field is not added to later calls.
+        `refusal` is upstream's answer to the request with the field. It is returned if it does not name the field;
+        otherwise the new answer is returned. If the new answer is a success, later calls are sent without the field.
         """
         try:
             body = await refusal.read()
@@ -270,7 +276,7 @@ def objects_of(caller: Caller) -> Keeps:
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Returns whether a query string asks for a stream: its last parameter `stream` is `true` or `1`."""
+    """Returns whether a query string asks for a stream: its last parameter `stream` is `true` (in any case) or `1`."""
     # Django's parser would refuse a query with many fields, about which only upstream is to decide.
     if not query:
         return False

@@ -48,10 +48,10 @@ def row_number(text: str) -> int | None:
 
 
 def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) -> str:
-    """Returns a digest of a row: of its columns, of what it is related to, and of the rows that refer to it.
+    """Returns a digest of a row, which changes whenever the row is changed.
 
-    Columns in `NOT_COMPARED` are left out. `foreign_keys` are the columns of other tables by which the latter rows
-    refer to it, such as the members of a team.
+    It covers the row's columns except those in `NOT_COMPARED`, the rows in its many-to-many fields, and the rows that
+    refer to it by one of `foreign_keys`, such as the members of a team.
     """
     parts = [
         (field.attname, str(field.value_from_object(row)))
@@ -71,7 +71,7 @@ def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) ->
 
 
 def refusing(form: type[RowForm]) -> type[RowForm]:
-    """Returns a form like `form` that is never valid, and says why: its row was changed since it was opened."""
+    """Returns a subclass of `form` that always has an error: the row was changed after the form was opened."""
 
     def clean(self: Any) -> Any:
         cleaned = form.clean(self)
@@ -94,9 +94,9 @@ def signed_in(request: HttpRequest) -> int:
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class of a table's pages in the admin; their list can be filtered only by columns in `allowed_lookups`.
+    """Base class of a table's pages in the admin. Query parameters can filter the list only by `allowed_lookups`.
 
-    The query parameter of a `SimpleListFilter` must be in `allowed_lookups`, too, since Django checks it like a column.
+    The parameter of each `SimpleListFilter` must be among them, too.
     """
 
     allowed_lookups: tuple[str, ...] = ()
@@ -109,10 +109,10 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_form(
         self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
     ) -> type[BaseForm]:
-        """Returns the class of the form for a row, or for a new one if `obj` is None.
+        """Returns the form class for the row `obj`, or for a new row if `obj` is None.
 
-        A sent form is refused with a sentence if its row has changed since the form was opened. The row is locked for
-        this.
+        If somebody has changed the row since the form was opened, the returned class refuses the sent form with a
+        message. When a form was sent, the row is locked until the transaction ends.
         """
         form: type[BaseForm] = super().get_form(request, obj, change=change, **options)
         seen = request.POST.get(VERSION)

@@ -26,10 +26,14 @@ EMPTY: tuple[object, ...] = (None, "", [], ())
 
 
 def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Returns in words what a valid form of the admin changes, such as “Changed owner from “Ada” to “Bob”.”.
+    """Describes for the audit log what a valid form of the admin changes.
 
-    `formsets` are the tables in the form's page, such as the members of a team. If `is_new` is true, the form creates
-    an object, and the result has the values that were entered for it. Secret values are never in the result.
+    An example is “Changed owner from “Ada” to “Bob”.” Secret values are left out.
+
+    Args:
+        form: the form of the object.
+        formsets: the tables on the form's page, such as the members of a team.
+        is_new: whether the form creates the object. Then the entered values are named.
     """
     parts = list(_new_values(form) if is_new else _changed_values(form))
     first = "Added" if is_new else "Changed"
@@ -39,10 +43,10 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
 
 
 def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
-    """Returns in words, for the audit log, how a script has changed columns of a row, or with which values it made one.
+    """Describes for the audit log how a script has changed `columns` of a row, or the values of a new row.
 
-    `before` has the values of the columns before the change; if it is empty, the row is new. Of a new row, only values
-    other than the default are named. The values of `SECRET_COLUMNS` are never shown.
+    `before` has the values before the change; it is empty for a new row. Of a new row, default values are left out. The
+    values of `SECRET_COLUMNS` are never shown.
     """
     parts = []
     for name in columns:
@@ -90,9 +94,10 @@ def _new_values(form: BaseForm) -> Iterator[str]:
 
 
 def _changed_values(form: BaseForm) -> Iterator[str]:
-    """Yields the changes that a form makes to an object, such as `owner from “Ada” to “Bob”`.
+    """Yields each change that a form makes to an object, in words, such as `owner from “Ada” to “Bob”`.
 
-    Of a list, the added and removed items are named; of a secret value, only the label of its field.
+    If the value is a list, the change names the added and removed items. If it is secret, the change is only the
+    field's label.
     """
     for name in form.changed_data:
         label = _label_of(form, name)
@@ -170,7 +175,7 @@ def _told(value: object) -> str:
 
 
 def _items(value: object) -> list[str]:
-    """Returns the items of a list, or the rows of a table, each as text in quotes."""
+    """Returns the items of a list, or the rows of a related manager, as texts in quotes; empty for other values."""
     rows = value.all() if isinstance(value, Manager) else value
     return [_told(item) for item in rows] if _is_list(rows) else []  # type: ignore[attr-defined]  # `_is_list` says so
 

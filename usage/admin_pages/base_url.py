@@ -9,10 +9,10 @@ from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns the gateway's URL for links, and for commands that people copy.
+    """Returns the gateway's URL for links, and for commands that people copy, without a slash at its end.
 
-    It is the setting PUBLIC_URL if that is set. Otherwise it is the address of the request, without a slash at its end:
-    `https://host`, or `https://host/ai` under a root path. That address may work for this user only (a tunnel).
+    It is the setting PUBLIC_URL if that is set. Otherwise it is the URL that this client uses, such as `https://host`,
+    or `https://host/ai` under a root path.
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)

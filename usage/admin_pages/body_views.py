@@ -50,9 +50,9 @@ def log_export(request: HttpRequest, query: str) -> None:
 
 
 def _log(request: HttpRequest, *views: tuple[str, str, str]) -> None:
-    """Writes an entry of the audit log for each of `views`, if `AUDIT_BODY_VIEWS` is on; all entries take one query.
+    """Writes an entry to the audit log for each of `views`, if the setting `AUDIT_BODY_VIEWS` is on.
 
-    A view is a tuple: the id of the call (or ""), a name for what was viewed, and a sentence that says what was done.
+    A view is a tuple of the call's id (or ""), a name of what was viewed, and a sentence about what was done.
     """
     if not settings.AUDIT_BODY_VIEWS:
         return

@@ -37,9 +37,9 @@ Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Adds the dashboard of all calls to the template context of the admin's first page; returns the new context.
+    """Returns the template context of the admin's first page, with the dashboard of all calls added.
 
-    People who may not view requests get the context without the dashboard. The admin's theme, unfold, calls this
+    For people who may not view requests, `context` is returned unchanged. The admin's theme, unfold, calls this
     function.
     """
     if not may_see(request):
@@ -58,11 +58,10 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Reads the dashboard of `key`, or of all calls if `key` is None; returns the values for the template of its page.
+    """Returns the template's values for a dashboard: that of `key`, or that of all calls if `key` is None.
 
-    The query string selects the range of time. If the range is invalid, the default one is shown, and `fault` in the
-    values says why. The page's script refreshes the page from the URL `data_url`, whose view returns the result of
-    `refresh_response`.
+    The query string selects the range of time. For an invalid range, the default range is used, and the value `fault`
+    says what is wrong. `data_url` is the URL from which the open page fetches newer data (see `refresh_response`).
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -88,7 +87,7 @@ def data(request: HttpRequest) -> JsonResponse:
 
 
 def _rights(request: HttpRequest) -> dict[str, bool]:
-    """Returns whether the signed-in person may see bodies (prompts, answers) and alerts, as values for templates."""
+    """Returns two template values: `sees_bodies` and `sees_alerts`, which say what the signed-in person may see."""
     return {"sees_bodies": may_see_bodies(request), "sees_alerts": request.user.has_perm(ALERTS)}
 
 
@@ -122,9 +121,9 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
     """Returns the values that the templates of all parts of a dashboard need.
 
-    `own_query` is the query string that shows the dashboard again, and `query` the one for links to the counted calls.
-    They differ for one key: there the dashboard extends a range such as the last 24 hours to whole hours, and the list
-    of calls must be told these hours.
+    * `own_query`: the query string that shows the same dashboard again.
+    * `query`: the query string for links to the calls that the dashboard counts. The dashboard of one key counts whole
+      hours, so its `query` states these hours as times.
     """
     own_query = range_query(dashboard.time_range)
     return {

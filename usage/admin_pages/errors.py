@@ -29,8 +29,11 @@ PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "St
 def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page of errors: the failed calls of a range of time, grouped by kind of error.
 
-    The query parameter `fault` selects the errors of the caller, of the gateway or of OpenAI; `state` those that are
-    new, known or resolved; with `order=newest`, the kind with the newest call comes first.
+    These query parameters can be used beside the range of time:
+
+    * `fault`: whose errors are shown: those of the caller, the gateway or OpenAI.
+    * `state`: only `new`, `known` or `resolved` kinds of error.
+    * `order`: `newest` shows the kind with the newest call first.
     """
     now = datetime.now(UTC)
     time_range, fault_words = range_or_default(request.GET, now)
@@ -75,11 +78,11 @@ def read_order(request: HttpRequest) -> str:
 
 
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
-    """Builds links to the calls of one group of errors: to all, and by key, model, route and status.
+    """Returns the query strings of links from one group of errors to its calls.
 
-    Returns the query string for all calls of the group, and an entry for each of key, model, route and status. An entry
-    has a title such as `Keys`, the number of different values, and a list of the first values: each with its number of
-    calls and the query string for these calls.
+    The result is a tuple: the query string for all calls of the group, and a list with an entry each for keys, models,
+    routes and statuses. An entry has a title such as `Keys`, the number of different values, and a tuple for each shown
+    value: the value, its number of calls, and the query string for these calls.
     """
     times = time_range.as_times()
     parts = [
@@ -99,10 +102,10 @@ def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[st
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks a kind of error, which a sent form names, as known or as resolved, with a remark; or removes the mark.
+    """Marks a kind of error as known or resolved, with a remark, as a sent form says; or removes the mark.
 
-    Then redirects to the page of errors, with a message there if the form names no kind of error, or not what to do.
-    People who may not mark errors get `PermissionDenied`.
+    Redirects to the page of errors. If the form is invalid, nothing is marked, and that page shows a message. Raises
+    `PermissionDenied` for people who may not mark errors.
     """
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied

@@ -33,10 +33,10 @@ PARALLEL_PIECES = 3
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends a file with the rows (without bodies) of all logged requests that match the filters in the URL.
+    """Sends a file with the rows of all logged requests that match the filters in the URL, without their bodies.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get error messages. Other people who search for words in
-    bodies get `PermissionDenied`, since a file cannot say that this filter was left out.
+    `kind` is `csv` or `json`. Error messages are included only for people who may see bodies. Raises `PermissionDenied`
+    if anybody else uses the filter for words in bodies.
     """
     _check(kind)
     now = datetime.now(UTC)
@@ -75,20 +75,20 @@ def _check(kind: str) -> None:
 
 
 def _reader(request: HttpRequest) -> str:
-    """Returns the name for counting the signed-in person's running exports, which are limited."""
+    """Returns the name under which the signed-in person's running exports are counted."""
     return account_reader(request.user.get_username())
 
 
 def account_reader(username: str) -> str:
-    """Returns the name under which the exports that a person with an account has running are counted."""
+    """Returns the name under which the running exports of a person with an account are counted."""
     return f"account {username}"
 
 
 def download(pieces: Iterator[bytes], kind: str, name: str, reader: str) -> HttpResponseBase:
-    """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`).
+    """Returns the response for an export: a file `name` with the ending `kind` (`csv` or `json`), sent piece by piece.
 
-    `reader` is a person or a key. If `READER_EXPORTS` exports are being sent to this reader already, answers with
-    status 429.
+    `reader` is the name of the person or key that gets it (see `account_reader`). If `READER_EXPORTS` exports are being
+    sent to this reader already, the response has the status 429.
     """
     if _sent_to[reader] >= READER_EXPORTS:
         words = f"You have {READER_EXPORTS} exports running. Try again when one of them has ended.\n"
@@ -106,10 +106,10 @@ _making = asyncio.Semaphore(PARALLEL_PIECES)
 
 
 async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
-    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed.
+    """Converts the iterator `pieces` of an export to an asynchronous one. Each piece is made only when it is needed.
 
-    At most `PARALLEL_PIECES` pieces of all exports are made at the same time. Until the iterator ends, the export
-    counts as a running export of `reader`.
+    At most `PARALLEL_PIECES` pieces are made at the same time, over all exports. Until the end, the export counts as a
+    running export of `reader`.
     """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     _sent_to[reader] += 1
@@ -127,10 +127,7 @@ async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[byt
 
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:
-    """Makes and returns the next piece of an export; returns None after the last piece.
-
-    Then gives the database connection back to the pool.
-    """
+    """Returns the next piece of an export, or None after the last one. Gives the thread's database connection back."""
     try:
         return next(pieces, None)
     finally:

@@ -90,8 +90,8 @@ def sections(_request: HttpRequest) -> list[Section]:
 def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
     """Returns the results of the admin's search (Ctrl+K): pages, saved views, calls by a whole id, keys and models.
 
-    People who may not view requests find only pages. A key or a model leads to its calls; unfold, the admin's theme,
-    itself finds the pages of keys and teams. It calls this function: the setting COMMAND names it.
+    A key or a model leads to the list of its calls. People who may not view requests find only pages. The admin's
+    theme, unfold, calls this function.
     """
     term = request.GET.get("s", "").replace("\0", "").strip()[:MAX_TEXT]
     found = [

@@ -43,9 +43,11 @@ WHOLE = {"session": "Whole conversation", "end_user": "Calls of this end user in
 def show_list(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the list of logged requests, newest first, filtered by the query parameters.
 
-    With the query parameter `sort`, the page has the matching calls with the longest duration, the highest cost or the
-    most output tokens instead. With the query parameter `before`, a request id, the page has only requests older than
-    that one. People who may not view requests get `PermissionDenied`.
+    * `sort`: the page has instead the matching calls with the longest duration, the highest cost or the most output
+      tokens.
+    * `before`: a request id; the page has only older requests than that one.
+
+    People who may not view requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -146,10 +148,10 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 @admin_page
 def show_in_order(request: HttpRequest) -> HttpResponseBase:
-    """Answers with the calls of the session or the end user in the query parameters, oldest first.
+    """Answers with a page of the calls of one session or end user, oldest first.
 
-    People who may see bodies also see, below each call, the messages that are in no earlier call. With the query
-    parameter `after`, a request id, only calls after that one are shown.
+    A query parameter names the session or the user. People who may see bodies also see, below each call, its messages
+    that no earlier call has. The query parameter `after`, a request id, leaves out that call and earlier ones.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
@@ -223,11 +225,10 @@ def _without(request: HttpRequest, *names: str) -> str:
 
 
 def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
-    """Returns the query string for a search of prompts and answers for the text that `query` has under *Find*.
+    """Returns the query string that searches prompts and answers for the text that `query` has in its parameter `q`.
 
-    The text becomes a phrase in quotation marks; its end is cut off if the filter has no room for it. The result is
-    empty if there is no such text, if `query` already searches prompts and answers, or if the person may not see
-    bodies.
+    The text is searched for as a phrase; too long a text is cut. The result is empty if there is no text, if `query`
+    already searches prompts and answers, or if the person may not see bodies.
     """
     words = query.get("q", "").replace('"', " ").strip()[: MAX_TEXT - len('""')].strip()
     if not words or "text" in query or not may_see_bodies(request):
@@ -248,7 +249,7 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest, name: str = "before") -> UUID | None:
-    """Returns the request id in the query parameter `name`; None if the parameter is missing or no id."""
+    """Returns the request id in the query parameter `name`; None if the parameter is missing or is no request id."""
     try:
         return UUID(request.GET[name])
     except (KeyError, ValueError):

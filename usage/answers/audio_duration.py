@@ -66,8 +66,8 @@ def length_in_transcript(body: bytes) -> float | None:
 def length_of_file(head: bytes, size: int) -> float | None:
     """Estimates the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
 
-    A caller could state a false length, so the result is at least the length of a file of this size at the format's
-    highest usual bit rate. Returns None if the first bytes (`head`) do not show the length.
+    Returns None if the first bytes (`head`) do not show the length. A file can state a length that is too short, so the
+    result is at least the size divided by the highest usual bit rate of the format.
     """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":

@@ -66,12 +66,12 @@ def is_object_id(value: object) -> TypeGuard[str]:
 class CreatedIds:
     """The ids of the objects that one call has created upstream, in the order in which upstream's answer names them.
 
-    * `is_creating`: whether the call creates the object that the answer describes. If it only retrieves this object,
-      only the ids of other objects in the answer, such as output items, are read.
-    * `is_stored`: whether upstream stores the object. If not, only the ids of containers and audio are read, which
-      upstream stores even then (`KEPT_IF_UNSTORED`).
+    * `is_creating`: False for a call that only retrieves an object. The id of that object is then ignored, but not the
+      ids of other objects in the answer, such as output items.
+    * `is_stored`: False if upstream does not store the object. Then only the ids of containers and audio are read,
+      which upstream stores in any case (`KEPT_IF_UNSTORED`).
     * `lasts`: True if upstream keeps the objects until they are deleted, False if it drops them after some weeks.
-    * `is_in_location`: whether the answer names the object in its header `Location` (RFC 9110, 10.2.2).
+    * `is_in_location`: True if the answer names the object in its header `Location` (RFC 9110, 10.2.2).
     """
 
     def __init__(

@@ -80,8 +80,8 @@ def parameter_name(value: object) -> str:
 def is_error_value(value: object) -> bool:
     """Returns whether `value`, the member `error` of an answer, reports an error.
 
-    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. So `value` reports an
-    error only if it is or contains `true`, a string other than "", or a number other than 0.
+    It does if anything in it, at any depth, is `true`, a non-empty string or a number other than 0. Many servers send
+    `"error": null` or `{"code": null, "message": ""}` in good answers, too.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -91,9 +91,9 @@ def is_error_value(value: object) -> bool:
 
 
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
-    """Returns the facts (`ErrorFacts`) of the error that a JSON object from upstream reports; None without an error.
+    """Returns the facts (`ErrorFacts`) of the error in a JSON object from upstream; None if it reports no error.
 
-    The object reports an error if its member `error` does (`is_error_value`), or if its member `object` is "error".
+    It reports an error if its member `object` is "error", or if its member `error` is one (see `is_error_value`).
     """
     return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
 
@@ -205,18 +205,19 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the value of the first of the members `names` of an error object that has one, as text; "" if none has.
+    """Returns the first value among the members `names` of an error object, as text; an empty text if there is none.
 
-    Only a non-empty text, and a whole number other than 0, count as a value; `true` is no number here.
+    A value is a non-empty text, or a whole number other than 0. All other values are skipped.
     """
     values = (error.get(name) for name in names)
     return next((_as_text(one) for one in values if one and isinstance(one, str | int) and one is not True), "")
 
 
 def _message(error: Mapping[str, object]) -> str:
-    """Returns the message in an object that describes an error; an empty text if none of `MESSAGE_FIELDS` has one.
+    """Returns the message in an object that describes an error, from the first of `MESSAGE_FIELDS` that has a value.
 
-    A list of FastAPI's validation errors is joined to one text; any other object or list becomes JSON text.
+    FastAPI's validation errors, which come as a list, are joined to one text. Any other list or object becomes JSON
+    text. Without a message, the result is empty.
     """
     for name in MESSAGE_FIELDS:
         value = error.get(name)
@@ -278,9 +279,10 @@ def _page_text(page: str) -> str:
 def is_error_event(event: Mapping[str, object]) -> bool:
     """Returns whether an event of a stream reports an error. Do not call this function with the chunk of a chat.
 
-    An event with a type or an `object` reports an error if the type ends with `error` or `exception`, or the `object`
-    is "error". Any other event does if it has a message and nothing that only good answers have: `{"detail": …}`,
-    `{"code": 1, "msg": …}`.
+    * An event with a type or an `object` reports an error if the type ends with `error` or `exception`, or if the
+      `object` is "error".
+    * Any other event reports an error if it has an error's message, and no sign of a good answer: `{"detail": …}` or
+      `{"code": 1, "msg": …}`, for example.
     """
     kind, named = event.get("type"), event.get("object")
     if named or isinstance(kind, str):
@@ -303,10 +305,10 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error in an event's data, if the data is a list or plain text; an empty dict if there is no error.
+    """Returns the error object in an event's data that is not a JSON object; an empty dict if there is no error.
 
-    Gemini sends a list: its first element is returned, if that is an object. Other servers send a text that begins with
-    "error": it becomes `{"object": "error", "message": …}`.
+    * From a list, as Gemini sends it, the first element is returned if it is an object.
+    * A text that begins with "error" is returned as `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":
         try:

@@ -82,9 +82,9 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Returns a copy of an estimated usage, with no more output tokens than a model can make in `seconds` seconds.
+    """Returns a copy of the estimated usage `supposed`, with its output tokens limited to a call of `seconds` seconds.
 
-    `supposed` is the estimate. If it has fewer output tokens, it stays as it is.
+    The limit is the number of tokens that a model can make in this time.
     """
     counts = supposed.copy()
     # The use of hosted tools stays, because tools work beside the model.
@@ -98,9 +98,9 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns a copy of a call's estimated usage with each count raised to the count in the answer, if that is higher.
+    """Returns a copy of the estimated usage `supposed` with no count lower than the count in the answer.
 
-    `supposed` is the estimate. `seen` has the token counts in the answer, and `seen_use` the use of hosted tools in it.
+    `seen` has the token counts in the answer, and `seen_use` the answer's use of hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -111,9 +111,9 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns the larger of two figures for each hosted tool: its estimated use, and the use in the answer.
+    """Returns the use of hosted tools by a call: for each tool, the higher of the estimate and the use in the answer.
 
-    Other facts, such as a model or the type of a tool, are those of the estimate if it has them.
+    A model, or the type of a tool, is taken from the estimate if it is there, and otherwise from the answer.
     """
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
@@ -132,15 +132,14 @@ def _output(pictures: Mapping[str, object]) -> int:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Estimates the token counts of a call whose process was killed before the call ended.
+    """Returns estimated token counts of a call whose process was killed before the call ended, as columns of its row.
 
     `begin` is the record that the journal stored when the call began.
 
-    * If `begin` has an estimated usage, `supposed`, the result is this usage, with its output limited to what a model
-      can make from the call's start until now.
+    * If it has an estimated usage (`supposed`), the result is this usage, with its output limited to what a model can
+      make from the call's start until now.
     * Otherwise, the input tokens of a POST are estimated from the size of its request, and the output counts as 0.
-
-    Returns the columns of the call's row; an empty dict if nothing can be estimated.
+    * If neither is possible, the result is empty.
     """
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()

@@ -47,9 +47,9 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event ends the stream of a response, because the response in it has a final status.
+    """Returns whether an event is the last of a stream: the `response` in it has a final status.
 
-    `kind` is the event's type. Types that begin a stream, such as `response.created`, never end it.
+    `kind` is the event's type. Types that begin a stream, such as `response.created`, are never the last.
     """
     # The type alone does not tell: some servers name their last event `response.done`.
     return isinstance(response, Mapping) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_TYPES
@@ -68,10 +68,10 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(_name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is a small text delta (`TEXT_DELTAS`): the ledger needs only its text.
+    """Returns whether an event is a small text delta (`TEXT_DELTAS`), from which the ledger needs only the text.
 
-    `data` is the event's JSON object. Returns False if the event's type is not the first member of this object. The
-    event's name tells nothing more, and is a parameter only because `is_text_chunk`, for other streams, needs it.
+    `data` is the event's JSON object, whose type must be its first member; otherwise the result is False. The event's
+    name is not used: it is a parameter because `is_text_chunk`, which is called in the same way, needs it.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 

@@ -110,10 +110,9 @@ def is_whole(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> dict[str, object]:
-    """Parses the data of a server-sent event, and returns the JSON object in it.
+    """Returns the JSON object in the data of a server-sent event; an empty dict for any other JSON.
 
-    Returns an empty dict for JSON that is no object. From invalid JSON, returns the small members that can still be
-    read.
+    If the JSON is invalid, the result has the members in front of the fault, without large values.
     """
     try:
         event = orjson.loads(data)
@@ -213,7 +212,7 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the event that is being built and begins the next one, where the server has left out a blank line."""
+        """Ends the event that is being built, and begins the next one, if the blank line between them is missing."""
         # The border is behind the last `data` line. An event name behind that line is the next event's.
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)

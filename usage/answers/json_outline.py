@@ -31,11 +31,11 @@ class _GivenUp(Exception):
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the members of the JSON object in `body` without their large parts; takes little time for any body.
+    """Returns the members of the JSON object in `body` without their large parts, quickly even if `body` is large.
 
-    A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only the members
-    with these names are returned. Broken JSON gives the members before the fault, and a body that is no object gives an
-    empty dict.
+    A long string becomes None, and a large array keeps only the objects at its start. If the JSON is invalid, the
+    members in front of the fault are returned; if it is no object, an empty dict. `wanted` names the members to return,
+    by default all.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
@@ -72,9 +72,10 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`; in large ones, long strings become None.
+        """Returns the objects at the start of the JSON array at position `at`.
 
-        The list ends before the first element that is not an object. Large values are read down to `depth` more levels.
+        The list ends before the first element that is not an object. Objects that are not small are read down to
+        `depth` more levels, and their long strings become None.
         """
         items: list[object] = []
         try:
@@ -184,9 +185,9 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the end position of the longest part of `body` that begins at `at` and matches `pattern`.
+    """Returns the position in `body` where a run of matching bytes that begins at `at` ends.
 
-    `pattern` must match zero or more bytes of one kind, such as white space.
+    `pattern` must match any number of bytes of one kind, such as white space, including none.
     """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one

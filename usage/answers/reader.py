@@ -68,13 +68,20 @@ _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?"
 class AnswerReader:
     """Reader of upstream's answer to one call, for the ledger: finds ids, model, service tier, usage and error.
 
-    Set before reading: `states_usage` is False if the usage in the answer is not this call's, and is to be ignored.
-    With `must_end`, even a stream without any event counts as cut off. `text`, if set, collects the text of every
-    event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that the
-    call requests from the Images API; the last of them ends a stream.
+    To be set before reading:
 
-    Read from the answer: `has_ended` is True once the event that ends this kind of stream has come. `tools` is the use
-    of hosted tools until now. `is_background` is True if upstream works on the response even without its caller.
+    * `states_usage`: False if a usage in the answer is not that of this call, and must be ignored.
+    * `must_end`: True if even a stream without any event counts as cut off.
+    * `text`: if not None, collects the text of every event.
+    * `created`: if not None, collects the ids of created objects.
+    * `expected_pictures`: the number of pictures that the call requests from the Images API. The last one ends a
+      stream.
+
+    Read from the answer:
+
+    * `has_ended`: True once the event that ends this kind of stream has come.
+    * `tools`: the use of hosted tools until now.
+    * `is_background`: True if upstream continues the response even if the caller leaves.
     """
 
     def __init__(self) -> None:
@@ -112,7 +119,8 @@ class AnswerReader:
     def read_whole(self, answer: Mapping[str, object], size: int) -> None:
         """Reads ids, model, usage and error for the ledger from a whole answer that `parse_body` has parsed.
 
-        A usage that cannot be true is forgotten. `size` is the number of bytes of the answer's body.
+        A usage that does not fit the answer is dropped (`forget_false_usage`). `size` is the length of the answer's
+        body in bytes.
         """
         self.read(answer)
         self.has_output = size > MAX_PARSED_BYTES or shows_output(answer)
@@ -131,15 +139,15 @@ class AnswerReader:
 
     @property
     def has_failed(self) -> bool:
-        """True if the answer is a response that failed and has no usage object; upstream does not bill it."""
+        """True if the answer is a response that has failed, and has no usage object. Upstream does not bill it."""
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Forgets the stated usage if it cannot be that of the whole answer; keeps only its counts above zero.
+        """Drops the usage that upstream has stated, if it cannot be that of the whole answer.
 
-        This is a usage from the middle of a stream, after which more text came or whose end has not come, or one that
-        lacks counts although the answer has output. The usage of a failed response stays if it states tokens: otherwise
-        the response would count as not billed.
+        Counts above zero are kept. The usage cannot be that of the whole answer if more text came after it, if it came
+        in the middle of a stream that was cut off, or if it lacks counts that the answer must have. Exception: if a
+        failed response states tokens, its usage stays, because the response would otherwise count as not billed.
         """
         states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
         if self.usage is None or (self.response_status == "failed" and states_tokens):
@@ -157,7 +165,7 @@ class AnswerReader:
 
     @property
     def has_more_text(self) -> bool:
-        """True if text has come after the usage that the stream has stated last, which does not count that text."""
+        """True if text has come after the latest usage in the stream, so that this usage does not count all text."""
         # Servers that state the usage until then in each chunk (vLLM and SGLang with `continuous_usage_stats`) do so to
         # the last chunk. So a usage behind which text came is that of a moment, whoever has stated it.
         return self.text is not None and 0 <= self._progress_at_usage < self.text.progress
@@ -169,7 +177,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if the stream would be cut off if it stopped now: the event that must end it has not come."""
+        """True if the stream must still send its last event. If it ends without this event, it counts as cut off."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -184,9 +192,10 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells whether an event has only text; None if every event must be parsed at once.
+        """Returns a function that tells, from an event's name and data, whether the event has only text.
 
-        The function gets the event's name and data. Events with only text are parsed later, several in one step.
+        Such events can wait, and are parsed several at a time. The result is None if each event must be parsed when it
+        comes.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -257,9 +266,10 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage for each requested picture that has not come in the stream.
+        """Adds an estimated usage for each requested picture that has not come; returns whether any was added.
 
-        Each counts like the last picture that came; if none came, nothing is added. Returns whether usage was added.
+        A missing picture is estimated to have the same usage as the last picture that came. If none came, nothing is
+        added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:
@@ -285,7 +295,10 @@ class AnswerReader:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Stores the error of the event that ended the stream, unless one is stored; adds the message to `text`."""
+        """Records that an error event has ended the stream; stores its error if none is stored yet.
+
+        Adds the error's message to `text`, the collected text of the answer.
+        """
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -333,10 +346,10 @@ def begins_object(start: bytes) -> bool | None:
 
 
 def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:
-    """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
+    """Returns the JSON object in the whole body of an answer; an empty dict if the body is no object.
 
-    * Of a body over `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without their large values.
-    * Of invalid JSON, the small members before the fault are returned.
+    * If the body is over `MAX_PARSED_BYTES`, the result has only the members in `wanted`, without their large values.
+    * If the JSON is invalid, the result has the members in front of the fault, without large values.
     """
     if body[:1] != b"{":
         body = body.removeprefix(codecs.BOM_UTF8).lstrip()

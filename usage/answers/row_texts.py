@@ -56,8 +56,8 @@ def id_columns(
 ) -> tuple[CallRecord, list[str]]:
     """Redacts secrets in upstream's ids of the answer and of the request, and in the texts `others`.
 
-    Returns the columns `response_id` and `upstream_request_id`, with the ids cut to the columns' length, and the list
-    of the redacted `others`, which are not cut.
+    Returns a tuple: the columns `response_id` and `upstream_request_id` (cut to the columns' length), and a list of the
+    redacted `others` (not cut).
     """
     # One pass over all texts is faster.
     ids = [upstream_request_id, answer.response_id]
@@ -80,9 +80,9 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, and cuts long names. Changes `usage` itself, and returns it.
+    """Redacts secrets in the names of models in `usage`, and cuts long names. Changes `usage` in place, and returns it.
 
-    `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
+    `usage` is the use that upstream bills in addition to tokens, such as pictures that a hosted tool has made.
     """
     if "image_model" in usage:
         usage["image_model"] = column_text(usage["image_model"], 200, secrets)
@@ -110,9 +110,9 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names of members in a usage object, and in the objects directly inside it, to be checked for secrets.
+    """Yields the names of the members of a usage object, and of the objects directly in it, to be checked for secrets.
 
-    Yields None for each value that may itself be a secret, such as a string.
+    Also yields None for each value that may itself be a secret, such as a string.
     """
     for name, value in usage.items():
         yield name
@@ -125,10 +125,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these member names certainly has no secrets, and can be stored unchanged.
+    """Returns whether a usage object certainly has no secrets, so that it can be stored unchanged.
 
-    `names` come from `_names`. The result is False if the names are long, or if one is None, which stands for a
-    possible secret. Results are cached, since the same names come again and again.
+    `names` are those that `_names` has yielded. A None among them means a possible secret, so the result is False; it
+    is also False if the names are long. Results are cached.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

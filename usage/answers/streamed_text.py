@@ -18,10 +18,10 @@ _MAX_WAITING = 16  # events, for which every open stream may need memory
 
 
 class StreamedText:
-    """The text of a streamed answer, collected from its events; at most about `limit` bytes are kept in memory.
+    """The text of a streamed answer, collected from its events. At most about `limit` bytes are kept in memory.
 
-    The choices of a chat, the outputs of a response, tool calls and refusals are collected separately. In the collected
-    text, each stands under a line such as `[choice 1: tool call get_weather]`; a single text has no such line.
+    If there are several texts, such as choices of a chat, outputs, tool calls and refusals, they are kept apart: each
+    stands under a line such as `[choice 1: tool call get_weather]`.
     """
 
     def __init__(self, limit: int, secrets: Sequence[str] = ()) -> None:
@@ -37,7 +37,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event that has only text. Once 16 are stored, or text is needed, they are parsed."""
+        """Stores the `data` of an event that has only text, to be parsed once 16 are stored or the text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -81,7 +81,7 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size in bytes of the answer's text until now, with text that was not kept, but without error messages."""
+        """The number of bytes of text in the answer until now. Text over the limit counts; error messages do not."""
         self._read_waiting()
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
@@ -89,15 +89,16 @@ class StreamedText:
 
     @property
     def progress(self) -> int:
-        """A number that rises with each piece of text, but not with error messages; takes less time than `size`."""
+        """A number that grows with each piece of text, but not with error messages. It is cheaper than `size`."""
         self._read_waiting()
         parts = (part for part in self._parts.values() if part.kind != "error")
         return self._left_out_bytes + sum(part.left_out_bytes + len(part.pieces) for part in parts)
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the size of the answer's text in a unit such as tokens; `count` is a function that measures one text.
+        """Returns the size of the answer's text in a unit such as tokens.
 
-        Error messages do not count. Each byte that was not kept because of the limit counts as one unit.
+        The function `count` measures one text in this unit. Error messages do not count. Text over the limit was not
+        kept; each of its bytes counts as one unit.
         """
         self._read_waiting()
         texts = (
@@ -114,17 +115,17 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if all choices of a chat with text have stated their `finish_reason`, and at least one choice has."""
+        """True if every choice of a chat that has brought text has its `finish_reason`, and at least one choice has."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
+        """Returns the collected text of the answer, with secrets redacted.
 
-        If `limit` is None, or higher than the limit of this `StreamedText`, that limit is used instead. A remark at the
-        end of a cut text says how many bytes are missing.
+        The text is cut to `limit` bytes, or to the limit of this `StreamedText` if that is lower or `limit` is None. A
+        remark at the end of a cut text says how many bytes are missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes
@@ -145,8 +146,8 @@ class StreamedText:
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
         """Adds `text` to one part of the collected answer, as far as the size limit allows.
 
-        `source`, `kind` and `number` identify the part. `name` is the name of a tool, kept with the part. Values of a
-        wrong type are ignored: upstream may send anything.
+        `source`, `kind` and `number` say to which part; `name` is the name of a called tool, if any. Values of a wrong
+        type are ignored, because upstream may send anything.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -204,8 +205,8 @@ class StreamedText:
     def _read_choice_error(self, error: object) -> None:
         """Stores in `choice_error` the error that ended a choice of a chat.
 
-        OpenRouter reports such an error by the `finish_reason` "error". `error` is the error object or message in the
-        choice; it is None if the error is elsewhere in the chunk.
+        OpenRouter marks such a choice by the `finish_reason` "error". `error` is the value of the choice's member
+        `error`: an object or a message. It may be None.
         """
         if isinstance(error, dict):
             self.choice_error = error
@@ -233,9 +234,9 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error message of a whole response, which is in a stream's last event, to the collected text.
+        """Adds a response's error message to the collected text; `response` is the object in a stream's last event.
 
-        If no text has come before, the response's text is added, too.
+        If the stream has brought no text, the texts in the response are added, too.
         """
         if not isinstance(response, dict):
             return

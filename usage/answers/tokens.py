@@ -24,7 +24,10 @@ _OUTPUT_OF_CHOICE = (
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
-    """Returns whether `value`, from upstream's answer, is a count: a number from 0 to below 2**53, no boolean."""
+    """Returns whether `value`, from upstream's answer, is a count: a number that is at least 0 and below 2**53.
+
+    `true` and `false` are no numbers.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
 
 
@@ -59,19 +62,19 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
-    """Returns whether upstream's usage object states how much was used: by any count, or by a total of tokens.
+    """Returns whether a usage object states how much was used. Some servers send an empty object, or one of only nulls.
 
-    Some servers send an empty object, or only nulls. `counts` are the counts that were read from the object.
+    True if the object has any count (`counts` are those that were read from it), or a total of tokens above 0.
     """
     return bool(counts) or whole_count(usage.get("total_tokens")) > 0
 
 
 def lacks_counts(usage: Mapping[str, object], counts: Counts, *, needs_output: bool) -> bool:
-    """Returns whether a usage object states no input tokens or, if the answer `needs_output`, no output tokens.
+    """Returns whether a usage object lacks the number of input tokens or, if `needs_output` is true, of output tokens.
 
-    A stated 0 counts as none, since servers that do not count state zeros. `counts` are the counts that were read from
-    the object. An object with a length of audio, or with a total above its other counts, lacks none: the bill is
-    computed from these.
+    A 0 counts as lacking, because servers that do not count state zeros. If the object has a length of audio, or a
+    total above the sum of both numbers, nothing is lacking: the bill can be computed from that. `counts` are the counts
+    that were read from the object.
     """
     into, out = counts.get("input_tokens") or 0, counts.get("output_tokens") or 0
     if counts.get("audio_seconds") or whole_count(usage.get("total_tokens")) > into + out:
@@ -91,9 +94,9 @@ def shows_output(answer: Mapping[str, object]) -> bool:
 
 
 def is_interim_chunk(event: Mapping[str, object]) -> bool:
-    """Returns whether an event is a chunk of a chat after which more text may come: no choice in it has finished.
+    """Returns whether an event is a chunk of a chat in which no choice has finished, so that more text may follow.
 
-    Some servers state in every chunk the usage until then.
+    A usage in such a chunk is that of the answer until then.
     """
     choices = event.get("choices")
     choices = choices if isinstance(choices, list) else []

@@ -170,9 +170,9 @@ class ToolUse:
             self._containers.add(container_id)
 
     def _search_tool(self) -> str:
-        """Returns the type of search tool that determines the fee of the response's web searches.
+        """Returns the type of the web search tool whose fee applies to the response's searches.
 
-        It is the preview tool if all search tools of the response are previews; otherwise it is the newer tool.
+        The fee of the preview tool applies only if all configured search tools are preview tools.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
@@ -214,7 +214,7 @@ def tokens_of_picture(model: str, quality: str, size: str) -> int:
 def _tokens_by_patches(patches: int, width: int, height: int) -> int:
     """Returns how many tokens a picture of `width` by `height` pixels has, by OpenAI's formula.
 
-    `patches` is the number of patches along the longer side.
+    `patches` is the number of parts into which the formula divides the longer side.
     """
     longer, shorter = max(width, height), min(width, height)
     on_shorter = max((2 * patches * shorter + longer) // (2 * longer), 1)

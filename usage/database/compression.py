@@ -22,11 +22,10 @@ STATEMENTS = """
 
 
 def compress_by(method: Literal["lz4", "pglz"], table: str, columns: Sequence[str]) -> int:
-    """Sets the compression method of columns of a table and of its partitions, if the server supports the method.
+    """Sets the compression method for columns of a table and of its partitions; returns how many columns were changed.
 
-    Only values written from now on are compressed by this method. Partitions that are made later get the table's
-    method. Returns how many columns were changed, counted in the table and in each partition; 0 if the server does not
-    support the method.
+    Each partition's columns are counted, too. The result is 0 if the server does not support the method. Values that
+    are stored already are not compressed anew. Later partitions get the method of the table.
 
     Raises:
         django.db.OperationalError: another transaction kept the tables locked during all attempts (`is_locked`).

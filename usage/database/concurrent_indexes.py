@@ -30,11 +30,11 @@ LACKING = """
 
 
 class AddIndex(AddIndexConcurrently):
-    """Operation of a migration that adds an index to a table while calls are being written to the table.
+    """Operation of a migration that adds an index to a table without blocking those who write to the table.
 
-    The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
-    table have ended; new ones may write meanwhile. If a failed run has left an invalid index, the index is dropped and
-    created again; that of a partitioned table is completed instead. A valid index is kept.
+    The migration must have `atomic = False`. The operation waits until the transactions that are writing to the table
+    when it begins have ended. It can be run again after a failure: a valid index is kept, an invalid one is made anew,
+    and a partitioned table gets the index on those partitions that lack it.
     """
 
     def database_forwards(

@@ -10,10 +10,10 @@ from django.db.backends.utils import CursorWrapper
 
 
 class LastStatements:
-    """The last SQL statements of a transaction, collected until `run` executes them in one round trip, with the COMMIT.
+    """The last SQL statements of a transaction, collected until `run` executes them, with COMMIT, in one round trip.
 
-    This is for transactions that hold what other processes wait for. Between two round trips, the others would wait for
-    the network, too, and for this process to get a core of a busy machine.
+    Use this in a transaction for whose locks other processes wait: with a single round trip, they wait for a shorter
+    time.
     """
 
     def __init__(self, cursor: CursorWrapper) -> None:

@@ -6,10 +6,10 @@ from django.db import connection
 
 
 def give_back_connection() -> None:
-    """Gives this thread's database connection back to the pool, unless a transaction is open on the connection.
+    """Gives this thread's database connection back to the pool, unless a transaction is open.
 
-    The thread's next query borrows a connection again. Django itself gives a connection back only when the whole answer
-    has been sent, so a few slow readers could hold all connections of a worker, and its other pages would fail.
+    The next query takes a connection again. Call this before a long answer is sent. Django itself gives the connection
+    back only at the end of the answer, so a few slow readers could take all connections of a worker.
     """
     if not connection.in_atomic_block:
         connection.close()

@@ -35,10 +35,9 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Context manager that takes PostgreSQL's advisory lock `number`, unless another transaction holds the lock.
+    """Context manager that tries to take PostgreSQL's advisory lock `number`, and yields whether the lock was taken.
 
-    Yields whether the lock was taken. The block runs in either case. A lock that was taken is held until the block
-    ends.
+    The block runs in either case. The lock is held until the block ends.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -87,10 +86,10 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Tries to take PostgreSQL's advisory lock `number` in a new transaction of the connection `lock`.
+    """Tries to take PostgreSQL's advisory lock `number` on the connection `lock`; returns whether that succeeded.
 
-    Returns whether the lock was free. If so, the transaction stays open, because its end would release the lock; it has
-    no time limits. Otherwise the transaction is rolled back.
+    A taken lock is held by a transaction without time limits, which stays open: its end releases the lock. If the lock
+    is not free, no transaction stays open.
 
     Raises:
         django.db.Error: the database has failed.

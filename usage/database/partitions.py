@@ -93,11 +93,10 @@ def has_rows(table: str) -> bool:
 
 
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
-    """Returns the number of rows of `table`, a table or a single partition; estimates it above `MOST_COUNTED`.
+    """Returns the number of rows of `table`, a table or a single partition; an estimate above `MOST_COUNTED`.
 
-    The estimate is that of PostgreSQL's query planner, because counting millions of rows takes long. A table or
-    partition that was never analysed is first analysed, by one column; otherwise the planner would guess the width of
-    the rows.
+    The estimate is that of PostgreSQL's query planner, since counting millions of rows takes long. Parts of the table
+    that were never analysed are analysed first: without that, the planner's guess would be bad.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
@@ -112,10 +111,9 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
 
 
 def make_partition(table: str, partition: Partition) -> None:
-    """Creates the partition `partition` of the table `table`, unless a partition covers the same start already.
+    """Creates a partition of a table, and moves the rows that belong to it from the default partition to it.
 
-    Rows in the default partition that belong to the new partition are moved to it, in the same transaction. The new
-    partition must have a `start`.
+    Does nothing if another partition already has the new partition's `start`, which must not be None.
 
     Raises:
         django.db.OperationalError: another transaction kept the table locked during all attempts (`is_locked`).
@@ -151,10 +149,10 @@ def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
 
 
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
-    """Runs `change` with a cursor in a transaction, and returns the result of `change`.
+    """Calls `change` with a cursor, in a transaction, and returns its result; tries again after a lock timeout.
 
-    If a statement waits for a lock longer than `LOCK_TIMEOUT_MS`, or if there is a deadlock, the transaction is rolled
-    back. After a pause, `change` is called again, up to `TRIES` times in all. Any other error is raised at once.
+    After a deadlock, or a wait of more than `LOCK_TIMEOUT_MS` for a lock, the transaction is rolled back, and `change`
+    is called again after a pause: up to `TRIES` times in all. Any other error is raised at once.
 
     Raises:
         django.db.OperationalError: another transaction was in the way at each attempt (`is_locked`), or the database

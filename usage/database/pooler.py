@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 def is_pooled(database: psycopg.Connection[TupleRow]) -> bool:
     """Returns whether a connection leads to a connection pooler, such as PgBouncer, instead of PostgreSQL itself.
 
-    A pooler is recognised by the process id that it reports: a number of its own, not that of a PostgreSQL session.
+    A pooler is recognised because the process id that it has reported is not the one of the PostgreSQL session.
 
     Raises:
         psycopg.Error: the database does not answer.

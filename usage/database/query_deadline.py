@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The seconds for which a page may still wait for the database; all of its queries use them up together."""
+    """The time budget of a page for its database queries: they may take `left` more seconds in total."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -49,16 +49,14 @@ def limit_query_time(seconds: float | None = None) -> Iterator[None]:
 
 
 class DeadlineConnection(psycopg.Connection[TupleRow]):
-    """Connection to PostgreSQL that cancels a query that waits longer than `limit_query_time` allows."""
+    """Connection to PostgreSQL whose queries obey `limit_query_time`: a query that takes too long is cancelled."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, as long as `limit_query_time` still allows; returns the answer.
-
-        Outside of a `limit_query_time` block, it waits as psycopg does.
+        """Waits for PostgreSQL's answer to a query, and returns it. A `limit_query_time` block limits the waiting.
 
         Raises:
-            psycopg.OperationalError: no answer came in time, and the query was cancelled and the connection closed; or
-                the connection has broken.
+            psycopg.OperationalError: the connection has broken; or no answer came in time, and the query was cancelled
+                and the connection closed.
         """
         allowance = _allowance.get()
         if allowance is None:

@@ -10,10 +10,10 @@ from django.db import connection, transaction
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """Context manager that runs its block in a transaction whose queries all see the same moment of the database.
+    """Context manager that runs its block in a read-only transaction, whose queries all see the same data.
 
-    The transaction is read-only. If a transaction is open already, no new one is begun: the queries of the block belong
-    to the open transaction, and see the same moment only if it was begun for that.
+    If a transaction is open already, the block runs in that one, with its isolation level. Then its queries see the
+    same data only if that transaction is REPEATABLE READ.
     """
     if connection.in_atomic_block:
         yield

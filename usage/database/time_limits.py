@@ -20,19 +20,19 @@ TRANSACTION_LIMIT, FIRST_VERSION = "transaction_timeout", 170000  # an error in 
 
 
 def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """Returns the names of PostgreSQL's settings that limit the time of statements, of locks and of transactions.
+    """Returns the names of PostgreSQL's time limits that the connected server has, such as `statement_timeout`.
 
-    An example is `statement_timeout`. `transaction_timeout` is included only if the connected server has it: since
-    PostgreSQL 17.
+    They limit the time of statements, of locks and of transactions. Only PostgreSQL 17 or newer has
+    `transaction_timeout`.
     """
     return (*LIMITS, TRANSACTION_LIMIT) if database.info.server_version >= FIRST_VERSION else LIMITS
 
 
 def lift_limits(database: psycopg.Connection[Any]) -> None:
-    """Sets PostgreSQL's timeouts, such as `statement_timeout`, to 0 until the end of the open transaction.
+    """Switches off PostgreSQL's time limits, such as `statement_timeout`, for the rest of the open transaction.
 
-    `database` is a psycopg connection. If it has no open transaction, this begins one; but in autocommit mode, it has
-    no effect then.
+    `database` is a psycopg connection. Without an open transaction, this begins one. In autocommit mode, call it only
+    inside of a transaction; outside, it has no effect.
 
     Raises:
         psycopg.Error: the statement fails, for example because the database does not answer.
@@ -43,21 +43,22 @@ def lift_limits(database: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def without_time_limits() -> Iterator[None]:
-    """Context manager that lifts PostgreSQL's time limits for the queries that its block executes in this thread.
+    """Context manager that switches off PostgreSQL's time limits for its block's queries, in this thread.
 
-    A transaction that had executed a statement before the block keeps its limits, and limits that the block itself sets
-    by `SET LOCAL` hold. A statement outside of a transaction gets a transaction of its own, so the block must not
-    execute statements that cannot be in one, such as CREATE INDEX CONCURRENTLY.
+    * Limits stay if the open transaction has executed a statement before the block, or if the block sets them by `SET
+      LOCAL`.
+    * Each statement outside of a transaction is run in a transaction of its own. So the block cannot execute statements
+      such as CREATE INDEX CONCURRENTLY.
     """
     with connection.execute_wrapper(_lift_and_execute):
         yield
 
 
 def _lift_and_execute(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Executes an SQL statement by calling `execute`, and returns its result; given to Django's `execute_wrapper`.
+    """Executes an SQL statement without PostgreSQL's time limits, and returns its result.
 
-    Before the first statement of a transaction, the time limits are lifted. A statement outside of a transaction gets a
-    transaction of its own.
+    This is a wrapper for Django's `execute_wrapper`. The limits are switched off before the first statement of a
+    transaction. A statement outside of a transaction gets a transaction of its own.
     """
     database = context["connection"]
     if not database.in_atomic_block:

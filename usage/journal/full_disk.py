@@ -33,11 +33,14 @@ class JournalFull(Exception):
 
 
 class FullDisk:
-    """State of a journal's disk: whether it is full, and the end records of calls that it has refused, kept in memory.
+    """The state of the disk of a journal: whether it is full, and the end records of calls that it has refused.
 
-    A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
-    the function that appends a line to the journal, and returns False if the disk refuses it. `unchecked_bytes` is how
-    much the journal has written since the free space was checked. `reserve_bytes` must stay free on the disk.
+    The caller of any method must hold the journal's lock.
+
+    * `is_full`: True while new calls must be refused.
+    * `unchecked_bytes`: how many bytes the journal has written since the free space was checked.
+    * `reserve_bytes`: how many bytes must stay free on the disk.
+    * `write`: the function that appends a line to the journal; returns False if the disk refuses the line.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
@@ -66,9 +69,9 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, until the disk refuses one; yields the written ones' request ids.
+        """Writes the end records that wait in memory to the journal; yields the request id of each written record.
 
-        The generator writes a record, and removes it from memory, just before it yields the record's request id.
+        Stops when the disk refuses a record. A written record is removed from memory before its id is yielded.
         """
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
@@ -77,10 +80,10 @@ class FullDisk:
             yield request_id
 
     def check_early(self) -> None:
-        """Checks the free space before a call begins, if the journal has written much since the last check.
+        """Checks the free space before a call begins, if the journal has written enough bytes since the last check.
 
-        Much is a 64th of the reserve, but at least 64 KiB. While the disk counts as full, nothing is checked here. An
-        error of the check is logged.
+        Enough is a 64th of the reserve, but at least 64 KiB. Nothing is checked while the disk counts as full. An error
+        of the check is logged, not raised.
         """
         if self.is_full or self.unchecked_bytes < self._share_bytes:
             return
@@ -91,10 +94,10 @@ class FullDisk:
             logger.error("the free space of the journal's disk is unknown: %s", error.strerror)
 
     def check(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, yields the written ones' request ids, and then sets `is_full`.
+        """Checks the free space of the disk, writes the end records that wait in memory, and then sets `is_full`.
 
-        `is_full` becomes True, so that new calls are refused, if the disk has too little space, has no room for further
-        files, or still refuses a record; otherwise it becomes False. The generator must be read to its end.
+        Yields the request id of each record that was written, and must be read to its end. `is_full` becomes True if
+        the disk lacks space or room for further files, or has refused a record; otherwise it becomes False.
 
         Raises:
             OSError: the free space cannot be read.
@@ -112,7 +115,10 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs which calls lose their end records when the journal closes, and how many refused calls got no row."""
+        """Logs how many calls lose their end records when the journal closes, with some of their ids.
+
+        Also logs how many refused calls got no row because the disk was full.
+        """
         self._log_dropped()
         if self._kept:
             logger.error(

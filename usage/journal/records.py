@@ -41,11 +41,11 @@ def frame(record: Mapping[str, object]) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Parses the journal lines in `data`, which must begin at the start of a line, and returns them as a `Scan`.
+    """Parses lines of a journal, and returns their records as a `Scan`. `data` must begin at the start of a line.
 
-    * Damaged lines are in `damaged`. If a damaged line ends with a whole record, that record is in `records`.
-    * Lines of a newer format version are in `newer`.
-    * An unfinished last line is left out.
+    * A damaged line is in the result's `damaged`. If its end is a whole record, this record is returned, too.
+    * A line of a newer format version is in `newer`.
+    * A last line without a line end is left out.
     """
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []

@@ -19,13 +19,15 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads the next few MiB of a journal file, from byte `offset` on; returns records and damaged lines as a `Scan`.
+    """Reads the next few MiB of a journal file, from byte `offset` on; returns its records as a `Scan`.
 
-    * `limit` is given for a file that no longer grows: its length in bytes. If no line ends between `offset` and
-      `limit`, all bytes between them are returned as one damaged line.
-    * Without `limit`, an unfinished last line is left out, since the file is still being written.
+    More is read only if a single record is longer than that.
 
-    More is read at once only if a single record is longer.
+    Args:
+        path: the journal file.
+        offset: the position of the first byte to read.
+        limit: the file's length in bytes, for a file that no longer grows. Bytes at its end that are no whole line
+            count as a damaged line. If it is None, they are left out, because the line is still being written.
     """
     size = READ_BYTES
     while True:
@@ -84,11 +86,12 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content of each file of all journals, even while processes write to the files.
+    """Yields the name and content of every file of all journals, for a backup.
 
-    The content is an iterator of chunks of at most `chunk_bytes`; it must be read before the next file is requested.
-    The files of undelivered records, such as dead letters, come last. Every record that was written before this
-    function began is in one of the files, or in the database by the time the last file is yielded.
+    Processes may write to the files meanwhile. The content is an iterator of chunks of at most `chunk_bytes`; read it
+    before you request the next file. Files of undelivered records, such as dead letters, come last. No record that was
+    written before the start is missed: each is in one of the files, or in the database by the time the last file is
+    yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
@@ -136,10 +139,10 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Context manager that locks a dead process's journal, and yields the paths of its files, the oldest first.
+    """Context manager that locks the journal of a dead process, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive, if another process has locked the journal, or if the lock file cannot
-    be opened. At the end, the lock file is deleted if all files of the locked journal are gone.
+    Yields an empty list if the process is alive, or if its lock file is locked by another process or cannot be opened.
+    At the end, the lock file is deleted if the journal has no more files.
     """
     lock = directory / f"{writer}.lock"
     try:

@@ -55,11 +55,11 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames the file `name` of undelivered records, by default the dead letters, so that they can be tried again.
+    """Renames a file of undelivered records, so that they can be tried again while new ones get a new file.
 
-    The new name is `retried_name`. Returns the new path. If an interrupted attempt has left a file at that path,
-    nothing is renamed, and that file is to be tried first. If there are no undelivered records, there may be no file at
-    the returned path.
+    The file `name`, by default that of the dead letters, is renamed to `retried_name`. Returns the new path. If a file
+    from an interrupted attempt is there already, nothing is renamed. If there are no undelivered records, no file is at
+    this path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -69,9 +69,9 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file; returns the call's row in this line, which the database had refused.
+    """Parses a line of the dead-letter file, and returns the call's row that the database had refused.
 
-    Returns None if the line has no row, for example because a crash has cut the line off.
+    Returns None for a line without such a row, for example after a crash has cut it off.
     """
     try:
         letter = orjson.loads(line)

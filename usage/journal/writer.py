@@ -93,8 +93,8 @@ class Journal:
         """Writes the begin record of a call to the journal, so that the ledger will have a row for the call.
 
         Raises:
-            JournalFull: the disk has refused a record, or has less free space than the reserve. All calls are then
-                refused until a check of the disk, once a second, finds room.
+            JournalFull: the disk has refused a record, or has less free space than it must have. Afterwards all calls
+                are refused, until a check finds enough space; the disk is checked every second.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
@@ -106,9 +106,9 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Writes the row of an ended call to the journal; keeps the row in memory if the disk refuses it.
+        """Writes the row of an ended call to the journal. If the disk refuses the row, keeps it in memory.
 
-        While the disk is full, the row of a refused call (one without a begin record) is dropped, and only counted.
+        While the disk is full, the row of a call that was refused (without a begin record) is dropped and counted.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
@@ -143,10 +143,10 @@ class Journal:
             self._rotate()
 
     def close(self) -> None:
-        """Writes the end records that wait in memory, syncs and closes the journal, and unlocks it.
+        """Writes the end records that wait in memory, syncs and closes the journal, and releases its lock.
 
-        Records that the disk still refuses are lost, and logged. A shipper may then write the journal's undelivered
-        records to the database, and delete the journal.
+        Records that the disk still refuses are lost, and logged. Afterwards the shipper of another process can deliver
+        the journal.
         """
         self._stopping = True
         self._wake()
@@ -234,8 +234,8 @@ class Journal:
     def _run_thread(self) -> None:
         """Runs the journal's thread until `close` is called.
 
-        It syncs written records within 0.2 seconds, and checks the free disk space every second (later if a sync takes
-        longer). It starts a new file when the current one has records and is a minute old.
+        The thread syncs records within 0.2 seconds after they were written. Every second, it checks the free disk
+        space. If the current file has records and is a minute old, it starts a new file.
         """
         check_at = time.monotonic()
         while not self._stopping:
@@ -255,7 +255,7 @@ class Journal:
         self._sync_now()
 
     def _wait_for_work(self, check_at: float) -> None:
-        """Waits until written records are to be synced, or until the time `check_at` of `time.monotonic()`."""
+        """Waits until there are records to sync, at most until `check_at`, in seconds of `time.monotonic()`."""
         if self._has_work.wait(min(IDLE_SECONDS, max(0.0, check_at - time.monotonic()))):
             self._has_work.clear()
             self._sync_wanted.wait(min(SYNC_SECONDS, max(0.0, check_at - time.monotonic())))
@@ -266,9 +266,9 @@ class Journal:
         self._has_work.set()
 
     def _sync_now(self) -> None:
-        """Syncs what was written to the journal since the last sync, unless the `sync` mode is `off`.
+        """Syncs the records that were written to the journal since the last sync, unless the `sync` mode is `off`.
 
-        Then closes journal files that are no longer written to, and wakes the tasks that wait in `wait_until_durable`.
+        Closes the journal's earlier files. Wakes the tasks that wait in `wait_until_durable`.
         """
         with self._lock:
             waiters, self._waiters = self._waiters, []

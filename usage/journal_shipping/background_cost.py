@@ -70,10 +70,9 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The result of choosing which rows are billed for responses: the rows to write, and older estimates to remove.
+    """The result of `settle_responses`: rows to write, and older rows whose estimates must be removed.
 
-    `replaced` has the older rows in the table that must lose their estimate. It maps the request id of each to the
-    request id of the new row that states the same usage exactly.
+    `replaced` maps the request id of each older row to the request id of the new row with the exact usage.
     """
 
     rows: list[CallRecord]
@@ -81,9 +80,9 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses which row of each response is billed, and removes counts and cost from the response's other rows.
+    """Makes sure that each response is billed in one row only, since several calls may have created or read it.
 
-    Also begins the polling of unfinished responses, and ends the polling of ended responses. Returns the rows to write,
+    The other rows lose their counts and cost. Begins or ends the polling of the responses. Returns the rows to write,
     and the older rows whose estimates must be removed. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
@@ -126,10 +125,10 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Stores in the table `CountedResponse` which row is billed for each response; earlier entries stay.
+    """Stores in the table `CountedResponse` which row is billed for each response; older entries stay.
 
-    `stated` maps the ids of responses to the request ids of rows. Returns a map of the same form: the entries that the
-    table now has for these responses.
+    `stated` maps the ids of responses to the request ids of rows. Returns what the table then has for these responses,
+    in the same form.
     """
     if not stated:
         return {}
@@ -155,12 +154,13 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 def _replace_estimates(
     exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
 ) -> dict[str, str]:
-    """Makes new rows with exact usage the billed rows of their responses, in place of older rows with an estimate.
+    """Finds older rows that bill a response by an estimate; the new row with exact usage becomes the billed row.
 
-    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates from the older rows. `exact`
-    maps the ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the billed
-    rows. If an older row is of the call that created the response, its labels are added to `makers`, by the response's
-    id. Returns a map from the request ids of older rows to those of the new rows.
+    Returns a map from the request ids of the older rows to those of the new ones; the caller must remove the estimates
+    from the older rows. Changes the table `CountedResponse`.
+
+    `exact` and `owners` map the ids of responses to the request ids of the rows with exact usage, and of the billed
+    rows; `owners` is updated. Labels of older rows are added to `makers`, the rows of creating calls by response id.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -198,9 +198,9 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row belongs to this row only, so that no other row must be compared.
+    """Returns whether the usage in a call's row is that of this call alone, so that no other row can state it again.
 
-    That is so, for example, for a new chat completion with exact usage. Calls of the Responses API share their usage.
+    True for a new chat completion with exact usage, for example. Calls of the Responses API can share their usage.
     """
     # This check is quick, and spares most chats the comparison.
     if str(row.get("route")).startswith(RETRIEVABLE):
@@ -214,23 +214,23 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row is no estimate: it is exact, or it is unknown."""
+    """Returns whether the usage in a row is exact or unknown, and so not an estimate."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether a row states the final usage of a response of the Responses API.
+    """Returns whether a row has the final usage of a response of the Responses API.
 
-    The usage is final if upstream has stated it, if the response has failed (which costs nothing), or if the gateway
-    has estimated a cancelled response.
+    The usage is final if upstream has stated it, if the response has failed (it then costs nothing), or if the response
+    was cancelled and the gateway has estimated it after a poll.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row shows that its response has ended, and that upstream will never state the usage.
+    """Returns whether a row's response has ended in a way in which upstream never states its usage.
 
-    Examples: the row of a failed response; the row of the poll that found a response cancelled.
+    True for the row of a failed response, and for the row of the poll that found a response cancelled.
     """
     if row.get("usage") is not None:
         return False
@@ -248,17 +248,17 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row estimates the usage of a response, so that exact usage may still replace it.
+    """Returns whether a row has an estimated usage of a response, which exact usage may still replace.
 
-    The estimate that a poll has made of a cancelled response is final, so the result is False.
+    False for the estimate of a cancelled response after a poll, because that is final.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether a row is billed only until another row states the usage of the same response exactly.
+    """Returns whether a row's cost is replaced as soon as another row states the exact usage of the same response.
 
-    Such a row has estimated usage, no cost, or a cost that is not counted. In SQL: `FIND_PROVISIONAL`.
+    True if the usage is estimated, or the cost is missing or marked as not counted. In SQL: `FIND_PROVISIONAL`.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -283,11 +283,10 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row as it is to be written: without counts and cost if another row is billed for its response.
+    """Returns a call's row to be written; without counts, and for $0, if another row is billed for its response.
 
-    `owners` maps response ids to the request ids of the billed rows. A row that is not billed costs $0; it keeps
-    upstream's usage object in the column `usage`. The row of a call that created another response with the same id,
-    after the billed row, stays as it is.
+    `owners` maps the ids of responses to the request ids of the billed rows. The column `usage` stays in any case. A
+    row stays unchanged if its call created a response of its own that happens to have the same id as an older one.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -33,9 +33,9 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """The result of `name_sessions`: rows to write, with their sessions, and sessions for calls already in the table.
+    """The result of `name_sessions`: the rows to write, and sessions to add to rows that are in the table already.
 
-    `begun` has the sessions for the calls in the table, whose rows do not have one yet, by request id.
+    `begun` maps the request ids of rows in the table to their sessions.
     """
 
     rows: list[CallRecord]
@@ -43,12 +43,13 @@ class NamedSessions(NamedTuple):
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Adds a session to each row of a call that states none and continues a stored response; returns all rows.
+    """Puts calls that continue a stored response into the session of the call that created it; returns all rows.
 
-    The session is that of the call which created the response. If that call is unknown, is of another key, or has no
-    session, the session is the response's id. A creating call of the same key that has no session gets this id, too:
-    for a call in the table, the result's `begun` has it, and `begin_sessions` must write it. The order of the rows
-    stays. Call this function in the transaction that writes the rows.
+    A row that states a session keeps it. If the creating call has no session, both calls get the response's id as their
+    session. If it is unknown or of another key, only the continuing call gets this id.
+
+    The result's `begun` has the new sessions of creating calls that are in the table already; `begin_sessions` must
+    write them. Call this in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})
@@ -76,11 +77,11 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
-    """Writes sessions to the rows of calls in the table; `begun` maps the calls' request ids to sessions.
+    """Writes sessions to rows in the table of calls; `begun` maps the request ids of rows to sessions.
 
-    A row that somebody has changed keeps its digest, so that the change is still noticed. Call this function after
-    locking the rows of the calls' responses in `PendingResponse`: polls lock a response's row first and the call's row
-    afterwards, and the same order avoids deadlocks.
+    Call this after locking the responses of these calls in `PendingResponse`: polls lock in this order, too, so that
+    there is no deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody
+    else has made is still noticed.
     """
     if not begun:
         return

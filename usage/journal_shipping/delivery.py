@@ -49,10 +49,10 @@ class GaveUp(Exception):
 
 
 class Delivery:
-    """The writer of calls' records to the database: prices them, and sets aside in files what cannot be written.
+    """The writer of calls' records to the database, with their prices. Records that it cannot write go to files.
 
     Only one thread may use it. While the database cannot be reached, each write is tried again until `deadline`, in
-    seconds of `time.monotonic()`; None means without end.
+    seconds of `time.monotonic()`. If `deadline` is None, it is tried without end.
     """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
@@ -83,9 +83,9 @@ class Delivery:
             self._deliver(rows[start : start + size])
 
     def refresh_prices(self) -> None:
-        """Reads the administrator's prices and the price list, unless they were read in the last half minute.
+        """Reads the administrator's prices and the price list anew, unless they were read in the last half minute.
 
-        Errors of the database are ignored. The first price list is not loaded here, but with the first call.
+        Before the first call, only the administrator's prices are read. Errors of the database are ignored.
         """
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
@@ -100,17 +100,16 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The error with which writes to the database fail now, such as "OperationalError: it cannot be reached".
+        """Why writes to the database fail now, such as "OperationalError: it cannot be reached"; empty if they do not.
 
-        It is an empty text if there is no error, and `NO_ANSWER` if a statement has had no answer for
-        `SILENCE_SECONDS`.
+        It is `NO_ANSWER` if a statement has waited for an answer for `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or (NO_ANSWER if silent else "")
 
     def log_silence(self) -> None:
-        """Logs, once an outage, if the database does not answer. Another thread asks, since a hang raises no error."""
+        """Logs once in each outage that the database does not answer. Called by a thread that does not wait for it."""
         with self._lock:
             if not self._is_silence_logged and self.database_fault == NO_ANSWER:
                 self._is_silence_logged = True
@@ -167,9 +166,9 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database up to which time calls were deleted for their age, for `without_pruned`.
+        """Reads up to which time calls were deleted from the database for their age, for `without_pruned`.
 
-        Call this method before a dead process's journal is delivered, because the journal may have calls of that age.
+        Call this before a dead process's journal is delivered: it may have calls that were deleted since.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -177,9 +176,9 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the rows without those of calls that were deleted for their age. Call `load_pruned` before.
+        """Returns `rows` without those of calls that were deleted from the database for their age.
 
-        The left-out rows are appended to the file `pruned.log`; the sums already include their calls.
+        Call `load_pruned` before. The rows left out are appended to `pruned.log`; the sums include their calls.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -203,12 +202,12 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id below which all rows were deleted for their age, and stores it for `without_pruned`."""
+        """Reads the request id below which rows were deleted for their age, and stores it for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds out in which of the given hours calls were deleted for their age; stores these for `without_pruned`."""
+        """Finds out, for `without_pruned`, in which of `hours` calls were deleted for their age; stores these hours."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -221,10 +220,10 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers a batch that the database has refused with `error`: each half by itself, down to single rows.
+        """Delivers a batch of rows that the database refused with `error`: each half by itself, down to single rows.
 
-        A single row that is refused goes to the dead-letter file, and a stub (a shortened row) is delivered instead. A
-        refused stub is replaced by a smaller one; if the smallest stub is refused, it is only logged.
+        A single refused row is appended to the dead-letter file, and a shortened row (a stub) is delivered instead. For
+        a refused stub, a still shorter one is delivered. If the shortest is refused, this is only logged.
         """
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -247,13 +246,14 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write` until it succeeds; after each error of the database, waits longer, up to five seconds.
+        """Calls `write`, which uses the database, until it succeeds.
 
-        During the pauses, `database_error` says what is wrong. Setting the event `hurry` ends a pause.
+        The pauses between the attempts grow up to five seconds. During a pause, `database_error` says what is wrong.
+        Setting the event `hurry` ends the pause.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of the types in `POISON`: the data are at fault, so there is no other attempt.
+            Exception: one of the types in `POISON`: the data are at fault, so `write` is not called again.
         """
         backoff = FIRST_BACKOFF
         while True:
@@ -286,9 +286,9 @@ class Delivery:
 
 
 def _is_limit(error: Error) -> bool:
-    """Returns whether an error says that a row exceeds a limit of PostgreSQL, such as a key too long for an index.
+    """Returns whether an error says that a row exceeds a limit of PostgreSQL, such as the size of an index entry.
 
-    Django reports such an error as an operational error, like an outage; but unlike an outage, it never passes.
+    Django reports it as an `OperationalError`, like an outage, but trying again does not help.
     """
     cause = error.__cause__
     return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith("54")

@@ -16,8 +16,9 @@ from typing import NamedTuple
 class DigestVersion(NamedTuple):
     """One version of the row digest, a checksum that shows whether a call's row was changed after it was written.
 
-    `columns` are the columns of the digest, in order. `marks` are boolean columns that enter the digest only if they
-    are true. So a row that is older than such a column keeps its digest, since the column is false in it.
+    * `columns`: the columns in the digest, in order.
+    * `marks`: boolean columns that are in the digest only if they are true. So when such a column is added to the
+      table, the digests of older rows stay right.
     """
 
     columns: tuple[str, ...]
@@ -52,10 +53,9 @@ def digest_sql(version: DigestVersion) -> str:
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns an SQL condition that is true for calls' rows that nobody has changed since they were written.
+    """Returns an SQL condition that is true for a call's row that nobody has changed since it was written.
 
-    The condition compares a row's stored digest (a checksum) with digests of its present values, one for each of
-    `versions`; one must be equal. The newest version is compared first, since most rows have it.
+    The row's stored digest (a checksum) must equal the digest of its present values, computed by one of `versions`.
     """
     return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 

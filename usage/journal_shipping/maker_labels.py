@@ -6,10 +6,11 @@ from usage.call_record import CallRecord
 
 
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
-    """Returns `row`, of a call that has read a response, with the labels of the call that created the response.
+    """Returns a copy of the row of a call that has read a response, with the labels of the call that created it.
 
-    `maker` is the row of the creating call. The team and owner of `maker` replace those of `row`. The end user and
-    session of `maker` are added if `row` has none, and each tag of `maker` if `row` has no tag of the same name.
+    `row` is the row of the reading call, `maker` that of the creating call. The labels are team, owner, end user,
+    session and tags. Team and owner are always those of `maker`. The others are added where `row` lacks them: a tag, if
+    `row` has none of the same name.
     """
     tags = row.get("tags") or []
     names = {tag.partition("=")[0] for tag in tags}

@@ -46,9 +46,9 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A change of the usage in a call's row: the row in the table before the change, and the row after it.
+    """A change of the usage in a call's row in the table: the row before the change, and the row after it.
 
-    Each is a list with the row, or empty if there is no such row.
+    Each is a list with the row, or an empty list if the row did not exist.
     """
 
     before: list[SummedRow]
@@ -56,10 +56,9 @@ class Written(NamedTuple):
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
+    """Stores unfinished responses in the table `PendingResponse`, so that the gateway polls them.
 
-    `rows` are the calls' rows, each of which names one response. If a response is in the table already, its entry stays
-    as it is.
+    Each of `rows` is the row of a call with such a response. A response that is in the table already keeps its entry.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -86,15 +85,15 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response, and writes an estimate of its usage to its call's row instead.
+    """Ends the polling of a background response, and writes an estimate of its usage to its call's row.
 
-    The estimate is the one that was stored for the response, with the output limited to what a model can have made
-    until now. An estimate that is in the row already is raised to it. Exact usage stays. The call's reservation of a
-    budget is deleted.
+    The estimate is the stored one, with the output limited to what a model can have made until now. A lower estimate in
+    the row is raised to it. Exact usage in the row stays. The call's reservation of a budget is deleted.
 
-    * `is_gone`: upstream no longer has the response. If the call has a reservation, the estimate is not limited then.
-    * `has_ended`: upstream has reported the response's end. If the call has no reservation, an estimate that is in the
-      row already stays unchanged then.
+    Args:
+        response: the background response.
+        is_gone: upstream no longer has the response. Then, if the call has a reservation, the estimate is not limited.
+        has_ended: the response has ended. Then, if the call has no reservation, an estimate in the row stays as it is.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -108,11 +107,11 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Writes the stored estimate of a background response's usage to its call's row; used if upstream refuses polls.
+    """Writes an estimate of a background response's usage to its call's row, after upstream has refused a poll.
 
-    If the call has a reservation of a budget, the whole estimate counts, and the reservation is deleted. Otherwise, the
-    output is limited to what a model can have made until now, and an estimate that is in the row already stays. Polls
-    go on, but later: upstream may still state the exact usage.
+    If the call has a reservation of a budget, the whole stored estimate counts, and the reservation is deleted.
+    Otherwise, the output is limited to what a model can have made until now, and an estimate in the row stays as it is.
+    The response is polled again later, since upstream may still state the exact usage.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -125,12 +124,11 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
+    """Counts estimates of the usage of unfinished responses, while the polling of responses is switched off.
 
-    A response whose usage is unknown gets an estimate (`suppose_usage`) if its call has a reservation of a budget, or
-    if it is older than `UNASKED_AFTER`; at most `limit` responses in one run. Returns how many got one. Of the
-    responses that are older than 30 days, at most `limit` are given up (`forget_pending`); these are not in the result.
-    If upstream states the exact usage later, it replaces the estimate.
+    At most `limit` responses of unknown usage get an estimate (`suppose_usage`): those whose call has a reservation of
+    a budget, and those older than `UNASKED_AFTER`. Returns how many got one. Before that, at most `limit` responses
+    older than 30 days are given up (`forget_pending`); these are not in the result.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -150,10 +148,10 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Claims at most `limit` background responses for this process to poll; for a minute, no other process gets them.
+    """Claims at most `limit` background responses whose next poll is due, and returns them for polling.
 
-    Only responses whose next poll is due are claimed. Of the responses that are older than 30 days, at most `limit` are
-    given up first: they are not polled any more, and an estimate of their usage is counted (`forget_pending`).
+    No other process gets them for a minute. Before that, at most `limit` responses older than 30 days are given up: an
+    estimate of their usage is counted instead (`forget_pending`).
     """
     now = database_now()
     # Upstream keeps no response longer.
@@ -167,7 +165,10 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets the time of the next poll of an unfinished response: after half the response's age, but a minute at most."""
+    """Sets the time of the next poll of an unfinished response.
+
+    The pause until then is half of the response's present age, but at most a minute.
+    """
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
@@ -176,14 +177,15 @@ def postpone(response: PendingResponse) -> None:
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
     """Writes an estimate of a background response's usage, and its cost, to its call's row and to the sums.
 
-    * `is_whole`: the whole stored estimate counts; otherwise its output is limited to what a model can have made until
-      now.
-    * `is_raised`: an estimate that is in the row already is raised to the new one, where it is lower; otherwise it
-      stays.
+    Exact usage in the row stays. Returns the change, for the caller to count in the metrics after the transaction. The
+    result is empty if nothing was changed: the response is no longer pending, another row is billed for it, or the
+    usage is the same.
 
-    Exact usage always stays. Returns the row before and after the change, for the caller to count in the metrics after
-    the transaction. Returns an empty list if nothing was changed: the response is no longer pending, another row is
-    billed for it, or the usage stays the same.
+    Args:
+        response: the background response.
+        is_whole: the whole stored estimate counts. Otherwise its output is limited to what a model can have made until
+            now.
+        is_raised: a lower estimate in the row is raised to the new one. Otherwise an estimate in the row stays.
     """
     # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
@@ -208,10 +210,10 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
-    """Returns a call's row with the estimated usage of its background response, and the cost of this usage.
+    """Returns a copy of a call's row with an estimate of its background response's usage, and with its cost.
 
-    With `is_whole`, the whole stored estimate counts; otherwise its output is limited to what a model can have made
-    until now. Higher counts in the row stay.
+    `is_whole` says that the whole stored estimate counts; otherwise its output is limited to what a model can have made
+    until now. Counts in the row that are higher stay.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -225,11 +227,11 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns an upper bound of a background response's usage until `moment`: the stored estimate, with limited output.
+    """Returns an upper bound of the usage of a background response until `moment`.
 
-    The output is limited to what a model can make from `began` until `moment`. If `began` is None, or the gateway
-    stored the response before `began`, the output is counted from the time at which it was stored. Without a stored
-    estimate, the input is estimated from `request_bytes`, the size of the request, and the output counts as 0.
+    It is the stored estimate, with the output limited to what a model can make in the time before `moment`. That time
+    starts at `began` or when the gateway stored the response, whichever is earlier. Without a stored estimate, the
+    input is estimated from the size of the request (`request_bytes`), and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}

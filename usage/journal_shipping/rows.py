@@ -75,11 +75,11 @@ DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[]
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes calls' rows and bodies, and all data derived from the rows, to the database in one transaction.
+    """Writes calls' rows and bodies, and everything that depends on them, to the database in one transaction.
 
-    The derived data are the sums, the stored objects, the sessions, the responses to poll, the reservations that have
-    ended, and the dollars used of budget leases. Afterwards the calls' tokens and dollars are counted for `/metrics`.
-    Of two rows of the same call, the more complete one is kept. Returns how many rows were inserted.
+    The sums, stored objects, sessions, responses to poll, reservations and budget leases depend on them. If the table
+    has a row of the same call, the more complete row is kept. After the transaction, the usage is counted for
+    `/metrics`. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -118,10 +118,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimates in older rows from the table and the sums, because newer rows have the exact usage.
+    """Removes estimates from older rows in the table, and from the sums, because newer rows have the exact usage.
 
-    `replaced` maps the request ids of older rows to the request ids of newer rows. Returns pairs: the newer row's
-    request id, and the older row as it was before.
+    `replaced` maps the request ids of the older rows to those of the newer ones. Returns a pair for each older row: the
+    newer row's request id, and the older row as it was before.
     """
     if not replaced:
         return []
@@ -135,20 +135,19 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of those inserted rows whose usage is estimated.
+    """Returns the request ids of those rows in `inserted` whose usage is estimated.
 
-    `rows` are all rows of the batch; only they say whether usage is estimated. `inserted` are those that are new in the
-    table.
+    `inserted` lacks the column that says so, so it is read from `rows`, all rows of the batch.
     """
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Stores the cost, cost kind and price of the given rows in the table of calls, and makes the rows' digests anew.
+    """Stores the cost, cost kind and price of the given rows in the table of calls, and renews the rows' digests.
 
-    Returns the stored rows before the change, and after it. In the same transaction, the caller must subtract the first
-    from the sums, and add the second (`usage.sums.adding_up.Rollup`).
+    Returns two lists: the stored rows before the change, and after it. In the same transaction, the caller must
+    subtract the first list from the sums, and add the second (`usage.sums.adding_up.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
@@ -164,8 +163,10 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 def _rank(row: CallRecord) -> int:
     """Returns how complete a call's row is, from 0 to 3. Of two rows of one call, the one with the higher rank is kept.
 
-    * 3: the row that was written when the call ended; 2: a stub (a shortened row) in place of such a row
-    * 1: a row that was made because the call's end is unknown; 0: a stub in place of such a row
+    * 3: the row that was written when the call ended.
+    * 2: a shortened row (a stub) in place of such a row, which the database has refused.
+    * 1: a row that was made because the call's end is unknown.
+    * 0: a shortened row in place of a row of rank 1.
     """
     # `RANK` is the same rule in SQL.
     if (code := row.get("error_code")) == STUB_CODE:
@@ -174,7 +175,10 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns the ranks of rows (see `_rank`) as a JSON object by request id; rows of the highest rank are left out."""
+    """Returns the ranks of rows (see `_rank`) as the text of a JSON object, by request id.
+
+    Rows of the highest rank are left out, so the object is usually empty.
+    """
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 
 
@@ -202,10 +206,10 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of the call's usage.
+    """Returns a row with the outcome `interrupted`, for a call that has begun and whose end is unknown.
 
-    `begin` is the call's begin record in the journal. If that is lost, too, `begin` has only the request id, and
-    nothing is estimated. The duration is 0.
+    `begin` is the call's begin record, from which the usage is estimated. If only the request id is known, `begin` has
+    nothing else, and nothing is estimated. The duration is 0.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

@@ -23,9 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class JournalShipment:
-    """The progress of copying one journal into the database: how far its files are delivered, which calls are open.
+    """The progress of copying the journal of one process into the database.
 
-    A journal belongs to one process, its writer. Delivered means: written to the database, or set aside in a file.
+    It knows how far each file is delivered, and which calls are open. Delivered means: written to the database, or set
+    aside in a file.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -35,18 +36,19 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of bytes of each journal file, by its name, that are in the database or set aside in another file.
+        """The number of delivered bytes of each journal file, by file name.
 
-        Files that are delivered to their end and deleted are absent. Any thread may read this.
+        Delivered means: written to the database, or set aside in another file. A file that was deleted after its
+        delivery is absent. Any thread may read this.
         """
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Reads the new records in a living process's journal, and writes the calls that have ended to the database.
+        """Writes the new records in a living process's journal to the database, and deletes finished files.
 
-        `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        they are delivered. Damaged lines, and lines of a newer version, are appended to files of their own. If the
-        request id in such a line can be read, the call gets a row with the outcome `interrupted`.
+        `paths` are all files of the journal, the oldest first. All but the last are finished. Damaged lines, and lines
+        of a newer version, are appended to files of their own; if such a line still shows a request id, the call gets a
+        row with the outcome `interrupted`.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -70,10 +72,13 @@ class JournalShipment:
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
         """Writes the undelivered part of a dead process's journal to the database; the caller deletes the files.
 
-        `paths` are all files of the journal, the oldest first. Calls without an end record get a row with the outcome
-        `interrupted`. Calls whose rows were deleted for their age get no row (`Delivery.without_pruned`). Damaged
-        lines, and lines of a newer version, are appended to files of their own. `between` is called after each part of
-        the journal, of a few MiB.
+        * A call without an end record gets a row with the outcome `interrupted`.
+        * A call whose row was deleted for its age gets no row (`Delivery.without_pruned`).
+        * Damaged lines, and lines of a newer version, are appended to files of their own.
+
+        Args:
+            paths: all files of the journal, the oldest first.
+            between: a function that is called after each few MiB of the journal.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

@@ -37,8 +37,8 @@ LATE_SECONDS = 5.0
 class Shipper:
     """The thread that writes the records in all journals of a directory to the database.
 
-    `complete_at` is a moment of `time.monotonic()`: all records that living processes wrote before this moment are in
-    the database. The first value, an argument of the constructor, comes from an earlier shipper; the default is now.
+    `complete_at` is a time in seconds of `time.monotonic()`. All records that living processes wrote before it are in
+    the database. The constructor sets it to now, or to the value that an earlier shipper had.
     """
 
     def __init__(self, directory: Path, complete_at: float | None = None) -> None:
@@ -90,10 +90,9 @@ class Shipper:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
-        """Writes the journals to the database in rounds, until the thread is told to stop; then makes one last round.
+        """Writes the journals to the database again and again, until the thread is told to stop; then once more.
 
-        While rounds fail, the pauses between them grow. Ends early if the database cannot be reached before the
-        deadline.
+        The pauses get longer while it fails. Ends early if the database cannot be reached before the deadline.
         """
         backoff, delivered_at = IDLE_SECONDS, time.monotonic()
         while True:
@@ -123,12 +122,12 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
-        The leases of a dead process are deleted a second time after `LATE_SECONDS`, since a late statement of the
-        process may have added a lease.
+        Also deletes the budget leases of each dead process: at once, and again after `LATE_SECONDS`, because a late
+        statement of the process may have added one.
 
         Raises:
             GaveUp: the time for stopping is over.
-            Exception: the first error with a journal, after all other journals have been shipped.
+            Exception: the first error with a journal, after all other journals have been written.
         """
         if self.fault:
             connections.close_all()
@@ -159,10 +158,10 @@ class Shipper:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
-        """Writes all records in the journals of living processes to the database; then sets `complete_at`.
+        """Writes the new records in the journals of living processes to the database; returns the errors.
 
-        Returns one error for each journal that failed. If one failed, `complete_at` stays, and the next round tries
-        again.
+        There is one error for each journal that failed. Without an error, sets `complete_at` to the time when this
+        began.
 
         Raises:
             GaveUp: the time for stopping is over.
@@ -201,9 +200,15 @@ def ship_dead(
 ) -> bool:
     """Writes the undelivered records of a dead process's journal to the database, and deletes the journal's files.
 
-    Also ends the process's budget leases (parts of budgets that it had reserved). Returns False, and does nothing, if
-    the process is alive, another process has locked the journal, or there are no files. `shipment` knows which part of
-    the journal is delivered already. `between` is called after each delivered part.
+    Also ends the process's budget leases (parts of budgets that it had reserved). Returns True if there was a journal
+    to write. Returns False, and does nothing, if the process is alive, another process has locked the journal, or it
+    has no files.
+
+    Args:
+        directory: the directory of all journals.
+        writer: the id of the process.
+        shipment: knows which part of the journal is delivered already.
+        between: a function that is called after each few MiB of the journal.
 
     Raises:
         GaveUp: the database could not be reached before the deadline.
@@ -228,14 +233,15 @@ def adopt_dead(directory: Path, delivery: Delivery) -> None:
 
 
 def replay(directory: Path, *, adopts: bool = True) -> Delivery:
-    """Tries to write dead letters, records of newer versions, and dead processes' journals to the database again.
+    """Tries again to write everything to the database that could not be written before; returns the `Delivery`.
 
-    * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
-    * Records of a version that is still unknown stay in `newer.log`.
-    * Rows of calls that were deleted for their age go to `pruned.log`.
-    * `adopts` says whether to write the journals of dead processes, too. While a shipper runs, it must be false.
+    The result has the numbers of written, refused, damaged and newer records. These are written:
 
-    Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
+    * dead letters: rows that are refused again stay dead letters, and unreadable lines go to `damaged.log`.
+    * records in `newer.log`: those of a version that is still unknown stay there.
+    * if `adopts` is true, the journals of dead processes. While a shipper runs, `adopts` must be false.
+
+    Rows of calls that were deleted for their age go to `pruned.log` instead.
 
     Raises:
         GaveUp: the database cannot be reached.

@@ -19,8 +19,8 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 def write_objects(rows: Iterable[CallRecord]) -> None:
     """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    Of several calls that name the same object, the first is stored. If an object has a row already, this row stays,
-    with its key. Call this function in the transaction that writes the calls' rows.
+    If the table has a row of the object already, that row stays. If several calls name the same object, the call that
+    began first counts. Call this in the transaction that writes the calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
     objects = {

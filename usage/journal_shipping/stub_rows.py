@@ -59,8 +59,7 @@ def stub(row: CallRecord) -> CallRecord:
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, for a call whose stub (a shortened row) the database has refused as well.
 
-    The row has what `bare_stub` has, and the numbers that are added up to sums, such as tokens, as far as the database
-    can store them.
+    The row has the fields of `bare_stub`, and those numbers for the sums, such as tokens, that the database can store.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -76,10 +75,14 @@ def bare_stub(row: CallRecord) -> CallRecord:
 
 
 def _fields_beside_columns(row: CallRecord) -> CallRecord:
-    """Returns those fields of a refused row that its stub needs although they are no columns of the table.
+    """Returns the fields that the stub (shortened row) of a refused row needs, but that are no columns of the table.
 
-    They are the created objects, the facts about the call's response (its state, whether it is billed and may be
-    polled, the stored estimate of its usage), and the call's shares of budget leases. Invalid values are left out.
+    * the ids of created objects
+    * the state of the call's response, and whether it is billed and may be polled
+    * the stored estimate of the response's usage
+    * the call's shares of budget leases
+
+    Invalid values are left out.
     """
     leases: CallRecord = {}
     if (share := _sound_share(row.get("lease"))) is not None:
@@ -114,7 +117,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the name of a row's key is valid and fits into its column uncut."""
+    """Returns whether a row has a valid key name that the column can store without cutting it."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
@@ -136,9 +139,10 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether the column `name` can store `value`: the type is right, and the value within the column's bounds.
+    """Returns whether the column `name` can store `value`: it has the right type, and is within the column's bounds.
 
-    A text must have no control characters. It may be too long for a column in `CUT_TEXTS`, since such texts are cut.
+    A text with control characters cannot be stored. A text that is too long can be, if the column is one of
+    `CUT_TEXTS`, because it is cut then.
     """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -178,9 +182,9 @@ def _fitted(name: str, value: object) -> object:
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns the columns `names` of a row, with the values as the table stores them.
+    """Returns those columns `names` of a row whose values the table can store, with the values in their stored form.
 
-    Columns that the row lacks, and those whose value the table cannot store, are left out.
+    All other columns are left out.
     """
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}

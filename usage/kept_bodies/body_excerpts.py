@@ -37,20 +37,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(NamedTuple):
-    """The readable start of the body of a request or an answer. Redacted and cut, it becomes the excerpt to store.
+    """The text of a body's start, from which an excerpt to store is made by `excerpt` after secrets were redacted.
 
-    `left_out` is the number of bytes of the body that follow `text` and were not read.
+    `left_out` is the number of bytes of the body that come after `text` and were not read.
     """
 
     text: str = ""
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, followed by a remark.
+        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
 
-        `redacted` is this draft's text after its secrets were redacted. If the body was not read to its end, the end of
-        the text is dropped, since half a secret may stand there. The remark says how many bytes of the body are
-        missing; without any, there is no remark.
+        `redacted` is this draft's text after its secrets were redacted. If bytes of the body are missing, a remark at
+        the end says how many. If the draft does not have the whole body, the end of the text is dropped as well,
+        because a part of one of `secrets` may be there.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
@@ -63,13 +63,17 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Makes the draft of an excerpt from a request's or an answer's body; `limit` is the excerpt's size in bytes.
+    """Makes the draft of an excerpt from the body of a request or an answer. The draft is not cut and not redacted yet.
 
-    The draft is not cut yet, and only secret fields of forms are redacted. JSON and text stay, with placeholders for
-    base64. A multipart form becomes lines of `name: value`. Other bodies become a placeholder such as `<audio/mpeg, 123
-    bytes>`.
+    JSON and text stay, except for base64, which becomes placeholders. A multipart form becomes lines of `name: value`,
+    with secret fields redacted. Any other body becomes a placeholder such as `<audio/mpeg, 123 bytes>`.
 
-    `size` is the size of the whole body in bytes, if `body` is only its start.
+    Args:
+        body: the body, or its start.
+        content_type: the body's Content-Type.
+        limit: the size of the later excerpt in bytes.
+        secrets: the secrets that will be redacted later. The draft is made longer than the excerpt by their length.
+        size: the size of the whole body in bytes, if `body` is only its start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
@@ -105,10 +109,12 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a multipart form that is passed on in pieces: name, type, size and the start of a field's content.
+    """What is known of one part of a multipart form that is passed on in pieces: a field, or a file.
 
-    `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
-    `head` has the first bytes of a file, which show its format; they are not stored in an excerpt.
+    * `file_name`: None for a field.
+    * `content`: the start of a field's content; empty for a file.
+    * `size`: the size of the whole content in bytes.
+    * `head`: the first bytes of a file, which show its format; they are not stored.
     """
 
     name: bytes
@@ -120,10 +126,10 @@ class PartExcerpt:
 
 
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
-    """Makes the draft of an excerpt, as lines of `name: value`, from a multipart form that was passed on in pieces.
+    """Makes the draft of an excerpt from the parts of a multipart form, as lines of `name: value`.
 
-    The draft is not cut yet, and only secret fields are redacted. The excerpt is the same as if the form had been
-    received as a whole.
+    It is the same draft as `body_draft` makes from a whole form: it is not cut yet, and only secret fields are
+    redacted.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)
@@ -173,7 +179,7 @@ def storable(text: str) -> str:
 def margin_for(secrets: Sequence[str]) -> int:
     """Returns how many bytes to drop at the end of a cut text, so that no part of a secret is left there.
 
-    These bytes are enough for the longest of `secrets`, and for all secrets of a known form, such as `sk-…`.
+    Enough are dropped for the longest of `secrets`, and for secrets of known forms, such as `sk-…`.
     """
     return _margin(tuple(secrets))
 
@@ -190,7 +196,7 @@ def _media_type(content_type: str) -> str:
 
 
 def _is_binary(body: bytes, media_type: str) -> bool:
-    """Returns whether a body is not text: by its media type, or because its start cannot be decoded."""
+    """Returns whether a body is binary: by its media type, or because more than an eighth of its start is no text."""
     if _BINARY.match(media_type):
         return True
     head = body[:256]

@@ -63,9 +63,9 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may have a name such as `"b64_json"`, or `data:`, which announces base64 or a vector.
+    """Returns whether `body` may have base64 or a vector behind a name such as `"b64_json"`, or behind `data:`.
 
-    The check is rough and fast.
+    The check is fast. A True may be wrong, a False is not.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if body.find(mark) >= 0:  # `in` takes four times as long: it tries a number first, and makes an error of it
@@ -74,9 +74,9 @@ def _has_heads(body: bytes) -> bool:
 
 
 def _has_blocks(body: bytes) -> bool:
-    """Returns whether `body` may have a long run of base64, which is replaced even if nothing announces it.
+    """Returns whether `body` may have a long run of base64, wherever it stands.
 
-    The check is rough and fast.
+    The check is fast. A True may be wrong, a False is not.
     """
     if len(body) < MIN_RUN:
         return False
@@ -134,10 +134,9 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop`, or up to a long run of base64 that begins before `stop`.
+        """Copies the body up to position `stop`; if a long run of base64 begins before that, only up to the run.
 
-        If there is such a run, also adds a placeholder for the run to the copy, and returns True. So base64 is found
-        even if no name and no `data:` announces it.
+        In place of the run, a placeholder is added to the copy. Returns whether there was such a run.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -166,10 +165,11 @@ class _Elision:
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Reads the base64 or vector behind `head`, a match of `_HEAD`; returns a placeholder and the end position.
+        """Returns a placeholder for the base64 or vector behind `head`, and the position where that ends.
 
-        The placeholder begins with the name in `head`, as in `"b64_json": "<base64 …>`; a `data:` URL is replaced as a
-        whole. The placeholder is None if neither base64 nor a vector follows.
+        `head` is a match of `_HEAD`. The placeholder is None if neither base64 nor a vector follows. It begins with the
+        name in `head`, as in `"b64_json": "<base64 …>`. For a `data:` URL, there is no name: the placeholder stands for
+        the whole URL.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:

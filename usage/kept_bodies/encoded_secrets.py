@@ -36,7 +36,7 @@ _COMMON = "ZQXJKVYWGBHFMUPDLNRCSOTIAEzqxj987653v4kw2yb10g_fpmhul-dcrsnioate"
 
 
 class EncodedForms(NamedTuple):
-    """The ways in which one secret can be written in hexadecimal digits and in base64."""
+    """The forms in which one secret may stand in a text: in hexadecimal digits, and in three ways in base64."""
 
     in_hex: str
     in_base64: tuple[Base64Form, ...]
@@ -45,10 +45,9 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    * `letters`: the base64 letters.
-    * `first` and `second`: two short parts of the form. They are searched for before the whole form, because that is
-      faster: a text with the secret contains at least one of them. If base64 is broken into lines, a line end may be
-      inside one of the two, but not inside both, since they are short.
+    * `letters`: the base64 letters of the secret.
+    * `first` and `second`: two short parts of `letters`. A text with the secret contains at least one of them, so they
+      are searched for first, which is fast. They are two because a line end may be inside one of them.
     """
 
     letters: str
@@ -71,7 +70,7 @@ def encoded_forms(secret: str) -> EncodedForms | None:
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits in `text` that decodes to a text with a secret token.
+    """Yields the range of each run of base64 or hexadecimal digits in `text` that decodes to a secret token.
 
     `has_token` tells whether a decoded text has such a token. `lower` is `text` in lower case.
     """
@@ -88,10 +87,10 @@ def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object
 
 
 class LiteralSet:
-    """A set of short texts; tells quickly whether another text contains any of them.
+    """A set of short texts, made to find out quickly whether another text contains any of them.
 
-    A single character is found much faster than a text, so a text of the set is searched for only if its rarest
-    character is there. If one text of the set contains another, only the shorter one is searched for.
+    It is fast because a text of the set is searched for only if the other text has the rarest character of it. A text
+    that contains another text of the set is dropped, since the shorter one is found in any case.
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
@@ -125,7 +124,7 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three strings of base64 letters. If any bytes contain `data`, their base64 contains one of the strings."""
+    """Yields three strings of base64 letters. If any bytes contain `data`, their base64 contains one of these."""
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):
@@ -155,7 +154,10 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts to which a run of base64 letters may decode, depending on where the base64 begins."""
+    """Yields four possible decodings of a run of base64 letters.
+
+    It is not known at which of the first four letters the base64 begins.
+    """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
     # Up to three letters at the start may belong to something else, so nobody knows where the base64 begins.

@@ -105,7 +105,11 @@ def export(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
 
 
 def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpResponseBase:
-    """Answers with the page of one call of the key; status 404 if there is none that the viewer may see."""
+    """Returns the page of one of the key's calls.
+
+    Raises:
+        Http404: there is no such call, or the viewer may not see it.
+    """
     call = viewer.get(request_id)
     return render(
         request,
@@ -126,7 +130,10 @@ def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpRes
 
 
 def _bodies(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the values for the template with the prompt and the answer of a call, as a conversation or as JSON."""
+    """Returns the template's values that show a call's prompt and answer: as a conversation, or as JSON.
+
+    JSON is shown if the query parameter `view` is `json`, or if the call is no conversation.
+    """
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
     return {
@@ -140,7 +147,7 @@ def _bodies(request: HttpRequest, call: Request) -> dict[str, object]:
 def _own_query(request: HttpRequest, filters: Filters) -> dict[str, str]:
     """Returns the filters of the list of calls as query parameters for links, without the key and the owner.
 
-    A named time range, such as `day`, stays a name, so that the link has the range up to the time when it is opened.
+    A time range that was chosen by a name, such as `day`, is returned as this name, not as two points in time.
     """
     query = {name: text for name, text in filters.as_query().items() if name not in ("key", "owner")}
     if filters.since and request.GET.get("range"):
@@ -151,7 +158,7 @@ def _own_query(request: HttpRequest, filters: Filters) -> dict[str, str]:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the request id in the query parameter `before`; None if the parameter is missing or no id."""
+    """Returns the request id in the query parameter `before`; None if the parameter is missing or is no request id."""
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

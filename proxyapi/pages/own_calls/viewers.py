@@ -19,11 +19,13 @@ OWN_FILTERS = ("range", "from", "to", "outcome", "status", "code", "model", "rou
 
 @dataclass(frozen=True)
 class Viewer:
-    """A person who looks at the calls of the key `key` in My usage.
+    """A person who looks at the calls of one access key in the pages "My usage".
 
-    If `owner` is not None, the person sees only calls that were made while the key had this owner. `sees_bodies` says
-    whether prompts and answers are shown. The pages are below the address `base`; `home` is the address of the page
-    with the key's usage.
+    * `key`: the name of the key.
+    * `owner`: if not None, the person sees only calls that were made while the key had this owner.
+    * `base`: the path of the list of calls in URLs. The pages of single calls are below it.
+    * `home`: the path of the page with the key's usage in URLs.
+    * `sees_bodies`: whether prompts and answers are shown.
     """
 
     key: str
@@ -34,7 +36,10 @@ class Viewer:
 
     @property
     def reader(self) -> str:
-        """The name for counting this person's running exports, which are limited: `key <name>` or `account <name>`."""
+        """The name under which this person's running exports are counted: `key <name>` or `account <name>`.
+
+        The count limits how many exports one person can run at the same time.
+        """
         return f"key {self.key}" if self.owner is None else account_reader(self.owner)
 
     def filters(self, query: Mapping[str, str], now: datetime) -> Filters:

@@ -27,8 +27,8 @@ ADDRESSES = {"requests": "admin:usage_request_changelist", "usage": "pages:usage
 def list_query(address: Mapping[str, str], filters: Filters) -> dict[str, str]:
     """Converts the filters of the list of requests to query parameters for links.
 
-    `address` has the parameters from which the filters were read. A range such as `today` stays this word, so that the
-    link means another day tomorrow.
+    `address` has the query parameters from which the filters were read. A range that was chosen by a name, such as
+    `today`, stays a name, so a saved link shows other calls tomorrow.
     """
     found, chosen = filters.as_query(), address.get("range", "")
     if filters.since and chosen in range_labels(chosen):
@@ -72,9 +72,9 @@ def address_of(view: SavedView) -> str:
 
 
 def views_context(request: HttpRequest, page: str, query: str) -> dict[str, object]:
-    """Returns the values for the template that lists the saved views of a page, and has the form to save one.
+    """Returns the template's values for the saved views of a page: the list of views, and the form to save a new one.
 
-    `query` is the query string of the filters that the page shows now.
+    `query` is the query string of the filters that the page has now.
     """
     views = seen_views(request).filter(page=page).select_related("user")[: 2 * MAX_VIEWS]
     own = signed_in(request)

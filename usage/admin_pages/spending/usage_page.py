@@ -38,7 +38,10 @@ CHARTS = (("dollars", "Cost by day", "$", "bars"),)  # as those of the dashboard
 class SpendingHead(NamedTuple):
     """The head of a column in the table of the page *Usage*.
 
-    `query` is the query string that sorts the rows by this column; `order` says how they are sorted by it now.
+    * `label`: the title of the column.
+    * `query`: the query string of the link that sorts the rows by this column.
+    * `order`: `ascending` or `descending` if the rows are sorted by this column now; otherwise empty.
+    * `is_number`: whether the column has numbers.
     """
 
     label: str
@@ -88,8 +91,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If the parameters cannot be read, or the rows cannot be read for these days, answers with status 400 and a sentence:
-    nobody would notice that a file has other rows.
+    If the parameters are invalid, or these rows cannot be read for these days, answers with status 400 and a sentence.
+    The file would otherwise have other rows than were asked for, and nobody would notice.
     """
     choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:
@@ -103,10 +106,9 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string for links from the chart of the page *Usage* to fewer days, without these days.
+    """Returns the query string for links from a day in the chart to the page *Usage*, to which a script adds the day.
 
-    It has the groups (without the day) and the filters of the page; the chart's script adds the days. It is empty if
-    the page shows a single day.
+    It has the filters of the page, and its groups except for the day. It is empty if the page shows a single day only.
     """
     one = choice.of_days(choice.last, choice.last + DAY)
     return "" if choice.first == choice.last else urlencode(one.further_fields)
