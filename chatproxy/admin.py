@@ -100,13 +100,13 @@ class AlertAdmin(ReadOnlyAdmin):
         )
 
     def get_fields(self, request: HttpRequest, obj: Alert | None = None) -> list[str]:
-        """Returns the fields of an alert's page. Who is told is left out for those who may not set up channels."""
+        """Returns the fields of an alert's page; the field "who is told" is only for people who may add channels."""
         sees_channels = request.user.has_perm("chatproxy.add_alertchannel")
         return [name for name in self.fields if sees_channels or name != "told"]
 
     @admin.display(description="who is told")
     def told(self, alert: Alert) -> str:
-        """Returns how many channels send the alerts of the alert's rule or, if there is none, a link to add one."""
+        """Returns how many channels send the alerts of this alert's rule; if none does, a link to add a channel."""
         channels = AlertChannel.objects.filter(enabled=True).prefetch_related("rules")
         number = len(channels_for(alert.rule, channels))
         if number:
@@ -163,12 +163,13 @@ class AlertMessageAdmin(ReadOnlyAdmin):
 
 
 class DeletedWithAlertsAdmin(GuardedAdmin):
-    """Base class of the admin's pages of rules and channels, which are deleted together with their alerts."""
+    """Base class of the admin's pages of alert rules and channels; deleting one also deletes its alerts or messages."""
 
     def get_deleted_objects(self, objs: Sequence[Model] | QuerySet[Model], request: HttpRequest) -> Any:
-        """Returns what Django's page shows before a deletion: the rows that go, and which permissions are missing.
+        """Returns what Django's page before a deletion shows: the rows that go, and the permissions that are missing.
 
-        Unlike in Django, no permission is needed for alerts and messages, since nobody may delete these on their own.
+        Alerts and messages are deleted with their rule or channel. They need no permission of their own: nobody has
+        one.
         """
         deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, lacking - {model._meta.verbose_name for model in (Alert, AlertMessage)}, protected

@@ -150,7 +150,7 @@ class AlertChannel(models.Model):
         """The address to which the channel sends, decrypted.
 
         Raises:
-            CannotUnseal: the channel has no address, or it is damaged or was encrypted with another secret.
+            CannotUnseal: the stored address is missing, damaged, or encrypted with another encryption key.
         """
         return sealing.unseal(self.sealed_url)
 
@@ -159,7 +159,7 @@ class AlertChannel(models.Model):
         """The secret with which the channel signs its messages, decrypted.
 
         Raises:
-            CannotUnseal: the channel has no secret, or it is damaged or was encrypted with another secret.
+            CannotUnseal: the stored secret is missing, damaged, or encrypted with another encryption key.
         """
         return sealing.unseal(self.sealed_secret)
 
@@ -183,9 +183,9 @@ class AlertChannel(models.Model):
 
 
 class AlertHost(models.Model):
-    """A host that looks for faults, in its shipper: the process that also copies records of calls to the database.
+    """A host whose shipper looks for faults; the shipper is the process that also copies calls to the database.
 
-    `seen_at` is the time of its last search, by the database's clock. `stopped_at` is set when the shipper was stopped
+    `seen_at` is the time of the last search, by the database's clock. `stopped_at` is set when the shipper was stopped
     properly; then nobody gets an alert that the host is away.
     """
 
@@ -246,9 +246,9 @@ class AlertEvent(models.TextChoices):
 class AlertMessage(models.Model):
     """A message about an alert for one channel: its content, when it is due, and whether it was sent.
 
-    A message is stored in the transaction that opens or resolves the alert, and marked as sent after sending; so it is
-    sent at least once, whatever process dies in between. `due_at` is the time of the next try. It is null if the
-    message was sent, if the tries are used up (`failed_at`), or if it was withdrawn before the first try.
+    It is stored in the transaction that opens or resolves the alert, and marked as sent only after sending; so it is
+    sent at least once. `due_at` is the time of the next try; null if the message was sent, was given up (`failed_at`),
+    or was withdrawn before the first try.
     """
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, related_name="messages")

@@ -85,8 +85,8 @@ class CutConnections(logging.Filter):
 class OnePerMinute(logging.Filter):
     """Log filter that lets at most one record a minute pass for each kind of record.
 
-    Records are of the same kind if they have the same text before values are inserted, and the same texts and errors
-    as values. The next record of the kind to pass says how many were left out.
+    Two records are of the same kind if they have the same text before values are inserted, and the same texts and
+    errors as values; numbers may differ. The next record of the kind to pass says how many were left out.
     """
 
     # While the database is away, a pool of connections logs each attempt to connect.
@@ -115,7 +115,8 @@ class OnePerMinute(logging.Filter):
 def _kind_of(record: logging.LogRecord) -> tuple[str, ...]:
     """Returns the kind of a log record, for `OnePerMinute`: its text before values are inserted, and its values.
 
-    Of numbers and other objects, only the type is in the kind, since there may be many different ones.
+    Texts and errors are taken as they are. Of other values, such as numbers, only the type is taken, since there may be
+    many different ones.
     """
     values = record.args if isinstance(record.args, tuple) else ()
     return str(record.msg), *(_kind_of_value(value) for value in values)
@@ -192,10 +193,10 @@ def redacted_path(path: str) -> str:
 
 
 def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yields the traceback of an exception as Python prints it, in pieces of text, but with shortened messages.
+    """Yields the text of an exception's traceback in pieces, as Python prints it, but without data of callers.
 
-    Causes, and the members of an exception group, are included. Exceptions whose ids are in `seen` are left out, since
-    they were described already.
+    Messages are shortened (`exception_words`). Causes, and the members of an exception group, are included. `seen` has
+    the ids of exceptions that were described before, which are left out; this exception's id is added.
     """
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE

@@ -31,8 +31,8 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 class LoginLimit(NamedTuple):
     """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
 
-    If `is_own` is true, a successful login sets the count of attempts back to zero. It is true for the user's own
-    device, for the user's name from one network, and for the account whose second factor is asked for.
+    If `is_own` is true, the subject belongs to one user, and a successful login sets the count of attempts back to
+    zero. Otherwise, attempts of others count, too, and a successful login only lowers the count by one.
     """
 
     subject: str
@@ -77,7 +77,7 @@ def _interval(length: timedelta) -> str:
 
 
 class LoginAttempts(models.Model):
-    """The number of login attempts that one subject has made since the subject's present period of time began.
+    """The number of login attempts that one subject has made since the time `since`.
 
     `subject` is the digest of a network, a user name, an account or a device.
     """

@@ -63,9 +63,9 @@ class RootPath:
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Removes the root path, if there is one, from a request's path; returns the scope with the new path.
+        """Returns a request's scope with the root path removed from its path; the root path is kept for `root_path_of`.
 
-        The scope keeps the root path for `root_path_of`. Without a root path, the same scope is returned.
+        If the request has no root path, the same scope is returned.
         """
         root_path = self._configured
         if root_path is None:
@@ -90,8 +90,8 @@ class RootPath:
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
     """Returns a copy of a request's scope: `root_path` is removed from the path, and recorded in the scope.
 
-    The path stays as it is if a proxy has removed the root path already. The order of the cookies in the copy is
-    reversed (`own_cookies_last`).
+    If a proxy has removed the root path already, the path stays as it is. The cookies come in reverse order
+    (`own_cookies_last`).
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.

@@ -13,8 +13,8 @@ T = TypeVar("T")
 async def result_within(task: asyncio.Task[T], seconds: float) -> T:
     """Waits up to `seconds` for a task that reads a socket; returns the task's result or raises its error.
 
-    A pause in which the whole process stands still counts as a tenth of `seconds` at most, because nobody could read
-    the socket then. After a timeout the task is still running; the caller must cancel it.
+    After a timeout the task is still running; the caller must cancel it. If the whole process is suspended meanwhile,
+    the suspension uses up at most a tenth of `seconds`, however long it lasts.
 
     Raises:
         TimeoutError: the task has not ended in time.

@@ -27,9 +27,10 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell, with invisible characters replaced by codes.
+    """Returns a value as the text of a CSV cell, safe to open in a spreadsheet; None becomes an empty text.
 
-    An apostrophe is put before text that looks like a formula. None becomes an empty text.
+    Text that looks like a formula gets an apostrophe in front. Invisible characters are replaced by codes, such as
+    `<U+202E>`. Numbers stay as they are.
     """
     if value is None:
         return ""

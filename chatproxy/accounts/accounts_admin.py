@@ -117,9 +117,9 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         super().delete_queryset(request, queryset)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Returns the fields of a user's form that this person cannot change.
+        """Returns the fields of a user's form that this person can only read.
 
-        Only superusers can change the field `is_superuser`.
+        They include `is_superuser`, unless the person is a superuser.
         """
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")

@@ -89,7 +89,8 @@ def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
 def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
     """Makes a user a member or lead of the teams in `wanted`, and of no other team.
 
-    `wanted` maps names of teams to whether the user is a lead. Returns a list of texts that describe the changes.
+    `wanted` maps names of teams to whether the user is a lead. Teams that do not exist are logged and left out. Returns
+    a list of texts that describe the changes.
     """
     teams = {team.name: team for team in Team.objects.filter(name__in=wanted)}
     for name in set(wanted) - set(teams):

@@ -31,10 +31,7 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that a person may change, and may put users into.
-
-    The person holds every permission that such a group gives.
-    """
+    """Returns the groups that a person may change and give to users: the person holds all permissions of the group."""
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))
@@ -44,8 +41,8 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 def may_change_user(person: Person, user: User) -> bool:
     """Returns whether a person may change a user: the person must hold every permission that the user holds.
 
-    Only a superuser may change a superuser. To change a user who owns keys or leads a team, the person must also hold
-    the permission to change keys, unless the person is that user.
+    Only a superuser may change a superuser. If the user owns keys or leads a team, the person must also hold the
+    permission to change keys; this is not needed to change oneself.
     """
     if getattr(person, "is_superuser", False):
         return True

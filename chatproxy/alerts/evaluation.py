@@ -61,7 +61,10 @@ class AlertEvaluation(PeriodicThread):
             connections.close_all()
 
     def work(self) -> None:
-        """Looks for faults once. If the database fails, only messages about that failure are sent."""
+        """Looks for faults once, and opens and resolves alerts about them.
+
+        If the database fails, only alerts about this outage are sent, without the database.
+        """
         try:
             with limit_query_time(QUERY_SECONDS):
                 self.look_for_faults()
@@ -69,10 +72,10 @@ class AlertEvaluation(PeriodicThread):
             self._outage.go_on(error)
 
     def look_for_faults(self, now: datetime | None = None) -> None:
-        """Looks for faults on this host and, if it is this process's turn, in the ledger; opens and resolves alerts.
+        """Looks for faults on this host and in the database's tables, and opens and resolves alerts about them.
 
-        The ledger is the database's tables about calls and keys. Also records that this host is looking, and ends the
-        alert about an outage of the database, if there was one. `now` is the database's time by default.
+        The tables are examined only if no other process is doing so. Also records that this host is looking. If there
+        was an outage of the database, ends its alert. `now` is the database's time by default.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -129,10 +132,10 @@ class AlertEvaluation(PeriodicThread):
         now: datetime,
         channels: list[AlertChannel],
     ) -> None:
-        """Looks for the faults of one rule by calling `find`; opens and resolves the rule's alerts.
+        """Calls `find` to look for the faults of one rule; opens and resolves the rule's alerts accordingly.
 
-        An error in our own code is logged, and the alerts of this rule stay as they are, so that other rules still
-        work.
+        If `find` raises an error other than the database's, the error is logged, and the rule's alerts stay as they
+        are.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -151,9 +154,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of `fault` in which `since` is the time when this process first found the fault.
+        """Returns a copy of `fault` whose `since` is the time when this process first found the fault.
 
-        The time is remembered for the next search. A fault that was not found in an earlier search counts as new.
+        If the last search did not find the fault, it counts as new.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first
@@ -161,10 +164,9 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to take the lock for the search in the ledger, the tables about calls; returns whether it was taken.
+    """Tries to take the lock for the search in the database's tables; returns False if another process has it.
 
-    The lock is held until the transaction ends, so this must be called in one. It is not taken if another process has
-    it.
+    The lock is held until the transaction ends, so this must be called in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])

@@ -89,10 +89,11 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
                 field.help_text = str(field.help_text).removesuffix(f" {KEEP}")
 
     def clean(self) -> dict[str, object]:
-        """Checks that the form has what the channel's kind needs, and returns the values.
+        """Checks that the form has what the channel's kind needs; adds an error to the form for what is missing.
 
-        A webhook needs an address and a secret, Slack and Teams an address, e-mail recipients and the setting
-        `EMAIL_URL`. What is missing becomes an error of the form; a stored address or secret is not missing.
+        A webhook needs an address and a secret. Slack and Teams need an address. E-mail needs recipients, and the
+        setting `EMAIL_URL`. An empty field for the address or secret is allowed if one is stored already. Returns the
+        values.
         """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind

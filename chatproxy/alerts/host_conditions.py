@@ -29,10 +29,10 @@ def host_name() -> str:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The facts about this host that are searched for faults: its processes, its disk in bytes, and refused logins.
+    """The facts about this host in which faults are looked for: processes, disk in bytes, and refused logins.
 
-    `away_since` is set if the host had not been watched for a long time when this process began: it is the time when
-    the host was last searched for faults. Usually it is None.
+    `away_since` is usually None. If nobody had looked for faults on this host for a long time before this process
+    began, it is the time when somebody last did.
     """
 
     host: str
@@ -62,9 +62,10 @@ class LoginRefusals:
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host's processes and disk; returns it together with `logins` and `away_since`.
+    """Reads the state of this host's processes and disk; returns all facts in which faults are looked for.
 
-    First adds the present total of refused logins to their history `logins`.
+    `logins` is the history of refused logins; their present total is added to it. `away_since` is only passed on to the
+    result.
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))
@@ -126,9 +127,9 @@ def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator
 
 
 def find_refused_logins(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host has refused many sign-ins in the last minutes.
+    """Yields a fault if this host has refused at least as many sign-ins as the rule's threshold, in the rule's window.
 
-    The rule has the number of minutes (its window), and the least number of refusals that is a fault (its threshold).
+    The window is a number of minutes up to `now`.
     """
     refused = facts.logins.since(now - timedelta(minutes=rule.window_minutes or 1))
     if refused >= max(1.0, float(rule.threshold or 0)):

@@ -31,11 +31,11 @@ UNWATCHED = " (its host is no longer watched)"
 def record(
     rule: AlertRule, host: str, faults: Iterable[FoundFault], now: datetime, channels: Sequence[AlertChannel]
 ) -> None:
-    """Opens, updates and resolves the alerts of one rule, by the faults that were just found.
+    """Opens, updates and resolves the alerts of one rule, so that they agree with the faults that were just found.
 
-    `faults` are all faults that the rule has found on `host`; an empty `host` means that they were found in the ledger.
-    A new fault opens an alert once it has lasted for the time that the rule demands. An open alert is resolved if its
-    fault was not found again. Messages about these changes are stored for the channels.
+    `faults` are all faults that the rule has found on `host`, or in the database's tables if `host` is empty. A fault
+    without an alert opens one once the fault has lasted for as long as the rule demands. An open alert whose fault is
+    not among `faults` is resolved. For each of these changes, a message is stored for each channel of the rule.
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}
@@ -120,10 +120,11 @@ def _update_words(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Stores a message about an open alert for each channel, if one is due now: that it was opened, or is still open.
+    """Stores a message about an open alert for each channel if one is due now: that it was opened, or is still open.
 
-    The first message is due at once, unless an alert about the same subject was announced within the rule's
-    `quiet_hours`. A further message is due every `repeat_hours`, if the rule has this field.
+    The first message is due at once. If an alert about the same subject was announced less than the rule's
+    `quiet_hours` ago, it is due after these hours. Further messages follow every `repeat_hours`, if the rule has this
+    field.
     """
     rule = alert.rule
     if alert.sent_at is None:

@@ -71,11 +71,11 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
 
 
 def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if many of the calls in the rule's window (minutes up to `now`) failed, and more than usual.
+    """Yields a fault if many calls in the rule's window (minutes up to `now`) failed, and more than usual.
 
-    Many means at least the rule's threshold, in percent. More than usual means at least three times the rate in the
-    same window of the last seven days; if these had fewer than 20 calls, nothing is compared. With fewer than 20 calls
-    in the window itself, there is no fault.
+    * Many: at least the rule's threshold, in percent of at least 20 calls. With fewer calls there is no fault.
+    * More than usual: at least three times the rate in the same window of the last seven days. This is not required if
+      there were fewer than 20 calls in those windows.
     """
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
@@ -92,11 +92,11 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the calls in the rule's window (minutes up to `now`) took much longer at upstream than usual.
+    """Yields a fault if upstream took much longer for the calls in the rule's window (minutes up to `now`) than usual.
 
-    The usual time is the 95th percentile in the same window of the last seven days together. Much longer means that the
-    95th percentile is at least `LEAST_SLOW_MS`, and at least the usual time multiplied by the rule's threshold. With
-    fewer than 20 calls in the window, or in those of the last seven days, there is no fault.
+    Times are 95th percentiles. The usual time is that of the same window on the last seven days together. Much longer
+    means at least the usual time multiplied by the rule's threshold, and at least `LEAST_SLOW_MS`. There is no fault if
+    there were fewer than 20 calls in the window, or in the windows of the last seven days.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
@@ -150,10 +150,10 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 
 
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
-    """Returns two numbers for the calls between `start` and `end`: how many failed, and how many failed or succeeded.
+    """Returns how many of the calls between `start` and `end` failed, and how many failed or succeeded.
 
-    A timeout, and a call that was interrupted, is a failure. Calls that the gateway refused, or whose caller left, are
-    in neither number.
+    Timeouts and interrupted calls count as failed. Calls that the gateway refused, and calls whose caller left, do not
+    count in either number.
     """
     totals = read_by_value([Dimension.OUTCOME], start, end, now)[Dimension.OUTCOME]
     failed = sum(totals[outcome].calls for outcome in FAILED if outcome in totals)

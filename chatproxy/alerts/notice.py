@@ -44,10 +44,10 @@ class Notice:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of the text of a message about an alert, below its title; the link is not among them.
+        """The lines of text below the title of a message about an alert, without the link.
 
-        Of an open alert these are the details, since when it is open, and what to do; of one that is over, how long it
-        lasted.
+        If the alert is open, they are its details, since when it is open, and what to do. If it is over, the line says
+        how long it lasted. Of a test message it is the details.
         """
         if self.event == AlertEvent.TEST:
             return [self.detail]

@@ -35,7 +35,11 @@ class DatabaseOutage:
         self._tries: list[tuple[AlertChannel, Notice, AlertAttempt]] = []
 
     def remember(self, rules: Iterable[AlertRule], channels: Sequence[AlertChannel]) -> None:
-        """Remembers which of `rules` is for outages of the database, and which of `channels` send its alerts."""
+        """Remembers the rule and channels for alerts about outages of the database, while the database can be read.
+
+        The rule is the one in `rules` for such outages, if there is one; the channels are those in `channels` that send
+        its alerts.
+        """
         self._rule = next((rule for rule in rules if rule.kind == AlertKind.DATABASE), None)
         self._channels = channels_for(self._rule, channels) if self._rule else []
 
@@ -63,9 +67,9 @@ class DatabaseOutage:
                 self._note(channel, notice, result)
 
     def end(self, now: datetime) -> None:
-        """Records that the database works again.
+        """Records that the database works again, and forgets the outage.
 
-        If messages about an outage were sent, stores the alert about the outage in the database and resolves it, unless
+        If messages about the outage were sent, its alert is stored in the database and resolved. It is not stored if
         its rule was deleted meanwhile.
 
         Raises:

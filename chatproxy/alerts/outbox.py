@@ -90,9 +90,9 @@ def send_test(channel: AlertChannel) -> SendingResult:
 def _claim() -> AlertMessage | None:
     """Claims the message that has been due for the longest time, and returns it; None if none is due.
 
-    Claiming postpones the next try and counts this one. A message waits until earlier messages about the same alert to
-    the same channel are sent or given up, so that nobody reads that an alert is over before reading that it is open.
-    Messages to channels that are switched off are never claimed.
+    A claimed message counts as tried, and its next try is later, so that no other process sends it meanwhile. Messages
+    to a channel that is switched off are not claimed. Nor is a message while an earlier one about the same alert to the
+    same channel waits: nobody must read that an alert is over before reading that it is open.
     """
     earlier = AlertMessage.objects.filter(
         alert=OuterRef("alert"), channel=OuterRef("channel"), pk__lt=OuterRef("pk"), due_at__isnull=False
@@ -110,10 +110,10 @@ def _claim() -> AlertMessage | None:
 
 @transaction.atomic
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
-    """Stores the result of a try to send a message about an alert; marks the message as sent, or as finally failed.
+    """Stores the result of a try to send a message about an alert; marks the message as sent or, finally, as given up.
 
-    `is_last` is whether a failure is final. If another process has sent the message meanwhile, because this try took
-    very long, the message stays marked as sent.
+    A message is given up if this try failed and `is_last` is true. A message that another process has sent meanwhile
+    stays marked as sent.
     """
     now = database_now()
     AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])

@@ -63,9 +63,9 @@ class Manifest:
 
 
 class ArchiveWriter:
-    """The writer of one backup's archive, which begins with the manifest.
+    """A writer of one backup's archive to a file: first the manifest, then the files that `add` is called with.
 
-    The file counts as a backup only once `close` has returned.
+    The archive is complete, and counts as a backup, only once `close` has returned.
     """
 
     def __init__(self, file: BinaryIO, manifest: Manifest) -> None:
@@ -93,10 +93,10 @@ class ArchiveWriter:
 
 
 def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the name and the content of each part of a backup's archive, the manifest first, in one pass.
+    """Yields the parts of a backup's archive in order, each as its file's name and its content; the manifest first.
 
-    All parts of one file are yielded under the name of the file. Damage may be found only at the archive's end, when
-    all parts have been yielded.
+    A large file has several parts with the same name. An error may be raised after the last part was yielded, since
+    damage may only show at the end of the archive.
 
     Raises:
         BadArchive: the file is no backup, is cut off, or was changed.

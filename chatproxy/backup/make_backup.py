@@ -67,9 +67,6 @@ def write_backup(file: BinaryIO, *, with_secrets: bool) -> Manifest:
 def check_is_direct(database: psycopg.Connection[TupleRow]) -> None:
     """Checks that a connection leads to PostgreSQL itself and not to a pooler, as pg_dump and pg_restore require.
 
-    These programs change the settings of their session. A pooler would later give this session to the server, which
-    would then find no tables.
-
     Raises:
         StartError: the connection leads to a pooler, such as PgBouncer.
     """

@@ -43,11 +43,11 @@ class RestoreRefused(Exception):
 
 
 def restore_backup(path: Path, output: Output) -> Manifest:
-    """Restores the backup in the file `path` into this server's empty `DATA_DIR` and database.
+    """Restores the backup in the file `path` into this server's empty `DATA_DIR` and database; returns its manifest.
 
-    Returns the manifest of the backup. The server must not be running. The bundled PostgreSQL is started, and stopped
-    again. If the restore fails, everything that it has written is deleted. If secrets are missing that the database was
-    used with, a line about them is written to `output`.
+    The server must not be running; the bundled PostgreSQL is started for the time of the restore. If the restore fails,
+    everything that it has written is deleted. A line is written to `output` about secrets that the database was used
+    with and that are missing here.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.
@@ -110,8 +110,8 @@ def _check_version(manifest: Manifest) -> None:
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
     """Checks that `DATA_DIR` is empty, and that the bundled PostgreSQL has no database for this `DATA_DIR` elsewhere.
 
-    `DATA_DIR` may contain the backup file, `lost+found`, the lock file that a failed start has left and, if the backup
-    has no secrets, `secrets.env`.
+    These files are allowed: the backup, `lost+found`, and the lock file of a failed start. If the backup has no
+    secrets, `secrets.env` is allowed, too.
 
     Raises:
         RestoreRefused: `DATA_DIR` contains another file, or there is a database for it.

@@ -128,10 +128,10 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
-    """Replaces the escape sequences in a quoted value of an `.env` file: in double quotes, `\\n` becomes a line feed.
+    """Replaces the escape sequences in a quoted value of an `.env` file; `quote` is the quotation mark around it.
 
-    In double quotes `\\r` and `\\t` are replaced as well; any other character after a backslash stands for itself.
-    `quote` is the quotation mark around the value. In single quotes, only an escaped single quote is replaced.
+    In double quotes, `\\n`, `\\r` and `\\t` become control characters, and any other escaped character stands for
+    itself. In single quotes, only an escaped single quote is replaced.
     """
     if quote == "'":
         return value.replace("\\'", "'")

@@ -25,8 +25,8 @@ MAX_ERRORS = 2
 def find_misspelt_names() -> Iterator[str]:
     """Yields a warning for each variable that is probably meant as a setting but has another name.
 
-    These are the unknown names in `.env` files, except for those that `docker compose` uses, and names in the
-    environment that are nearly the name of a setting. Variables with an empty value are left out.
+    In `.env` files, this is any unknown name, except for those that `docker compose` uses. In the environment, it is
+    only a name that is nearly that of a setting. Variables with an empty value are left out.
 
     Raises:
         EnvFileError: an `.env` file cannot be read.

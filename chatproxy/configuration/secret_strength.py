@@ -15,16 +15,19 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether a secret is too easy to guess: it has fewer than `MIN_CHOICES` parts.
+    """Returns whether a secret is too easy to guess, because it repeats itself or has runs such as `1234`.
 
-    A part is a character, a run such as `1234`, or a repetition.
+    The secret is too easy if fewer than `MIN_CHOICES` choices suffice to write it (`count_choices`).
     """
     # The secret's length is checked elsewhere.
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES
 
 
 def count_choices(text: str) -> int:
-    """Counts the choices needed to write a text: each character, run such as `1234`, or repetition is one choice."""
+    """Counts the choices that somebody makes to write a text, as a measure of how hard it is to guess.
+
+    Each character is one choice; but a whole run such as `1234`, or a repetition of earlier text, is only one.
+    """
     choices = at = 0
     while at < len(text):
         pattern = max(_length_of_run(text, at), _length_of_repetition(text, at))

@@ -61,8 +61,8 @@ def upstream_url(value: str) -> str:
     """Checks the base URL of an OpenAI-compatible server, and returns it without a slash at its end.
 
     Raises:
-        ValueError: `http_url` refuses `value`, or it is the address of one endpoint, or OpenAI's with a path other than
-            `/v1`; the message says what is allowed.
+        ValueError: `http_url` refuses `value`; or `value` is the URL of a single endpoint; or it is OpenAI's URL with
+        another path than `/v1`. The message says what is allowed.
     """
     url = http_url(value)
     parts = urlsplit(url)
@@ -131,10 +131,9 @@ class MailServer(NamedTuple):
 
 
 def mail_server(url: str) -> MailServer:
-    """Returns the parts of a mail server's URL that `smtp_url` has accepted.
+    """Returns the parts of a mail server's URL that `smtp_url` has accepted; a missing port becomes the usual one.
 
-    If the URL has no port, it is the usual one of its scheme. A `+` in a password stays a `+`; django-environ's parser
-    would turn it into a space.
+    A `+` in a password stays a `+`; django-environ's parser would turn it into a space.
     """
     parts = urlsplit(url)
     return MailServer(
@@ -187,9 +186,9 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether every parser finds the same user and password in a URL.
+    """Returns whether the user, password and hosts in a URL are written so that all programs read them alike.
 
-    The characters `@`, `/`, `?` and `#` must be percent-encoded in both.
+    The characters `@`, `/`, `?` and `#` must be percent-encoded in the user and the password.
     """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)

@@ -268,9 +268,10 @@ def root_path(value: str) -> str:
 
 
 def route_families(value: str) -> list[str]:
-    """Parses a comma-separated setting of route families: groups of endpoints below `/v1`, such as `files`.
+    """Parses a comma-separated setting of route families, which are groups of endpoints below `/v1`, such as `files`.
 
-    Returns the name of each family once. `default` and `all` stand for several families.
+    Returns the names of the families, each once. The words `default` and `all` are replaced by the families that they
+    stand for.
 
     Raises:
         ValueError: an item is no name of a family, or all items are empty.

@@ -63,7 +63,8 @@ SettingValues = dict[str, Any]
 class Setting(NamedTuple):
     """A setting of the server: its name (an environment variable), its default, its parser, and its meaning for people.
 
-    `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
+    `parse` turns the variable's text into a typed value. It raises ValueError for a bad text; the message has the
+    fault, a semicolon, and what is allowed.
     """
 
     name: str
@@ -197,9 +198,9 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns the names of those secrets, of SECURITY_KEY and ACCESS_TOKEN, that are too short for a public server.
+    """Returns which of the secrets SECURITY_KEY and ACCESS_TOKEN are too short for a server that others can reach.
 
-    A public server is one that other machines can reach. A secret that is not set is left out.
+    The result has their names. A secret that is not set is left out.
     """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
@@ -232,8 +233,8 @@ def load() -> SettingValues:
     """Reads the settings from the environment and the `.env` files; returns their typed values by name.
 
     The first of these sources that has a value counts: the environment, `.env.local`, `.env`, `DATA_DIR/secrets.env`. A
-    variable `NAME_FILE` names a file with the secret `NAME`. If DATA_DIR is that of a demo, the variables
-    `REAL_SERVERS` in the environment are ignored.
+    variable `NAME_FILE` names a file with the secret `NAME`. If DATA_DIR is that of a demo, the environment's variables
+    in `REAL_SERVERS` are ignored, since they lead to the data or secrets of a real server.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.

@@ -79,8 +79,8 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    The limits of the server, the user and the database are compared. Behind a connection pooler none is: the pooler
-    shares few connections to PostgreSQL among many clients.
+    The limits of the server, the user and the database count. Behind a connection pooler nothing is compared; a finding
+    says so.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")
@@ -116,7 +116,7 @@ def _value(database: Database, setting: str) -> str:
 
 
 def _place(database: Database) -> str:
-    """Returns words that name a connection's database and user, for a finding about a setting of one of them."""
+    """Returns words that name the database and the user of a connection, for a message about their settings."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 

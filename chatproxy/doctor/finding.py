@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Level(StrEnum):
-    """The gravity of a finding: most faults prevent the start of a server, a warning is for a person to judge."""
+    """The gravity of a check's finding: `OK` says that nothing is wrong, `WARNING` that something may be wrong.
+
+    `FAULT` says that something is wrong; most faults keep the server from starting.
+    """
 
     OK = "ok"
     WARNING = "warning"

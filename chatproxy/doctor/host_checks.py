@@ -24,9 +24,9 @@ SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
 
 
 def check_data_dir() -> Iterator[Finding]:
-    """Yields a fault if files cannot be written in DATA_DIR, or in a directory in it that workers write to.
+    """Yields a fault for each directory, DATA_DIR or one in it, in which the server must write files but cannot.
 
-    If there is no DATA_DIR yet, the nearest existing directory above it is checked: the first start writes there.
+    If DATA_DIR does not exist yet, the nearest existing directory above it is checked instead.
     """
     # Otherwise a worker would fail later, with a traceback.
     workers = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
@@ -45,10 +45,7 @@ def not_a_directory(path: Path) -> str:
 
 
 def check_unused_database() -> Iterator[Finding]:
-    """Yields a warning if DATABASE_URL is set, and DATA_DIR has a database of the bundled PostgreSQL.
-
-    Whoever has set DATABASE_URL may expect to find the old calls and keys in the new database.
-    """
+    """Yields a warning if DATA_DIR has a database of the bundled PostgreSQL that is unused because of DATABASE_URL."""
     cluster = settings.DATA_DIR / "postgres"
     has_one = os.path.exists(cluster / "PG_VERSION")  # False if this account may not look into it
     if has_one and not settings.DATABASE_IS_BUNDLED:
@@ -92,10 +89,10 @@ def check_open_files() -> Iterator[Finding]:
 
 
 def check_free_disk() -> Iterator[Finding]:
-    """Yields a fault if the disk of DATA_DIR is so full that calls are refused, a warning if they soon will be.
+    """Yields a fault if the disk of DATA_DIR is so full that calls are refused; a warning if it is nearly so full.
 
-    Soon means that less than 1 GiB (`SCARCE_BYTES`) is left until then. The fault does not prevent a start, since the
-    pages of a server with a full disk can still be read.
+    Nearly means that at most 1 GiB (`SCARCE_BYTES`) more can be written before calls are refused. The fault does not
+    prevent a start, since the server's pages can still be read then.
     """
     disk = os.statvfs(_existing(settings.DATA_DIR))
     free, reserve = disk.f_bavail * disk.f_frsize, settings.JOURNAL_RESERVE_BYTES

@@ -37,7 +37,7 @@ def check_debug() -> Iterator[Finding]:
 
 
 def check_debug_address() -> Iterator[Finding]:
-    """Yields a fault if DEBUG is on where other people could see a debug page."""
+    """Yields a fault if DEBUG is on and the server listens on an address that other machines can reach."""
     # Such a page shows code, routes and some settings.
     if settings.DEBUG and not is_loopback(settings.HOST):
         yield fault(f"DEBUG is true and HOST {settings.HOST} can be reached by others; 127.0.0.1 or ::1 only")
@@ -50,7 +50,7 @@ def check_short_secrets() -> Iterator[Finding]:
 
 
 def check_upstream() -> Iterator[Finding]:
-    """Yields a fault or a warning if OPENAI_BASE_URL, the upstream's URL, is wrong or doubtful for this server."""
+    """Yields a finding if OPENAI_BASE_URL, the upstream's URL, is wrong or doubtful: see `check_upstream_url`."""
     yield from check_upstream_url(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
 
 

@@ -16,9 +16,10 @@ from proxyapi.upstream.proxies import environment_proxy
 
 
 def check_upstream_host() -> Iterator[Finding]:
-    """Yields a warning if the host name in OPENAI_BASE_URL cannot be resolved; otherwise says what was not tried.
+    """Yields a warning if the host name in OPENAI_BASE_URL cannot be resolved.
 
-    If the environment names a proxy for upstream, the proxy's host name is resolved instead.
+    If the environment names a proxy for upstream, the proxy's host name is resolved instead. If the name is known, a
+    finding says so, and that no connection was tried.
     """
     url = urlsplit(settings.OPENAI_BASE_URL)
     proxy = environment_proxy(settings.OPENAI_BASE_URL)
@@ -34,7 +35,10 @@ def check_upstream_host() -> Iterator[Finding]:
 
 
 def check_upstream_key() -> Iterator[Finding]:
-    """Yields a warning if OPENAI_API_KEY is not set; else a finding that says that the key was not tried."""
+    """Yields a warning if OPENAI_API_KEY is not set.
+
+    If it is set, a finding says that nobody has tried whether upstream accepts the key.
+    """
     if settings.OPENAI_API_KEY:
         yield Finding(Level.OK, "OPENAI_API_KEY is set; whether upstream takes it was not tried")
     else:

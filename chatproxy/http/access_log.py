@@ -26,7 +26,7 @@ _ID_LINE = re.compile(rb"^%b: ([0-9a-f-]+)\r$" % ID_HEADER.encode(), re.IGNORECA
 
 
 class LoggedProtocol(Protocol):
-    """A client connection that stores the status of each answer in the ASGI scope of its request, for `AccessLog`."""
+    """A client connection that remembers the status of each answer for `AccessLog`, in the request's ASGI scope."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         """Sends a whole answer, and stores its status and the request's id for the access log; returns True.

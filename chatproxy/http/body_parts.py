@@ -11,10 +11,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def put_without_copy(cycle: RequestResponseCycle, part: bytes) -> bool:
-    """Hands a part of a request's body to the call without copying it; returns whether it was handed over.
+    """Passes a part of a request's body to the call without copying it, if possible; returns whether it was passed on.
 
-    Returns False if the call has not taken all earlier parts, or is answered already. uvicorn must then handle the
-    part: append it to the earlier ones, or drop it.
+    This is possible if the call has taken all earlier parts and is not answered yet. Otherwise uvicorn must handle the
+    part.
     """
     if not cycle.body and not cycle.response_complete:
         cycle.body = part  # type: ignore[assignment]  # uvicorn converts it to bytes, which copies nothing

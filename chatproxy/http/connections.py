@@ -45,11 +45,13 @@ def allowed_files() -> int:
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open: `wanted`, or fewer if it has too few descriptors.
+    """Returns how many client connections a worker may keep open; at least 1.
 
-    `files` is how many file descriptors the worker may have. Each connection needs two, and some are kept for other
-    files. `wanted` is MAX_CONNECTIONS; if it is None, the limit is 10,000 or twice `parallel_calls`
-    (MAX_PARALLEL_REQUESTS), whichever is higher. The result is at least 1.
+    * `files`: how many file descriptors the worker may have. The limit is at most what they suffice for: two for each
+      connection, and a reserve.
+    * `parallel_calls`: the setting MAX_PARALLEL_REQUESTS.
+    * `wanted`: the setting MAX_CONNECTIONS. If it is None, 10,000 or twice `parallel_calls` is wanted, whichever is
+      higher.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -71,9 +73,9 @@ class Closable(Protocol):
 
 @dataclass(eq=False)
 class IdleConnections:
-    """The idle connections of a worker or of a client network, in the order in which they became idle.
+    """The idle client connections of a worker, or of one client network; each list begins with the longest idle one.
 
-    `known` are those on which a valid key was sent, `strangers` all others.
+    `known` has the connections on which a valid key was sent, `strangers` has all others.
     """
 
     # Dictionaries without values, which keep the order and remove an entry in constant time.
@@ -120,12 +122,13 @@ class Network:
 
 
 class Connections:
-    """The open client connections of one worker, with the limits on their number; for use from the event loop only.
+    """The open client connections of one worker, and the limits on their number; for use from the event loop only.
 
     * `limit`: how many connections the worker may have.
-    * `limit_per_network`: how many a client network may have; at most, and by default, half of `limit`. Networks with
-      `trusted_proxies` have no such limit.
-    * `descriptor_end`: a connection exceeds the limit if its file descriptor has this number or a higher one.
+    * `limit_per_network`: how many a client network may have; by default half of `limit`, and never more.
+    * `trusted_proxies`: networks with such a proxy have no limit of their own.
+    * `descriptor_end`: the first number of a file descriptor that is too high. A new connection with such a descriptor
+      is treated as if `limit` were reached.
     * `count_refusal`: called with the reason when a connection is refused or dropped.
     """
 
@@ -164,10 +167,11 @@ class Connections:
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new client connection as idle; returns False if there are too many and none can make room.
+        """Registers a new client connection, as an idle one, and returns True; returns False if there are too many.
 
         If the limit of the worker or of the client's network is reached, the connection that has been idle for the
-        longest time is closed to make room. A connection that gets no room is counted as refused, and not registered.
+        longest time is closed to make room. If none can be closed, the new connection is not registered, and is counted
+        as refused.
         """
         name = client_network(address)
         network = self._networks.get(name)
@@ -186,10 +190,9 @@ class Connections:
         return True
 
     def is_short_of_files(self, descriptor: int) -> bool:
-        """Returns whether nearly all file descriptors of this process are in use.
+        """Returns whether nearly all file descriptors of this process are in use, judged by that of a new connection.
 
-        `descriptor` is that of a new connection. If it is a high number, few are free: the system always gives the
-        lowest free number.
+        The system always gives the lowest free number, so a high `descriptor` means that few are free.
         """
         return descriptor >= self._descriptor_end
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class LingeringTransport:
-    """Wrapper of asyncio's transport to a client, which can delay its close while the client still sends a body.
+    """Wrapper of asyncio's transport to a client that can delay its close, for a client that still sends a body.
 
-    `closes_slowly` is called if some bytes were not sent yet when `close` was called.
+    `closes_slowly` is called when the transport is closed while some bytes of the answer are still unsent.
     """
 
     # uvicorn closes the transport after an answer; a client that is still sending might then lose the answer.
@@ -22,9 +22,10 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the close: the next call of `close` only ends the sending, and calls the callback `linger`.
+        """Makes the next call of `close` leave the connection open for receiving, and call the callback `linger`.
 
-        The callback must arrange for a second call of `close`, which really closes the connection.
+        That call only ends the sending. The callback must arrange for a second call of `close`, which closes the
+        connection.
         """
         self._linger = linger
 

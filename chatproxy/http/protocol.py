@@ -41,9 +41,9 @@ STRANGER_KEEPALIVE_SECONDS = 15
 
 
 class Protocol(RequestReader):
-    """One client connection over HTTP/1.1, with the calls that are made on it.
+    """A client connection over HTTP/1.1: starts a call for each request, and sends the answers.
 
-    The connection counts among the worker's connections, and notices when the client leaves.
+    It is registered among the worker's connections, and tells a call when the client has left.
     """
 
     # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_lingering_transport`.
@@ -108,7 +108,7 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """True if the running request's body has arrived whole, or cannot arrive because the connection is lost."""
+        """True if no more of the running request's body will come: it is complete, or the connection is lost."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
@@ -117,9 +117,9 @@ class Protocol(RequestReader):
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may then be idle for longer.
+        """Records that a valid key was sent on this connection: from now on it may be idle for longer.
 
-        Bytes that have arrived on it are parsed at once, before those of clients without a valid key.
+        Its bytes are also parsed at once from now on, before those of clients without a valid key.
         """
         # The connection's bytes are then parsed at once, without queueing behind those of strangers.
         if not self.is_known:
@@ -230,7 +230,7 @@ class Protocol(RequestReader):
     # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts the call of a request; queues the request while the client has not read earlier answers.
+        """Starts the call of a request or, if the client has not read earlier answers yet, queues the request.
 
         While the worker drains, the connection is closed after the answer, unless another request waits on it.
         """
@@ -246,9 +246,9 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Starts the next request that waits on this connection, after an answer; if none waits, registers it as idle.
+        """Starts the next request that waits on this connection; if none waits, registers the connection as idle.
 
-        A connection that is being closed is not registered.
+        uvicorn calls this after each answer. A connection that is being closed is not registered.
         """
         # uvicorn's own method starts a request that waits.
         super().on_response_complete()
@@ -266,18 +266,18 @@ class Protocol(RequestReader):
 
     @property
     def awaits_request(self) -> bool:
-        """True if no call runs, and a request is arriving or none has come since the connection was opened.
+        """True if no call runs on this connection, and a request is expected on it or arriving.
 
-        False if the connection is being closed.
+        A request is expected on a new connection until the first one has come. False if the connection is being closed.
         """
         if self.transport.is_closing() or not self._is_between_requests:
             return False
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
 
     def shutdown(self) -> None:
-        """Ends this connection because its worker ends: after the answer in progress, or at once if it is idle.
+        """Ends this connection because its worker ends: at once if it is idle, otherwise after the answer in progress.
 
-        An idle connection on which bytes have arrived stays open, so that the request in them is answered first.
+        If it is idle but bytes have arrived on it, it stays open, so that the request in these bytes is answered first.
         """
         # uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket
         # while this worker still takes the connection for an idle one.
@@ -296,10 +296,10 @@ class Protocol(RequestReader):
             self.transport.close()
 
     def end_after_answer(self) -> None:
-        """Ends this connection after the answer in progress, because its worker ends; does nothing if there is none.
+        """Makes this connection end after the answer in progress, because its worker ends; without one, does nothing.
 
-        If the answer has not begun, its head will announce the close. Otherwise the client may be sending another
-        request, so the connection stays open for `LAST_IDLE_SECONDS` after the answer.
+        If the answer has not begun, its head announces the close. If it has begun, the client may already be sending
+        another request: the connection then stays open for `LAST_IDLE_SECONDS` after the answer.
         """
         if self._is_between_requests:
             return
@@ -333,8 +333,8 @@ class Protocol(RequestReader):
     def resume_writing(self) -> None:
         """Stops watching how fast the client reads, and starts the next request if one waits on this connection.
 
-        asyncio calls this when the write buffer has room again, because the client has read enough of the earlier
-        answers. If the connection is being closed, the watch goes on, and no request is started.
+        asyncio calls this when the client has read so much that the write buffer has room again. Nothing happens if the
+        connection is being closed: the watch goes on.
         """
         super().resume_writing()
         if self.transport.is_closing():

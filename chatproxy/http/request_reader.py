@@ -81,7 +81,7 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
-        """Parses bytes that a client has sent, or queues a stranger's; drops them if the connection is ending."""
+        """Parses bytes from a client; queues them if no valid key was sent; drops them once the connection ends."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -98,7 +98,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether bytes may be parsed at once without a valid key: if they are few, and not part of a body."""
+        """Returns whether bytes may be parsed at once without a valid key: if they are few, and belong to no body."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -121,9 +121,9 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP; if they are not HTTP, answers with status 400 and closes the connection.
+        """Parses received bytes as HTTP; answers with status 400 and closes the connection if they break a rule.
 
-        Does the same if a head is too large, or if a body has too much framing (chunk sizes, extensions, trailers).
+        The rules: valid HTTP; no head that is too large; little framing in a body (chunk sizes, extensions, trailers).
         """
         if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
@@ -156,7 +156,7 @@ class RequestReader(HttpToolsProtocol):
         return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
 
     def _parse(self, data: bytes) -> None:
-        """Passes received bytes to the HTTP parser, which calls the `on_…` methods; ignores offers to switch protocols.
+        """Passes received bytes to the HTTP parser, which calls the `on_…` methods; ignores `Upgrade` and CONNECT.
 
         Raises:
             httptools.HttpParserError: the bytes are not HTTP, or one of the `on_…` methods has raised an error.
@@ -212,9 +212,9 @@ class RequestReader(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes its call, unless the request is answered already.
+        """Marks the running request's body as complete, and wakes its call; does nothing if the request is answered.
 
-        The end that the parser reports after a head with an offer to switch protocols is ignored (`upgrades`).
+        Ignores the end that the parser reports after a head that offers to switch protocols: its body is still to come.
         """
         # There the parser stops, and the body is still to come.
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
@@ -229,7 +229,7 @@ class RequestReader(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection because the next request's head is late; restarts the timer while a call runs."""
+        """Closes the connection, since the next request's head is late; while a call runs, restarts the timer."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -244,9 +244,9 @@ class RequestReader(HttpToolsProtocol):
     # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request; sends an answer with status 400 if possible.
+        """Ends the connection after bytes that are no valid request; sends an error with status 400 if possible.
 
-        Complete requests before them are answered instead; an answer that has begun is cut off. uvicorn calls it, too.
+        Complete requests before the bytes are answered instead. An answer that has begun is cut off. uvicorn calls it.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #     behind complete requests that are not answered yet       they are answered, then the connection is closed

@@ -78,8 +78,7 @@ class StallWatch:
     def _check(self) -> None:
         """Aborts the connection if the client has read nothing, or read too slowly, for `STALL_SECONDS`.
 
-        The timer calls this method several times within `STALL_SECONDS`. Once the client has read enough since the
-        present measurement began, the next measurement begins.
+        The timer calls this several times in that period. Once the client has read enough, the period begins anew.
         """
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()

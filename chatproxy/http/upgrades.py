@@ -31,9 +31,10 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """Callbacks for the second parser of a request that offers to switch protocols (`Upgrade`, CONNECT).
+    """Callbacks of the second parser for a request that offers to switch protocols (`Upgrade`, CONNECT).
 
-    They drop the head, which the first parser has reported already, and pass everything after it on to `protocol`.
+    The first parser stops after the head. The second one reads the head again and then the rest; these callbacks pass
+    only the rest on to `protocol`.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know

@@ -68,10 +68,10 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
+    """Middleware that limits how often somebody may try to sign in, at the admin and at "My usage".
 
-    A successful login is taken out of the counts again. After it, and after a change of the password, the device gets a
-    cookie by which its later attempts are counted separately.
+    Only failed attempts count in the end: a successful one is taken out of the counts. A device on which somebody has
+    signed in gets a cookie, and its later attempts are counted apart from those of others.
     """
 
     # It stands behind the CSRF check: a page of another site must not use up a visitor's attempts.
@@ -95,8 +95,8 @@ class LoginThrottle:
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
         """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
-        The refusal is a page with status 429, counted as `REFUSED`, or with status 503 if the database does not answer.
-        Returns None if the attempt is allowed, and for a request that is no login attempt.
+        Returns None if the attempt is allowed, and for a request that is no login attempt. The refusal is a page with
+        status 429. If the database does not answer, it is a page with status 503.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -123,7 +123,7 @@ class LoginThrottle:
 
 
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
-    """Returns whether an attempt to sign in succeeded; call this only if the answer to the attempt is a redirect.
+    """Returns whether an attempt to sign in succeeded; for attempts that were answered with a redirect only.
 
     Usually a redirect means success. The forms in `PROOFS`, which ask for a further proof such as a code, also redirect
     people who may not use them. There, the attempt succeeded only if the session has a new proof.
@@ -149,9 +149,8 @@ def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
 def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits on attempts to enter a second factor, or a password that is asked for again.
 
-    The limit of the account comes first, if the account is known, then those of the client's network. Whoever makes
-    such an attempt knows the password already, and a code has only six digits. So attempts at an account are counted
-    together, wherever they come from.
+    These are the limit of the account, if it is known, and those of the client's network. Attempts at an account are
+    counted together wherever they come from, since a code has only six digits.
     """
     pending = request.session.get(PENDING_LOGIN)
     named = pending.get("user_pk") if isinstance(pending, dict) else None

@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class PageRate(NamedTuple):
-    """A limit on requests for pages: how many per second, and how many at the same time after a pause (`burst`)."""
+    """A limit on requests for pages: how many are allowed per second, and how many at once (`burst`) after a pause."""
 
     per_second: float
     burst: float
@@ -63,9 +63,9 @@ CLIENT_PARALLEL = 2
 
 
 class Visitor(NamedTuple):
-    """A client that requests a page without a login; `name` is its network, or `device` and the id of its device.
+    """A client that requests a page without a login; `is_known` if somebody has signed in on the device before.
 
-    `is_known` says that somebody has signed in on the client's device before.
+    `name` is the client's network or, for a known device, `device` and the device's id.
     """
 
     name: str
@@ -75,8 +75,8 @@ class Visitor(NamedTuple):
 class PagePace:
     """The limit of one worker on requests for pages without a login: how many a second, and how many at once.
 
-    For use from the worker's event loop; `remember_cookie` may be called by any thread. `clock` and `sleep` are in
-    seconds.
+    All methods but `remember_cookie` must be called in the worker's event loop. `clock` returns seconds, and `sleep`
+    waits for as many seconds as it is given.
     """
 
     def __init__(
@@ -96,13 +96,14 @@ class PagePace:
 
     @asynccontextmanager
     async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
-        """Context manager that waits until a request for a page may run, and counts it as running in its `with` block.
+        """Context manager that waits until a request for a page may run; the request counts as running in its block.
 
         A login (POST to `LOGIN_PATH`) counts as `LOGIN_COST` pages.
 
         Raises:
-            TooManyPages: the request would have to wait for too long, or has waited for too long. The refusal is
-                counted and logged. The error is raised after `REFUSAL_SECONDS` at the earliest.
+            TooManyPages: the request would have to wait for too long (raised after a pause of `REFUSAL_SECONDS`), or
+                has waited
+            for `MAX_WAIT_SECONDS`. The refusal is counted and logged.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:
@@ -158,7 +159,7 @@ class PagePace:
     def remember_cookie(self, cookie: str) -> None:
         """Stores the digest of a valid login cookie; requests with this cookie are not limited for `COOKIE_SECONDS`.
 
-        If `MAX_COOKIES` are stored already, they are forgotten first.
+        If `MAX_COOKIES` cookies are stored already, all of them are forgotten first.
         """
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
@@ -230,9 +231,9 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _seconds_to_wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns how many seconds a request must wait after the time `now`, so that the rate is kept; often 0.
+    """Returns how many seconds after `now` a request must wait to keep to a rate; 0 if it may run at once.
 
-    `until` is the time at which all admitted requests would be done if they ran one after the other at the rate.
+    `until` is the time at which all requests before it would be done if they ran one after the other at the rate.
     """
     # `rate.burst` requests may run at once: the wait is shorter by the time that they would take one after the other.
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))

@@ -75,9 +75,9 @@ def _compress(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _gzip(path: str, _mtime_ns: int) -> bytes:
-    """Returns the content of a file, compressed with gzip, and caches it until the file changes.
+    """Returns the content of a file, compressed with gzip; cached until the file changes.
 
-    A changed file has another `_mtime_ns`, the time of its last change.
+    `_mtime_ns` is the time of the file's last change, and only serves to find a changed file not in the cache.
     """
     return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
@@ -92,9 +92,9 @@ def _version(path: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _digest(path: str, _mtime_ns: int) -> str:
-    """Returns a short digest of the content of a file, and caches it until the file changes.
+    """Returns a short digest of the content of a file; cached until the file changes.
 
-    A changed file has another `_mtime_ns`, the time of its last change.
+    `_mtime_ns` is the time of the file's last change, and only serves to find a changed file not in the cache.
     """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
 

@@ -84,10 +84,10 @@ class BundledPostgres:
         self._cluster.check_version(Postgres.for_account(Account.of(self.cluster)))
 
     def revive(self) -> None:
-        """Starts the PostgreSQL server again after it was killed; if it runs but cannot be reached, stops it first.
+        """Starts the PostgreSQL server again after it was killed; stops it first if it runs but cannot be reached.
 
-        Only the process that has held the cluster's lock since `start` may call this. That process may have replaced
-        its program by another one (`exec`) since then.
+        Only the process that has called `start` may call this, since it holds the cluster's lock; it keeps the lock
+        when it replaces its program (`exec`).
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
@@ -125,7 +125,7 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database; if it has, a start would make an empty one instead.
+        """Checks that `DATA_DIR` has not lost its database, as by an incomplete copy; a start would make an empty one.
 
         `DATA_DIR/postgres` may be missing, an empty directory, the cluster itself, or a symbolic link to the cluster.
 
@@ -154,8 +154,8 @@ class BundledPostgres:
     def _locate(self) -> Path:
         """Returns the path of the PostgreSQL cluster's directory, which may not exist yet.
 
-        This is `DATA_DIR/postgres`. If root runs this process, and `DATA_DIR/postgres` is no directory itself, it is a
-        directory in /var/lib/chatproxy.
+        This is `DATA_DIR/postgres`. For root, it is a directory in /var/lib/chatproxy instead, unless
+        `DATA_DIR/postgres` is a real directory.
         """
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link

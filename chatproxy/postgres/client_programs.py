@@ -59,13 +59,15 @@ class ClientProgram(NamedTuple):
     def find_pg_restore(cls, server_major: int, dump_major: int, *, is_bundled: bool) -> ClientProgram:
         """Returns a pg_restore that can read a dump and restore it into a server.
 
-        `dump_major` is the major version of the pg_dump that has written the dump, and `server_major` that of the
-        server. `is_bundled` is whether that server is the bundled PostgreSQL, for which only its own pg_restore is
-        used.
+        * `server_major`: the major version of the server.
+        * `dump_major`: the major version of the pg_dump that has written the dump.
+        * `is_bundled`: whether the server is the bundled PostgreSQL. Only the pg_restore that comes with it is used
+          then.
 
         Raises:
-            ClientProgramError: there is no such program on this machine, or no psql beside it, which is needed if the
-                server is older than `STRICT_MAJOR` and pg_restore is not.
+            ClientProgramError: there is no such pg_restore on this machine, or there is no psql beside it although it
+                is needed
+            (`needs_script`).
         """
         found = cls._find("pg_restore", range(max(server_major, dump_major), sys.maxsize), is_bundled=is_bundled)
         if found.needs_script(server_major) and not found._psql.exists():
@@ -93,7 +95,10 @@ class ClientProgram(NamedTuple):
         raise ClientProgramError(f"{name} of PostgreSQL {majors.start} or later is needed in PATH; {others}")
 
     def needs_script(self, server_major: int) -> bool:
-        """Returns whether this pg_restore sets a parameter that a server of this major version does not know."""
+        """Returns whether a restore must go through an SQL script, because the server is older than this pg_restore.
+
+        pg_restore from `STRICT_MAJOR` on sets a parameter that older servers do not know; it is left out of the script.
+        """
         return server_major < STRICT_MAJOR <= self.major
 
     @property
@@ -173,13 +178,14 @@ class ClientProgram(NamedTuple):
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Context manager that runs this program, and waits for its end; kills it if the block fails.
+        """Context manager that runs this program, yields its process, waits for its end; kills it if the block fails.
 
         The program connects to `database`, unless this is None.
 
         Raises:
-            ClientProgramError: the program cannot be run or has failed, or the database's URL contains a secret that
-                the list of processes would show to everybody.
+            ClientProgramError: the program cannot be run or has failed; or the database's URL contains a secret that
+                everybody
+            could see in the list of processes.
         """
         command, environment = [str(self.path), *arguments], {**os.environ, "LC_ALL": "C"}
         if database is not None:

@@ -35,9 +35,10 @@ class PostgresWatch(KeepRunning):
         self._postgres.stop()
 
     def is_running(self) -> bool:
-        """Returns whether the server runs and has its socket.
+        """Returns whether the PostgreSQL server runs and can be reached: False if it has ended or lacks its socket.
 
-        A missing socket counts only if it was already missing at the last check.
+        A missing socket counts only if it was missing at the last call, too, since a server that is stopped by hand
+        removes it shortly before its end.
         """
         if not self._postgres.running:
             return False

@@ -62,10 +62,10 @@ async def heartbeats(beat: Callable[[], object]) -> AsyncIterator[None]:
 
 
 class DrainingServer(Server):
-    """uvicorn's server that drains when it is told to stop: it finishes the requests that it has accepted.
+    """The server of uvicorn in a worker; when told to stop, it drains: it finishes the requests that it has accepted.
 
-    SIGTERM, and the death of the master process `parent`, make it drain; SIGQUIT cancels the calls. `connections` are
-    the worker's open connections; `report_start` is called once this worker serves.
+    It drains at SIGTERM, and when the master process `parent` dies. At SIGQUIT it cancels the calls. `connections` are
+    the worker's open connections; `report_start` is called once the worker serves.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class DrainingServer(Server):
             self._report_start()
 
     async def main_loop(self) -> None:
-        """Calls `on_tick` until the server should exit: twice a second, and ten times while it drains."""
+        """Calls `on_tick` until the server should exit: twice a second, and ten times a second while it drains."""
         # uvicorn's own calls it ten times a second, which is half of an idle worker's CPU.
         while not await self.on_tick(0):
             pause = TICK_SECONDS if self._closes_at == math.inf else DRAINING_TICK_SECONDS
@@ -112,10 +112,10 @@ class DrainingServer(Server):
             self._woken.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does a worker's regular work: drains if the master has died, and closes the port at the planned time.
+        """Does a worker's regular work; returns whether the server should exit.
 
-        Once a second it also checks that the times in new request ids are right. Returns whether the server should
-        exit. uvicorn sets the time in its answers when `counter` is divisible by ten.
+        Drains if the master has died, and closes the port at the planned time. Once a second, checks the times in new
+        request ids. `counter` is for uvicorn, which updates the date in its answers when `counter` is divisible by ten.
         """
         if os.getppid() != self._parent and not self.should_exit:
             logger.warning("the master process is gone")
@@ -128,9 +128,10 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master to replace the workers if the times in new request ids are over a minute ahead of the clock.
+        """Asks the master to replace the workers if new request ids are more than a minute ahead of the clock.
 
-        Does nothing while this worker drains.
+        This happens when the clock is put back, since the times in ids never go back; new processes begin at the
+        clock's time. Does nothing while this worker drains.
         """
         # Rows are listed, filtered and pruned by the time in their id, which never goes back. So when the clock is put
         # back, new ids are ahead of it; a new process takes the time from the clock again.
@@ -143,10 +144,10 @@ class DrainingServer(Server):
         self._check_ids_at = time.monotonic() + REPLACED_WITHIN_SECONDS
 
     def drain(self) -> None:
-        """Begins to drain: from now on each answer ends its connection, and later the port is closed.
+        """Begins to drain: from now on each connection ends after its answer, and later the port is closed.
 
-        If the whole server is to end, the port is closed after DRAIN_SECONDS. If only this worker is to end, the
-        port is closed after at least `REPLACED_DRAIN_SECONDS`. May be called more than once.
+        If the whole server ends, the port is closed after DRAIN_SECONDS; if only this worker ends, after at least
+        `REPLACED_DRAIN_SECONDS`. Further calls change nothing.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
@@ -182,7 +183,7 @@ class DrainingServer(Server):
                 task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
-        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS, since the whole server must end."""
+        """Drains with the port closed at once instead of after DRAIN_SECONDS, since the whole server must end."""
         self.drain()
         self._closes_at = 0
         self._learn_of_stop()
@@ -208,9 +209,10 @@ class DrainingServer(Server):
                 tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the port, finishes (or cancels, after `cancel_calls`) all accepted requests, ends the worker's parts.
+        """Ends this worker: closes the port, finishes all accepted requests, and ends the worker's parts.
 
-        First it accepts the connections that wait in the port's queue, unless the calls are to be cancelled.
+        Requests on connections that wait in the port's queue count as accepted. After `cancel_calls`, requests are
+        cancelled instead, and the queue is left as it is.
         """
         # Connections in the port's queue are accepted first: their clients may have sent their requests already, and
         # nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
@@ -245,9 +247,9 @@ class DrainingServer(Server):
 
 
 def queued_connections(listeners: Sequence[socket.socket]) -> list[socket.socket]:
-    """Accepts the connections that wait in the queues of listening sockets, and returns them.
+    """Accepts and returns the connections that wait in the queues of listening sockets.
 
-    If no file descriptor is left, the others stay in the queue.
+    If the process runs out of file descriptors, the other connections stay in the queues.
     """
     accepted = []
     for listener in listeners:

@@ -38,9 +38,9 @@ FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy
 
 
 class StartPauses:
-    """The pauses of gunicorn's master between starts of workers, made while every new worker dies before it serves.
+    """The pauses that gunicorn's master makes between starts of workers, while each new worker dies before it serves.
 
-    gunicorn itself starts the next worker at once, and each start takes CPU from the workers that serve.
+    Without them, gunicorn would start one worker after the other at once, which takes CPU from the workers that serve.
     """
 
     def __init__(self) -> None:
@@ -60,11 +60,10 @@ class StartPauses:
         server.spawn_workers = start_unless_paused
 
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
-        """Begins a pause before the next start of a worker, if `worker` has ended before it served; call this for each.
+        """Begins a pause before the next start of a worker if `worker` has ended before it served; called for each one.
 
-        The first pause is a second; each further pause is twice as long as the one before, up to 30 seconds. After two
-        minutes without such an end, the next pause is a second again. Workers that fail during a pause cause no further
-        one. Before `install` there are no pauses.
+        The first pause lasts a second, and each further one twice as long as the last, up to 30 seconds. After two
+        minutes without such an end, a pause lasts a second again. During a pause, and before `install`, does nothing.
         """
         if worker.has_started or not self._is_installed or self._is_pause():
             return
@@ -126,10 +125,10 @@ SPARED_SECONDS = 20.0
 
 
 def spare_workers_after_standstill(server: Arbiter) -> None:
-    """Keeps gunicorn from killing workers for missing heartbeats for 20 seconds after the master has stood still.
+    """Keeps gunicorn from killing workers without heartbeats in the first 20 seconds after the master has stood still.
 
-    The master stands still if its main loop makes no round for 5 seconds, for example while all processes are
-    suspended.
+    The master has stood still if its main loop made no round for 5 seconds, for example because the machine was
+    suspended. Then no worker could send a heartbeat either.
     """
     # All processes may have been stopped, by Ctrl-Z or with their virtual machine: then no worker could send a
     # heartbeat.
@@ -151,8 +150,8 @@ def spare_workers_after_standstill(server: Arbiter) -> None:
 def when_ready(server: Arbiter) -> None:
     """Hook of gunicorn, called once the master listens on its port: starts the shipper and installs signal handlers.
 
-    Also starts the threads that watch the shipper and the bundled PostgreSQL, and, without `--reload`, lets
-    `StartPauses` delay the start of workers after failures.
+    Also starts the threads that watch the shipper and the bundled PostgreSQL. Without `--reload`, pauses are made
+    between starts of workers that fail (`StartPauses`).
     """
     spare_workers_after_standstill(server)
     if not server.cfg.reload:  # whoever corrects the code waits for it
@@ -171,7 +170,7 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def child_exit(_server: Arbiter, worker: Worker | AdoptedWorker) -> None:
-    """Hook of gunicorn, called in the master for each worker that has ended: tells `StartPauses` and `Upgrade`."""
+    """Hook of gunicorn, called in the master for each worker that has ended: informs `StartPauses` and `Upgrade`."""
     _start_pauses.worker_has_ended(worker)
     _upgrade.worker_has_ended(worker)
 

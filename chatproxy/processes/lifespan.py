@@ -73,8 +73,8 @@ def start_ledger(steps: ShutdownSteps) -> None:
 async def start_parts(steps: ShutdownSteps) -> None:
     """Starts the parts of this worker other than the ledger: keys, budgets, limits, and the connections to upstream.
 
-    Also starts a task that deletes files about owners of stored objects once the database has these owners. Adds the
-    steps that end all of these to `steps`. Call this after `start_ledger`.
+    Call this after `start_ledger`. The steps that end the parts are added to `steps`. One more part deletes the files
+    that record owners of stored objects, once the database has these owners, too.
     """
     keyring.start()
     steps.add("keyring", keyring.stop)

@@ -31,10 +31,10 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that asks upstream about background responses that are not finished yet, to learn their usage.
+    """The thread that learns the usage of background responses: those that upstream makes while no caller waits.
 
-    If the settings do not allow this, the thread estimates their usage. (A background response is one that upstream
-    makes while no caller waits for it.)
+    It asks upstream about each until the response has finished. If the settings do not allow this, it estimates the
+    usage.
     """
 
     def __init__(self) -> None:

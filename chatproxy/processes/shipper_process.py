@@ -49,9 +49,9 @@ GIVE_UP_SECONDS = 2.0  # between two checks of whether it is another's, which is
 def run_shipper(lifeline: int) -> None:
     """Runs the shipper, which copies this host's journals into the database, until the pipe `lifeline` ends.
 
-    `lifeline` is a file descriptor. If another process ships the journals, the shipper first waits until that process
-    stops. At the end of `lifeline`, the shipper ships the records that are left in the journals, and this function
-    returns. If `lifeline` ends during the wait, the other process ships these records.
+    `lifeline` is a file descriptor. Once it ends, the shipper copies the records that are left, and the function
+    returns. If another process ships the journals, this one first waits until that process stops; if `lifeline` ends
+    meanwhile, the function returns, and leaves the records to the other process.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -65,10 +65,9 @@ def run_shipper(lifeline: int) -> None:
 
 
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
-    """Waits until the file descriptor `lifeline` comes to its end or cannot be read; then sets the event `ended`.
+    """Waits for the end of the pipe `lifeline`, a file descriptor, or for an error; then sets the event `ended`.
 
-    `lifeline` is one end of a pipe. gunicorn's master and all its workers have the other end open, so the pipe comes to
-    its end when all of them have ended.
+    The pipe ends when gunicorn's master and all its workers have ended, which have its other end open.
     """
     try:
         while os.read(lifeline, 4096):
@@ -78,10 +77,10 @@ def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
 
 
 class _Turn:
-    """The right to ship the journals of this host (to copy their records to the database): a lock on the file `path`.
+    """The right to ship this host's journals (to copy their records to the database); one process has it at a time.
 
-    Only one process has it at a time. A process that waits for the right locks a second file, which shows the first
-    process that somebody waits.
+    The right is a lock on the file `path`. A process that waits for it locks a second file, so that the first process
+    learns that somebody waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,9 +101,9 @@ class _Turn:
         return True
 
     def is_over(self) -> bool:
-        """Returns whether this process must let another one ship the journals.
+        """Returns whether this process must stop shipping, and let another one ship the journals.
 
-        It must do so if its own server was killed, and the shipper of another server waits for the turn.
+        It must if its own server was killed, and another server's shipper waits for its turn.
         """
         if os.getppid() == self._parent:
             return False
@@ -136,9 +135,10 @@ class _StatusFile:
         self._is_refused = False
 
     def start(self) -> None:
-        """Starts to write the status file, unless that was done before or has failed in the last 10 seconds.
+        """Starts to write the status file; does nothing if that was done before, or has failed in the last 10 seconds.
 
-        First adds up the metric counters of dead processes, and deletes their files. A failure is logged once.
+        First adds up the metric counters of dead processes, and deletes their files. A failure is logged only the first
+        time.
         """
         if self._file is not None or time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
             return
@@ -163,9 +163,8 @@ class _StatusFile:
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """Runs all parts of the shipper until the event `ended` is set, or until this process's `turn` to ship is over.
 
-    Then ends the parts, one after the other. The last but one is the thread that ships: before it ends, it copies the
-    records that are left in the journals to the database, for `DRAIN_SECONDS` at most. The last is the status file, so
-    that it has the last counts.
+    Then ends the parts one after the other. Near the end, the records that are left in the journals are copied to the
+    database, for `DRAIN_SECONDS` at most.
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
@@ -202,7 +201,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 def _complete_at(lock: int) -> float:
     """Returns the time (`time.monotonic()`) up to which earlier shippers have copied all records to the database.
 
-    Shippers store this time as the modification time of their lock file; `lock` is the file's descriptor. For a new
-    lock file, it is the time when the file was created.
+    `lock` is the descriptor of the shippers' lock file, whose modification time is this time. For a new file, it is the
+    time when the file was created.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -35,9 +35,9 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 class ShipperWatch(KeepRunning):
-    """The shipper (the process that copies the journals to the database) as gunicorn's master starts and ends it.
+    """The part of gunicorn's master that starts and ends the shipper; a thread starts it again whenever it has ended.
 
-    A thread of the master starts the shipper again when it has ended. Create this object before the first worker is
+    The shipper is the process that copies the journals to the database. Create this object before the first worker is
     forked.
     """
 
@@ -95,8 +95,8 @@ class ShipperWatch(KeepRunning):
     def start_again(self) -> float:
         """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
 
-        Normally it returns `LOOK_SECONDS`. If the last start was less than `LONG_LIFE_SECONDS` ago, it returns twice
-        the seconds of the last time, but at most `LONGEST_PAUSE`. A failed start is only logged.
+        These are `LOOK_SECONDS`. If the last start was less than `LONG_LIFE_SECONDS` ago, they are twice those of the
+        last time, up to `LONGEST_PAUSE`. If the shipper cannot be started, an error is logged.
         """
         if self._process is not None:
             logger.warning(

@@ -49,9 +49,9 @@ HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
-    """The time when the workers of a stopping server close its port; it is in memory that all processes share.
+    """The time `at` at which the workers of a stopping server close its port, in memory that all its processes share.
 
-    `at` is a time of `time.monotonic()`, and infinite while the server is not stopping.
+    It is a time of `time.monotonic()`; infinite while the server is not stopping.
     """
 
     # A worker cannot tell from SIGTERM whether it alone is to end, or the server. It inherits this memory from the
@@ -73,9 +73,9 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 
 
 def exit_on_stop_signals(code: int) -> None:
-    """Makes this process exit with `code` on any of `STOP_SIGNALS`, by the exception SystemExit.
+    """Makes this process raise SystemExit with `code` on any of `STOP_SIGNALS`, so that it can undo what it has begun.
 
-    So the process can undo what it has begun. A signal that the process ignores stays ignored.
+    A signal that the process ignores, as `nohup` makes it ignore SIGHUP, stays ignored.
     """
     for number in STOP_SIGNALS:
         # The command `nohup` starts processes that ignore SIGHUP.
@@ -109,8 +109,8 @@ class MasterSignals:
     def _stop(self, number: int, _frame: object) -> None:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
-        If the first signal is SIGTERM, the port stays open for DRAIN_SECONDS. A second SIGTERM or SIGINT closes it at
-        once or, if it is closed already, cancels the calls. A SIGHUP after the first signal does nothing.
+        After SIGTERM the port stays open for DRAIN_SECONDS; after the others it is closed at once. A second SIGTERM or
+        SIGINT closes an open port at once; if the port is closed, it cancels the calls. A later SIGHUP does nothing.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
         now = time.monotonic()

@@ -55,14 +55,11 @@ class StartReports:
 
     @property
     def has_any(self) -> bool:
-        """True if a worker has ever reported that it serves, even before an upgrade of the master's code."""
+        """True if any worker has ever reported that it serves; stays true when the master's code is replaced."""
         return self._memory[0] != 0
 
     def mark(self) -> None:
-        """Records that workers have reported that they serve; makes `has_any` true.
-
-        Called after an upgrade, too, since workers of the old code have served already.
-        """
+        """Makes `has_any` true, because a worker serves: one of this code, or one of the code before an upgrade."""
         self._memory[0] = 1
 
     def report(self) -> None:
@@ -89,9 +86,9 @@ start_reports = StartReports()
 
 
 class AdoptedWorker:
-    """Placeholder in gunicorn's table of workers for a worker that was started by the master's earlier code.
+    """Placeholder in gunicorn's table of workers for a worker of the code that the master ran before an upgrade.
 
-    It counts as alive until the process of the worker has ended.
+    For gunicorn, it is alive until the worker's process has ended.
     """
 
     age = 0
@@ -127,8 +124,8 @@ class Upgrade:
     def install(self, master: Arbiter) -> None:
         """Makes this object the handler of SIGUSR1 and SIGUSR2 in gunicorn's master.
 
-        Also makes the master go on if a worker cannot start. If the master has just replaced its code, the workers of
-        the old code become its own, and are replaced by new ones.
+        Also keeps the master running if a worker cannot start. If the master has just replaced its code, the workers of
+        the old code are counted as its own, and new workers are started in their place.
         """
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
@@ -178,8 +175,8 @@ class Upgrade:
     def _upgrade(self) -> None:
         """Handles SIGUSR2: starts a process that prepares the new code, unless one runs already.
 
-        When that process has succeeded, this method is called again, and makes the master run the new code. If the
-        process cannot be started, an error is logged, and the server goes on as it is.
+        The thread that waits for that process calls this method again if it succeeds: then the master runs the new
+        code. If the process cannot be started, an error is logged, and the server goes on as it is.
         """
         if self._is_prepared:
             self._become_new_code()

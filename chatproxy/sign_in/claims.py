@@ -82,9 +82,8 @@ def _verified_email(
 ) -> str:
     """Returns the person's verified e-mail address, in lower case, from the ID token and the userinfo answer.
 
-    `documents` are these two answers of the issuer, and `claims` are their claims together. One document must state
-    both the address and that it is verified: a document without an address may speak of another one. No document may
-    state that the person's address is not verified.
+    `documents` are these two, and `claims` are their claims together. One of the two must state both the address and
+    that it is verified; neither may state that it is not.
 
     Raises:
         ClaimFault: there is no address, it is not verified, or its domain is not allowed.

@@ -40,9 +40,9 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Returns whether the signed-in person may delete a second factor: that of somebody whom they may change.
+        """Returns whether the signed-in person may delete `obj`, the second factor of somebody whom they may change.
 
-        Nobody can delete their own here. Without `obj`, the permission to change users decides.
+        People cannot delete their own here. Without `obj`, returns whether the person may change users at all.
         """
         # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)
@@ -50,7 +50,10 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user") and is_others
 
     def get_actions(self, request: HttpRequest) -> dict[str, object]:
-        """Returns an empty dict: no action on several rows, since the right to delete each is checked by itself."""
+        """Returns an empty dict, so that nothing can be done with several second factors at once.
+
+        The right to delete a second factor is checked for each one.
+        """
         return {}
 
 

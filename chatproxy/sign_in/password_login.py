@@ -66,9 +66,9 @@ class PasswordLogin(LoginView):
 def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
     """Shows the login page (GET), or signs a person in (POST).
 
-    Somebody who is signed in already is sent to their next page instead. Only staff who have asked for a certain page
-    see the login page, since they may lack the right for that page. `extra_context` has further values for the
-    template.
+    Somebody who is signed in already is sent to their next page. Staff who have asked for a certain page see the login
+    page nevertheless: they may lack the right for that page, and want to sign in as somebody else. `extra_context` has
+    further values for the template.
     """
     if request.method == "GET" and request.user.is_authenticated:
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "")

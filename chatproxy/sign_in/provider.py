@@ -29,11 +29,11 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        """The description that the issuer publishes about itself (OpenID Connect Discovery 1.0).
+        """The description that the issuer publishes about itself (OpenID Connect Discovery 1.0), cached for a while.
 
         Raises:
-            OAuth2Error: a request for the description has failed in the last `FAILURE_SECONDS`.
             requests.RequestException, ValueError: the issuer does not answer, or sends no JSON.
+            OAuth2Error: this happened less than `FAILURE_SECONDS` ago, so the issuer was not asked.
         """
         url = self.get_provider().server_url
         known, failed = Issuer._known, Issuer._failed

@@ -34,9 +34,9 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
     """Rules of single sign-on for django-allauth: who may sign in, and how their account is created or changed."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Returns a list with the issuer that the settings name. Unlike in the library, the database cannot add any.
+        """Returns a list with the one issuer that the settings name; empty if another `provider` is asked for.
 
-        The list is empty if another `provider` is asked for.
+        Unlike in the library, no issuers are read from the database.
         """
         providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
         (facts,) = providers["openid_connect"]["APPS"]

@@ -19,9 +19,9 @@ NAME = "server.lock"
 
 
 def lock_directory(data_dir: Path) -> bool:
-    """Locks `data_dir` for this process and for the program that replaces it by `exec`.
+    """Locks `data_dir` for this process and for the program that replaces it by `exec`; returns whether it was locked.
 
-    Returns False if another process has locked the directory. A process that has locked it already locks it again.
+    Returns False if another process has locked the directory. If this process has locked it before, returns True.
 
     Raises:
         OSError: the lock file cannot be made or locked.
@@ -37,7 +37,7 @@ def lock_directory(data_dir: Path) -> bool:
 def is_directory_locked(data_dir: Path) -> bool:
     """Returns whether another process has locked `data_dir`; False if the lock file is missing or cannot be opened.
 
-    The process that has locked it must not ask, since it would lose the lock.
+    Must not be called in a process that has locked `data_dir` itself: it would lose its lock.
     """
     with suppress(OSError):  # nobody has locked a file that is missing
         descriptor = os.open(data_dir / NAME, os.O_RDWR)

@@ -26,13 +26,14 @@ class SecretsDiffer(Exception):
 
 
 def check_secrets(values: SettingValues, path: Path) -> None:
-    """Checks that this server has the secrets that its database was used with. Call this before generating secrets.
+    """Checks that this server has the secrets that its database was used with; call this before generating secrets.
 
     `values` are the settings. `path` is the file of generated secrets, for the error message.
 
     Raises:
-        SecretsDiffer: a secret is not set although the database has its digest, or the secret for digesting keys has
-            changed.
+        SecretsDiffer: a secret is not set on this server although the database was used with one, or the secret with
+            which
+        the digests of keys are made has changed. Other secrets may change.
     """
     # The database has digests of its secrets ("canaries"). SECURITY_KEY and ACCESS_TOKEN may change, since nothing in
     # the database depends on them, and so may DJANGO_SECRET_KEY if KEY_ENCRYPTION_KEY is set.
@@ -73,7 +74,7 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Returns the secrets in the settings `values` that the database stores digests of, by name.
+    """Returns the secrets in the settings `values` whose digests the database stores, as a dict by name.
 
     A secret that is not set is None.
     """
@@ -82,7 +83,7 @@ def _secrets(values: SettingValues) -> dict[str, str | None]:
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns a digest (HMAC, in hex) of the secret `name`, by which a later start recognises the secret."""
+    """Returns a digest (HMAC, in hex) of the secret `secret`, for a later start to recognise it; `name` is its name."""
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 

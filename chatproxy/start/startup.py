@@ -72,13 +72,14 @@ def in_use() -> str:
 
 
 def check_port(host: str, port: int, output: Output) -> None:
-    """Checks that the server can listen on its port; waits a while for workers of a killed server to release it.
+    """Checks that the server can listen on its port; if the port is in use, waits a while for it to become free.
 
-    A line about the wait is written to `output`.
+    If workers of a killed server of this DATA_DIR still use the port, a line about the wait is written to `output`.
 
     Raises:
-        StartError: the server cannot listen there, another server of the same DATA_DIR runs, or the port is in use for
-            longer than `PORT_SECONDS` (or `WORKERS_SECONDS` while workers of a killed server of the DATA_DIR live).
+        StartError: the server cannot listen there; another server of the same DATA_DIR runs; or the port stays in use
+            for
+        `PORT_SECONDS`, or for `WORKERS_SECONDS` if such workers live.
     """
     # gunicorn would report a port in use later, and at length.
     began_at = time.monotonic()
@@ -138,8 +139,8 @@ def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow
 def migrated_database(output: Output) -> Iterator[None]:
     """Context manager that migrates the database's schema, and holds a lock in the database until its block ends.
 
-    Servers that start at the same time migrate one after the other. A server that waits writes a line to `output`. Also
-    makes the ledger's partitions of this month and the next; closes Django's connections at the end.
+    So servers that start at the same time migrate one after the other; one that waits writes a line to `output`. Also
+    makes the ledger's partitions of this month and the next. At the end, Django's connections are closed.
 
     Raises:
         StartError: a migration has failed, or the block has raised an error of the database; the message is one line.
@@ -187,7 +188,7 @@ def close_connections() -> None:
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Returns a new connection to the database, outside of Django's pool, with the role that Django would take.
+    """Returns a new connection to the database that is not taken from Django's pool; it has the same role as Django's.
 
     Raises:
         psycopg.Error: the database cannot be reached, or refuses the connection.

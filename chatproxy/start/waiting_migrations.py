@@ -99,11 +99,11 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement of a migration, where possible without the time limits of the database.
+    """Runs one SQL statement of a migration; makes sure that the database's time limits do not stop it.
 
-    In a transaction these are lifted, and the statement waits at most `LOCK_TIMEOUT_MS` for a table. Outside of one,
-    they are lifted for a statement that makes or drops an index beside readers and writers, unless a pooler is in
-    between.
+    * In a transaction, the limits are lifted. The statement waits at most `LOCK_TIMEOUT_MS` for a table.
+    * Outside of one, they are lifted only for a statement that makes or drops an index concurrently, and not if a
+      pooler is in between.
     """
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
@@ -122,10 +122,10 @@ def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, 
 
 @contextmanager
 def _session_without_limits(database: psycopg.Connection[Any]) -> Iterator[None]:
-    """Context manager that lifts the time limits of a whole session, for a statement that no transaction may have.
+    """Context manager that lifts the time limits of a session; for statements that cannot run in a transaction.
 
-    At the end, the session has its usual limits again. Not for a session of a connection pooler, which could lend it to
-    somebody else.
+    At the end, the session has its usual limits again. Do not use this with a connection pooler, which may lend the
+    session to somebody else.
     """
     names = limits_of(database)  # that of transactions is one of single statements, too
     database.execute("; ".join(f"SET {name} = 0" for name in names).encode())

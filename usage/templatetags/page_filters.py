@@ -78,11 +78,11 @@ def tokens(call: Request, column: str) -> str:
 
 @register.filter
 def moment(value: datetime | None, shown: str = "second") -> str:
-    """Formats a time for a page as HTML, in UTC: "2026-11-30 13:07:42"; None becomes a dash.
+    """Formats a time for a page as HTML, in UTC, such as "2026-11-30 13:07:42"; None becomes a dash.
 
-    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. If `shown`
-    ends with " UTC", "(UTC)" stands behind the time. The script `times.js` can then show the time in the reader's zone
-    instead.
+    `shown` says how much of the time is shown: `minute`, `second` or `millisecond` with the date, or `clock` without
+    it. If " UTC" follows, as in `minute UTC`, "(UTC)" is written after the time. In the browser, the script `times.js`
+    can replace the time by that of the reader's zone.
     """
     if value is None:
         return formatting.UNKNOWN

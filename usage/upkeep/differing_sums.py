@@ -41,7 +41,7 @@ ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
 
 @contextmanager
 def adding_cursor() -> Iterator[CursorWrapper]:
-    """Context manager that yields a cursor in a transaction that adds up many rows by group in memory, not on disk."""
+    """Context manager that yields a cursor in a transaction in which `GROUP BY` has much memory, to spare the disk."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ADDS_IN_MEMORY)
         yield cursor
@@ -51,8 +51,8 @@ def adding_cursor() -> Iterator[CursorWrapper]:
 def without_writers() -> Iterator[CursorWrapper]:
     """Context manager that runs its block in a transaction while nobody writes rows of calls; yields a cursor.
 
-    Writers wait until the block ends. They insert rows and add to the table of hours in one transaction, so all rows
-    and sums that are read in the block agree.
+    Writers wait until the block ends. Since they write a call's row and its sums by hour in one transaction, the rows
+    and these sums agree in the block.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_WRITERS)
@@ -61,10 +61,10 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager for a block in which all queries see the same moment, and no month of rows can be dropped.
+    """Context manager for a block in which all queries see one snapshot, and no partition of calls' rows is dropped.
 
-    If a month could be dropped, a query might miss its rows, and still see the stored time `comparable_since` from
-    before the drop. If `ledger prune` wants to drop or make a month meanwhile, it fails, and is tried again later.
+    So the rows that a query sees always agree with the stored time `comparable_since`, before which rows may be
+    missing. If `ledger prune` wants to drop or create a partition during the block, it fails, and is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:
@@ -83,14 +83,16 @@ def differing_groups(
     most: int | None,
     summed: str = "true",
 ) -> list[tuple[Any, ...]]:
-    """Compares a table of sums with the rows of calls; returns at most `most` groups that differ (None: all).
+    """Compares a table of sums with the rows of calls; returns the groups of calls whose sums differ.
 
-    * `sums` are the compared columns, besides the numbers of calls and of calls without a price. `keys` are the columns
-      that identify a group; `groups` is the SQL that computes them from a row.
-    * `wanted` is the SQL of the values to return for a group. In it, `a` has the sums of the group's rows, and `b` the
-      sums in the table.
-    * Only groups from `since` on are compared, since older rows may have been deleted; all if it is None.
-    * `summed` is the SQL condition for the rows that have sums in the table.
+    * `table`: the table of sums, which has a row for each group.
+    * `keys`: the columns that identify a group, such as the hour and the key. The first one is a time.
+    * `groups`: the SQL that computes these columns from a call's row.
+    * `sums`: the columns to compare. Numbers of calls, and of calls without a price, are always compared.
+    * `since`: the time from which on groups are compared; None compares all.
+    * `wanted`: the SQL of the values to return for each group: `a.` has the right sums, `b.` the stored ones.
+    * `most`: how many groups are returned at most; None returns all.
+    * `summed`: an SQL condition: only rows that fulfil it are counted in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -115,16 +117,16 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns the lowest request id that a call which began at `since` or later may have.
+    """Returns the lowest request id that a call can have if it began at `since` or later.
 
-    If `since` is None, returns the lowest of all ids.
+    If `since` is None, returns the lowest id that there can be.
     """
     # A call's id and start are read from the clock one after the other.
     return first_id(since - LEEWAY) if since else UUID(int=0)
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the number that a call's row adds to the sum `name`; null if it adds nothing."""
+    """Returns the SQL expression for the amount by which one call's row raises the sum `name`; NULL if by nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
@@ -133,10 +135,14 @@ def summed_value(name: str) -> str:
 def differing_histograms(
     name: HistogramName, since: datetime | None, wanted: str, most: int | None
 ) -> list[tuple[Any, ...]]:
-    """Compares the histograms in the table `UsageHour` with the rows of calls; returns the groups that differ.
+    """Compares histograms in the table `UsageHour` with the rows of calls; returns the groups whose histograms differ.
 
-    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all if it is None. At most
-    `most` are returned; all if it is None. `wanted` is the SQL of the values to return for a group.
+    A group has the calls of one hour with the same key, model, route and outcome.
+
+    * `name`: the latency that the histograms count, such as `duration_ms`.
+    * `since`: the time from which on groups are compared; None compares all.
+    * `wanted`: the SQL of the values to return for each group.
+    * `most`: how many groups are returned at most; None returns all.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

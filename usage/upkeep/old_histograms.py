@@ -43,10 +43,10 @@ EMPTY = f"""
 
 
 def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
-    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns how many days were emptied.
+    """Empties latency histograms of hours older than `HISTOGRAMS_KEPT`, day by day; returns the number of days.
 
-    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once the event
-    `stopping` is set, or if sums must be corrected before and another process is correcting sums.
+    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. The function returns early once the event
+    `stopping` is set, and at a day whose totals must be corrected first while another process is correcting sums.
     """
     end = floor(now - HISTOGRAMS_KEPT, Span.DAY)
     stored = LedgerState.load().histograms_emptied_before
@@ -66,10 +66,11 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 
 
 def _empty(day: datetime) -> bool:
-    """Empties the histograms of the hours of one day (UTC); first makes sure that the day's totals have all durations.
+    """Empties the latency histograms of the hours of one day (UTC); returns False if that is impossible now.
 
-    Stores in `LedgerState` up to which day histograms have been emptied. Returns False, and empties nothing, if the
-    totals must be corrected first and another process is correcting sums.
+    If the day's totals lack durations, they are corrected first, since they could not be corrected later. This is
+    impossible while another process is correcting sums. `LedgerState` stores up to which day histograms have been
+    emptied.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])

@@ -12,9 +12,9 @@ from django.db import Error, connections
 class PeriodicThread(ABC):
     """A daemon thread that calls `work` after `first_seconds`, and again every `every_seconds`, until it is stopped.
 
-    No error ends the thread. An error of the database is ignored, because the shipper's main thread (which copies calls
-    to the database) meets the same outage and reports it; any other error is logged with the text `failure`. The
-    thread's connections to the database are closed after each call of `work`.
+    No error ends the thread. Errors of the database are ignored, because another thread of the process reports them;
+    any other error is logged with the text `failure`. The thread's database connections are closed after each call of
+    `work`.
     """
 
     name: str

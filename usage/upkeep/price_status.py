@@ -24,11 +24,12 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 
 @dataclass(frozen=True)
 class PriceLists:
-    """The source and age of the prices in use: of genai-prices' list, and of the corrections to it.
+    """The facts about the prices in use: those in genai-prices' list, and the gateway's corrections to this list.
 
-    `newest_price` is the day from which the newest of OpenAI's prices in the list is valid. `fetched_at` is the time at
-    which the list was downloaded; None if the list is part of the package. `corrections` is the number of corrections,
-    and `corrections_read` the newest day on which one was read in its source.
+    * `newest_price`: the latest day from which a price of OpenAI in the list is valid.
+    * `fetched_at`: the time at which the list was downloaded; None if the list is the one in the package.
+    * `corrections`: the number of corrections.
+    * `corrections_read`: the latest day on which somebody read a correction in its source.
     """
 
     source: str
@@ -40,10 +41,10 @@ class PriceLists:
 
 @dataclass(frozen=True)
 class LackingPrice:
-    """A model and service tier of recent calls whose price is unknown, or only assumed (`is_provisional`).
+    """A model and service tier of recent calls that has no price, or (`is_provisional`) only an assumed one.
 
-    `proposal` is the listed or assumed price of the model itself. If there is none, it is the price of the listed model
-    with the most similar name; None if there is no such model or price.
+    `proposal` is a price to use: that of the model itself or, if it has none, that of the listed model with the most
+    similar name. It is None if there is no such price.
     """
 
     model: str
@@ -92,9 +93,9 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Groups calls by model and service tier, most calls first; yields each group with a proposed price.
+    """Groups calls by model and service tier; yields a `LackingPrice` for each group, the group with most calls first.
 
-    `is_provisional` says whether the calls have an assumed price, instead of none.
+    `is_provisional` says why the calls are listed: they have an assumed price (true) or no price (false).
     """
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):

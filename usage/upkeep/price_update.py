@@ -105,9 +105,9 @@ def download(url: str) -> list[dict[str, object]]:
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Checks a downloaded price list; returns the reasons to refuse it as texts, or an empty list.
 
-    Reasons are: it is older than the list in use or in the package; a price is above `HIGHEST_RATE`; a model of OpenAI
-    that the package lists is missing, or a price of one has changed very much. With `accepts_changes`, the last two are
-    none.
+    There are four reasons: the list is older than the one in use or in the package; a price is above `HIGHEST_RATE`; a
+    model of OpenAI that the package lists is missing; a price of such a model has changed by more than `MOST_CHANGE`
+    times. With `accepts_changes`, only the first two are checked.
     """
     found = []
     newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)
@@ -150,7 +150,7 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Returns the first `MOST_NAMED` of some names as text for an error message, and how many more there are."""
+    """Returns names as text for an error message: the first `MOST_NAMED`, and how many more there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -191,10 +191,10 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Context manager that yields whether this process should update the price list now; if so, records the attempt.
+    """Context manager that yields whether this process should try to update the price list now; records the try if so.
 
-    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt. The
-    time of the last attempt is the modification time of this file.
+    Yields False if the last try was less than `EVERY_SECONDS` ago, or if another process is trying. The processes of a
+    host use the file `path` for this: its lock, and its modification time, which is that of the last try.
     """
     with path.open("ab") as stream:
         try:

@@ -79,9 +79,9 @@ ID_LEEWAY = timedelta(days=1)
 def rebuild_totals(now: datetime | None = None) -> int:
     """Corrects all tables of sums; returns how many hours had wrong sums.
 
-    If another process is correcting sums, waits for its end first. Where the rows of calls have been deleted, sums that
-    are computed from rows stay as they are. Also limits the number of names in the sums by label (`fold_labels`). `now`
-    is the database's time by default.
+    If another process is correcting sums, waits for its end first. Sums that are computed from rows of calls are not
+    corrected where such rows have been deleted. Long lists of values in the sums by label are shortened, too
+    (`fold_labels`). `now` is the database's time by default.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -132,10 +132,10 @@ def rebuild_month(month: datetime) -> None:
 
 
 def rebuild_day(day: datetime) -> None:
-    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, from the table `UsageHour`.
+    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, by the table `UsageHour`.
 
-    If the histograms of these hours have been emptied because of their age, the histograms of the day stay as they are.
-    The caller must hold the lock `SUMMING`.
+    The caller must hold the lock `SUMMING`. Latency histograms are not corrected if those of the day's hours have been
+    emptied because of their age.
     """
     with one_snapshot():
         has_histograms = _has_histograms(day)
@@ -159,7 +159,7 @@ def _starts(span: Span) -> list[datetime]:
 
 
 def _wrong_hours() -> set[datetime]:
-    """Compares the sums of hours with the rows of calls that still exist; returns the beginnings of wrong hours."""
+    """Compares the sums of hours with the rows of calls that still exist; returns the beginning of each wrong hour."""
     with one_snapshot_of_rows():
         since, hour = comparable_since(), "COALESCE(a.hour, b.hour)"
         wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
@@ -178,7 +178,7 @@ def _has_histograms(day: datetime) -> bool:
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
-    """Returns the request ids of those calls of the given hours that have a wrong time in their request id.
+    """Returns the ids of calls in the given hours whose request id contains a wrong time.
 
     The time is wrong if it is more than `ID_LEEWAY` from the call's start. A search for a day's calls by a range of
     request ids misses these calls.
@@ -232,7 +232,7 @@ def _mend_peak(day: date) -> None:
 
 
 def _mend_minutes(first: datetime) -> None:
-    """Corrects the totals of minutes from the rows of calls, for the time `MINUTES_AT_ONCE` that begins at `first`.
+    """Corrects the totals of the minutes from `first` until before `first + MINUTES_AT_ONCE`, from the rows of calls.
 
     Minutes whose rows may have been deleted are left out.
     """
@@ -255,7 +255,7 @@ def _mend_failures() -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:
-    """Adds up rows of the table `UsageHour` to a `Rollup`; of histograms, only the ones named in `histograms`."""
+    """Adds up rows of the table `UsageHour`; returns the sums, with only the histograms named in `histograms`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)

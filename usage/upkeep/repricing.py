@@ -24,13 +24,14 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Recomputes the costs of calls from the time `since` on; corrects rows, sums, and this process's metrics.
+    """Recomputes the costs of calls from the time `since` on; returns how many calls got another cost or kind of cost.
 
-    With `unpriced_only`, only calls without a cost are included. Returns the number of calls whose cost, or kind of
-    cost, has changed. These calls stay as they are:
+    Corrects the calls' rows, the sums, and the metrics of this process. With `unpriced_only`, only calls without a cost
+    are included. These calls are left out:
 
-    * unfinished calls, and calls whose usage is counted in another row
-    * calls that upstream does not bill; but a call that was not billed because of its route is priced again
+    * unfinished calls
+    * calls whose usage is counted in another call's row
+    * calls that upstream does not bill, unless the reason was the call's route
     """
     pricer = Pricer()
     last = first_id(since)
@@ -54,9 +55,9 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks the costs of calls with estimated token counts as estimated, where an earlier release has not done so.
+    """Marks costs as estimated if their token counts are estimated and an earlier release has not marked them.
 
-    Corrects the sums, too. Costs of $0 stay unmarked. Returns how many rows have changed.
+    Returns how many rows have changed. Corrects the sums, too. Costs of $0 stay unmarked.
     """
     last, changed = str(UUID(int=0)), 0
     # Nothing says that the cost of other unmarked rows is uncertain.
@@ -73,9 +74,9 @@ def set_missing_kinds() -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Recomputes the costs of the given rows; stores those that have changed, and corrects the sums.
+    """Computes the costs of the given rows again; stores those that have changed, and corrects the sums.
 
-    Returns the rows whose cost, or kind of cost, has changed: as they were before, and as they are now.
+    Returns two lists with the rows whose cost, or kind of cost, has changed: as they were before, and as they are now.
     """
     return _write([row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)])
 
@@ -83,7 +84,7 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], lis
 def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Stores the new cost, kind of cost and price of some rows in the table of calls, and corrects the sums.
 
-    Returns these rows as they were before, and as they are now.
+    Returns two lists of these rows: as they were before, and as they are now.
     """
     before, after = update_prices(repriced)
     rollup = Rollup()

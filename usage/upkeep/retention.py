@@ -88,10 +88,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A plan to delete rows of old calls from one table: of the calls that began from `since` until before `until`.
+    """A plan to delete the rows of old calls from one table: of calls that began from `since` until before `until`.
 
-    If `since` is None, the deletion begins with the oldest call. `wanted` is the time before which all calls are old
-    enough to be deleted; `until` is earlier if these calls are too many for one deletion.
+    If `since` is None, all calls before `until` are meant. `wanted` is the time before which calls are old enough to be
+    deleted. `until` is earlier than `wanted` if these are too many for one deletion.
     """
 
     table: str
@@ -101,17 +101,17 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows that are old enough to be deleted: of calls that began before `wanted`."""
+        """True if the table still has rows that are old enough to be deleted: of calls from before `wanted`."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
         return bool(found)
 
     def includes(self, partition: Partition) -> bool:
-        """Returns whether a partition of the table is to be deleted as a whole.
+        """Returns whether a partition of the table is to be dropped as a whole, instead of row by row.
 
-        True if the partition ends at `until` or before, and one of these holds: `since` is None; the partition is that
-        of a month and ends after `since`; the partition is empty.
+        It is if it ends at `until` or before, and one of these is true: it is empty; `since` is None; it is the
+        partition of a month and ends after `since`.
         """
         if partition.end > self.until:
             return False
@@ -122,18 +122,17 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS (0: never).
+    """Deletes rows of calls older than RETENTION_DAYS and logged bodies older than BODY_RETENTION_DAYS (0: never).
 
-    Returns how many rows and bodies were deleted, and whether more must be deleted.
+    Returns how many rows and bodies were deleted, and whether more are old enough.
 
-    * A call's row is deleted when all calls of its month are old enough, together with its body and with the rows of
-      other tables that belong to it.
-    * Old totals of minutes and expired sessions of the admin are deleted, the histograms of old hours are emptied, and
-      the number of names in the sums by label is limited.
-    * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
-    * The deletion ends early when the event `stopping` is set.
-
-    `now` is the database's time by default.
+    * A call's row is deleted once all calls of its month are old enough, together with everything that belongs to the
+      row.
+    * Other old data are deleted, too: totals of minutes, histograms of hours, names in the sums by label, and expired
+      sessions of the admin.
+    * One call deletes at most a month of rows, or `PRUNED_AT_ONCE` where rows are not stored by month, unless
+      `all_at_once` is true. It ends early once the event `stopping` is set.
+    * `now` is the database's time by default.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -178,7 +177,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Limits the number of names in the sums by label, and deletes old ones. Logs an error of the database."""
+    """Limits the number of names in the sums by label, and deletes old sums; logs an error of the database."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
         delete_old_combinations(now)
@@ -190,11 +189,11 @@ def _fold(now: datetime) -> None:
 def _plan_deletion(
     table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
 ) -> Deletion:
-    """Plans which rows of `table` to delete now; deletes nothing yet.
+    """Returns a plan which rows of `table` to delete now; deletes nothing.
 
-    All calls from before `wanted` are old enough. With `all_at_once`, all of them are planned. Otherwise, the plan
-    begins where the last deletion ended (`mark`) or, if that is None, with the oldest call. It ends with the month in
-    `months` to which this time belongs or, if there is none, after `PRUNED_AT_ONCE`; but at `wanted` at the latest.
+    All calls from before `wanted` are old enough. With `all_at_once`, the plan has all of them. Otherwise it begins
+    shortly before `mark`, the end of the last deletion or, if that is None, at the oldest call. It ends with the month
+    in `months` in which it begins or, if there is none, after `PRUNED_AT_ONCE`, and never after `wanted`.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -211,11 +210,11 @@ def _delete(
     condition: str = "true",
     note: Callable[[], object] = lambda: None,
 ) -> RowCount:
-    """Deletes the rows that a `Deletion` plans: whole partitions first, then the other rows in batches.
+    """Deletes the rows that a `Deletion` plans; returns how many, as an estimate if whole partitions had very many.
 
-    In the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
-    which deletes the partitions. No further batch is deleted once the event `stopping` is set. Returns how many rows
-    were deleted, an estimate if partitions had very many.
+    First drops whole partitions, then deletes the other rows in batches: only those that fulfil the SQL `condition`.
+    `note` is called in the transaction that drops the partitions, to store something with it. The deletion ends after a
+    batch once the event `stopping` is set.
     """
 
     def drop(cursor: CursorWrapper) -> RowCount:
@@ -255,10 +254,10 @@ class DailyPruning(PeriodicThread):
     failure = "pruning failed and is tried again in an hour"
 
     def work(self) -> None:
-        """Deletes abandoned reservations and, daily, old rows; makes partitions; adds up past days by all labels.
+        """Does the tasks of one round: deletes abandoned reservations, makes partitions and, daily, deletes old rows.
 
-        If one of these tasks fails because of the database, the error is logged, and the other tasks are still done,
-        unless the database cannot be reached.
+        Also adds up past days by all labels. If a task fails because of the database, the error is logged, and the
+        other tasks are still done; if the database cannot be reached, they are not.
         """
         long_tasks = (partial(task, self.stopping) for task in (prune_if_due, combine_labels))
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, *long_tasks)

@@ -62,10 +62,10 @@ SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in
 
 
 class Kept(NamedTuple):
-    """The times from which on `ledger verify` compares sums with rows of calls, and with histograms of hours.
+    """The times from which on `ledger verify` compares sums: `rows` is for sums of calls, `histograms` for histograms.
 
-    Each is the later of two times: the one from which on to verify (`--since`), and the one since which no rows or
-    histograms have been deleted. None means that there is neither.
+    Each is the time in `--since`, or the time up to which rows or histograms have been deleted, whichever is later. It
+    is None if there is neither.
     """
 
     rows: datetime | None
@@ -108,7 +108,7 @@ def _run_check(faults: Iterator[str]) -> list[str]:
 
 
 def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of `ledger verify`, each as a name and an iterator, which finds the faults when it is read."""
+    """Yields the checks of `ledger verify`: a name, and an iterator that runs the check and yields its faults."""
 
     def kept(check: Callable[[Kept], Iterator[str]]) -> Iterator[str]:
         return _check_kept(check, since)
@@ -135,17 +135,17 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of the histograms of one latency, as `_checks` does."""
+    """Yields the checks of the histograms of one latency: each is a name, and an iterator that yields the faults."""
     of_hours = _check_kept(lambda at: wrong_histograms(name, latest(at.rows, at.histograms)), since)
     yield f"{name} of hours", of_hours
     yield f"{name} of totals", _check_kept(lambda at: wrong_histograms_of_totals(name, at.histograms), since)
 
 
 def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) -> Iterator[str]:
-    """Runs a check in one snapshot, and yields the faults that it finds.
+    """Runs a check in one snapshot of the database, and yields the faults that it finds.
 
-    In the same snapshot, the times since which rows and histograms are kept are read, which are passed to `check`. Rows
-    and histograms may be deleted while the other checks run, and sums without them look wrong.
+    `check` gets the times from which on rows and histograms are kept, read in the same snapshot. So rows that are
+    deleted during the check do not look like wrong sums.
     """
     with one_snapshot_of_rows():
         faults = list(check(Kept(latest(since, comparable_since()), latest(since, histograms_since()))))
@@ -153,9 +153,10 @@ def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) 
 
 
 def changed_rows(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each call's row that has been changed since it was written, as its digest shows.
+    """Yields a line of text for each call's row that was changed after it was written, which its digest shows.
 
-    At most 100 rows are named. Calls from before `since` are not checked, except those of the last minutes before it.
+    At most 100 rows are named. Only calls from about `since` on are checked (the minutes before are included); all if
+    it is None.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -228,10 +229,10 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that is left although the call's row has the cost; at most 100.
+    """Yields a line of text for each reservation that should be gone, since the call's cost is known; at most 100.
 
-    A reservation is a part of a budget, set aside for a call. Calls with a background response that is still polled are
-    left out, since they rightly have both.
+    A reservation is a part of a budget, set aside for a call until its cost is in its row. A call with a background
+    response that is still polled may have both, and is left out.
     """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
@@ -266,7 +267,7 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of some faults; if there are more, then a line with the number of the others.
+    """Yields the first `MOST_FAULTS` of `faults`; if there are more, one more line with the number of the others.
 
     `others` are the words after that number.
     """

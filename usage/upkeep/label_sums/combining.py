@@ -81,13 +81,15 @@ _DIFFERING = f"""
 
 
 def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
-    """Adds up the calls of past days and months by all labels together, where such sums are missing or wrong.
+    """Stores missing and wrong sums of calls by end user and all tags together; returns how many periods were added up.
 
-    Labels are the end user and tags. Returns how many days and months were added up. Each of the last `DAYS_KEPT` days
-    gets sums, and each month; of the present month, those of its days that are over. Days and months whose rows may
-    have been deleted are not added up. With `anew`, right sums are replaced, too. Sums of other days, and those older
-    than RETENTION_DAYS, are deleted. Ends early if `stopping` is set. While another process does this, it does nothing
-    or, with `anew`, waits until that has ended. `now` is the database's time by default.
+    A period is a day or a month. The last `DAYS_KEPT` days and all months have such sums; those of the present month
+    end with yesterday. Periods whose rows may have been deleted are not added up. Sums of all other periods, and those
+    older than RETENTION_DAYS, are deleted.
+
+    * `stopping`: an event; once it is set, the function returns early.
+    * `now`: the database's time by default.
+    * `anew`: replaces right sums, too. While another process adds up, this one then waits; otherwise it returns 0.
 
     Raises:
         django.db.Error: the database has failed; what was added up before stays.
@@ -113,16 +115,16 @@ def combine_labels(stopping: threading.Event | None = None, now: datetime | None
 
 
 def delete_old_combinations(now: datetime) -> None:
-    """Deletes the sums by all labels, with the names of end users, of days and months older than `RETENTION_DAYS`."""
+    """Deletes the sums by all labels of days and months older than RETENTION_DAYS, since they name end users."""
     LabelPeriod.objects.filter(first__lt=_oldest_days(now)[1]).delete()
 
 
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by all labels together (end user and tags) with the rows of calls; yields a text per fault.
+    """Compares the sums of calls by end user and all tags together with calls' rows; yields a line of text per fault.
 
-    A fault is a day or month whose sums differ from its rows. Only those that begin at `since` or later are compared;
-    all if it is None. If calls were added to a day or month later, its sums are left out, since nobody reads them any
-    more.
+    A fault is a day or month whose sums differ from its rows; only one group of each is named. Only days and months
+    that begin at `since` or later are compared; all if it is None. Sums that are out of date, because calls were added
+    to the day or month later, are not compared: nobody reads them.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -136,7 +138,10 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
 
 @contextmanager
 def _only_process(*, waits: bool) -> Iterator[bool]:
-    """Context manager that yields whether this process alone adds up; with `waits`, it waits until it does."""
+    """Context manager that yields whether this process may add up; only one process at a time may.
+
+    If another one is adding up, yields False or, with `waits`, waits until that has ended and yields True.
+    """
     if not waits:
         with try_lock(LOCK) as is_mine:
             yield is_mine
@@ -146,9 +151,9 @@ def _only_process(*, waits: bool) -> Iterator[bool]:
 
 
 def _oldest_days(now: datetime) -> DaySpan:
-    """Returns two days (UTC): the first since which all rows of calls are kept, and the first that may have sums.
+    """Returns two days (UTC): from the first one on all rows of calls are kept; from the second one on sums are kept.
 
-    Sums of a day are not kept for longer than RETENTION_DAYS.
+    The second one follows from RETENTION_DAYS and from the deletion of rows.
     """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
@@ -162,8 +167,8 @@ def _oldest_days(now: datetime) -> DaySpan:
 def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
     """Yields the days and months to add up, from the day `oldest` until before `today`.
 
-    Of the days, only the last `DAYS_KEPT` are among them. Each item is a pair of the first day and the day after the
-    last one. The present month ends with yesterday.
+    Each item is a pair: the first day, and the day after the last one. Of single days, only the last `DAYS_KEPT` are
+    yielded. The present month ends with yesterday.
     """
     day = max(oldest, today - DAYS_KEPT)
     while day < today:
@@ -180,10 +185,7 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the stored days and months (`LabelPeriod`) whose sums of all calls agree with the totals of their days.
-
-    Some of them have no sums by label, since these would be nearly as many as the calls.
-    """
+    """Returns the days and months with up-to-date sums by all labels: sums that agree with the totals of their days."""
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)
         return {(first, until) for _, first, until in cursor.fetchall()}

@@ -98,21 +98,23 @@ class Period(NamedTuple):
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
-        """Returns whether the period ended so long ago (`LATE`) that most of its calls are in the tables."""
+        """Returns whether this day or month ended at least `LATE` before `now`: most of its calls are stored then."""
         return self.end + LATE <= now
 
 
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
-    """Limits the number of names in the sums by label: adds up ("folds") the cheapest values of each day and month.
+    """Shortens the sums by label (end user or tag) of each day and month: only the costliest values keep their own.
 
-    All days and months of the last `LOOKED_BACK` are examined, and earlier ones that begin at `oldest` or later.
-    Returns how many lists of values or of tags were shortened.
+    Returns how many lists of values or of tags were shortened. All days and months of the last `LOOKED_BACK` are
+    examined, and earlier ones that begin at `oldest` or later.
 
-    * The costliest `MOST_VALUES` values of each label keep sums of their own (`MOST_VALUES_AT_FIRST` while the day or
-      month goes on). The others are added up as `OTHERS`.
-    * The costliest `MOST_TAG_NAMES` names of tags keep their sums (`MOST_TAG_NAMES_AT_FIRST` in the same way). Those of
-      the others are deleted, which a row with the label `CLOSED` marks.
-    * End users keep their names for RETENTION_DAYS, like the rows of their calls; for ever if that is 0.
+    * Values: the costliest `MOST_VALUES` of each label keep their sums. The sums of the others are added up as
+      `OTHERS`.
+    * Tags: the costliest `MOST_TAG_NAMES` names of tags keep their sums. The sums of the others are deleted, and a row
+      with the label `CLOSED` says so.
+    * While a day or month goes on, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
+    * End users older than RETENTION_DAYS lose their names: all are added up as `OTHERS`. If the setting is 0, they do
+      not.
 
     Raises:
         django.db.OperationalError: other transactions kept the table locked; what was folded before stays folded.
@@ -143,9 +145,9 @@ def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
 
 
 def _change(statement: str, values: list[str | date | int]) -> None:
-    """Executes an SQL statement in a transaction while no writer adds to the sums.
+    """Executes an SQL statement in a transaction during which nobody else writes sums.
 
-    It waits only briefly for the lock that keeps writers out, and is tried a few times (`change_tables`).
+    If the tables are locked, the transaction is soon given up, and tried again a few times (`change_tables`).
 
     Raises:
         django.db.OperationalError: other transactions kept the table locked during all attempts.

@@ -82,12 +82,13 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Corrects the sums by label (end user or tag) of each day and month, then shortens their lists of values.
+    """Corrects the sums by label (end user or tag) of each day and month; returns how many differed from calls' rows.
 
-    Sums are compared with the rows of calls. If rows may have been deleted, a day stays as it is, and a month is made
-    the sum of its days. Values that were added up as `OTHERS` (`fold_labels`) are not separated again. Returns how many
-    days and months differed from their rows; months corrected from their days are not counted. The caller must hold the
-    lock `usage.upkeep.sum_mending.SUMMING`.
+    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+
+    If rows of a day may have been deleted, the day stays as it is. If rows of a month may have been deleted, the month
+    is made the sum of its days, and is not counted in the result. Values that were added up as `OTHERS` stay together.
+    At the end, long lists of values are shortened (`fold_labels`).
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -107,9 +108,9 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns what must be added to the sums by label of a day or month, so that they agree with the rows of its calls.
+    """Returns the amounts to add to the sums by label of a day or month, so that they agree with the rows of its calls.
 
-    At most `MOST_AT_ONCE` groups are returned, and none if rows of the day or month may have been deleted.
+    At most `MOST_AT_ONCE` groups are returned; none if rows of the day or month may have been deleted.
     """
     with one_snapshot_of_rows(), adding_cursor() as cursor:
         since = comparable_since()
@@ -120,10 +121,11 @@ def _missing(period: Period) -> list[Group]:
 
 
 def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Compares sums by label with the rows of calls; returns at most `most` sums that differ; all if that is None.
+    """Compares the sums by label of days and months with the rows of calls; returns the sums that differ.
 
-    `wanted` is the SQL of the columns to return for each. Only sums of days and months that begin at `since` or later
-    are compared; all if it is None.
+    * `wanted`: the SQL of the columns to return for each sum.
+    * `since`: only days and months that begin at this time or later are compared; None compares all.
+    * `most`: how many sums are returned at most; None returns all.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:

@@ -51,10 +51,10 @@ _MISSING = f"""
 
 
 def wrong_months(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each sum by label (end user or tag) of a month that is not the sum of its days.
+    """Compares sums by label (end user or tag) of months with those of their days; yields a line for each wrong sum.
 
-    At most 100 are named. Only months that begin at `since` or later are compared; all if it is None. Tags of a month
-    in which some tags have no sums (`CLOSED`) are left out.
+    At most 100 are named. Only months that begin at `since` or later are compared; all if it is None. In a month in
+    which some tags have no sums (`CLOSED`), no tags are compared.
     """
     first = ceiling(since, Span.MONTH).date() if since else date.min
     for group in _differing(first, date.max, 100):
@@ -62,12 +62,13 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Makes the sums of each month by label (end user or tag) equal to those of its days, by adding the differences.
+    """Makes the sums by label (end user or tag) of each month that begins before `end` equal to the sums of its days.
 
-    Only months that begin before `end` are corrected. A difference is added to the month's sums of the same value. If
-    the month or a day counts some values together, as `OTHERS`, values cannot be compared, and the difference of all is
-    added to `OTHERS`. The sums of tags stay in a month in which some tags have none (`CLOSED`). The caller must hold
-    the lock `usage.upkeep.sum_mending.SUMMING`.
+    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+
+    Differences are added value by value. Where a month or one of its days counts some values together as `OTHERS`, this
+    is impossible; then the whole difference is added to `OTHERS`. The sums of tags are not corrected in a month in
+    which some tags have none (`CLOSED`).
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -76,10 +77,10 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Returns what must be added to a month's sums of a label, by value, so that they equal the sums of its days.
+    """Returns, value by value, the amounts to add to a month's sums of a label to make them the sums of its days.
 
-    If the month has sums of the label, and it or one of its days counts some values as `OTHERS`, values cannot be
-    compared, and the result is empty.
+    Returns an empty list if values cannot be compared: the month has sums of the label, and the month or one of its
+    days counts some values together as `OTHERS`.
     """
     end = (month + timedelta(days=31)).replace(day=1)
     of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)
@@ -93,10 +94,10 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
-    """Compares the sums by label of months with those of their days; returns at most `most` groups that differ.
+    """Compares the sums by label of months with those of their days; returns the amounts to add to the months' groups.
 
-    If `most` is None, all are returned. Only months from `first` until before `end` are compared, and no tags of a
-    month in which some tags have no sums (`CLOSED`). A group has the numbers that must be added to the month.
+    Only months from `first` until before `end` are compared. Tags are left out in a month in which some tags have no
+    sums (`CLOSED`). At most `most` groups are returned; all if it is None.
     """
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})

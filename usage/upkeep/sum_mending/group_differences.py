@@ -19,10 +19,10 @@ ROUNDING = 1e-6  # the share by which two sums of doubles may differ, since they
 def missing_groups(
     table: SumTable, right: Iterable[Group], stored: Iterable[Group], *, histograms: bool = True
 ) -> list[Group]:
-    """Computes the differences that must be added to a table of sums to turn its `stored` groups into the `right` ones.
+    """Returns the groups to add to a table of sums, so that its `stored` groups become equal to the `right` ones.
 
-    A stored group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one is
-    never raised. If `histograms` is false, the histograms in the table stay as they are.
+    A stored group that is not among the right ones becomes zero. Highest figures can only be raised, and lowest ones
+    only be lowered. If `histograms` is false, the table's histograms are not changed.
     """
     wanted, found = (
         {tuple(group[key] for key in table.keys): group for group in groups} for groups in (right, stored)
@@ -35,11 +35,10 @@ def missing_groups(
 
 
 def add_groups(statement: str, groups: list[Group]) -> None:
-    """Adds the sums of `groups` to a table by executing `statement`, for `MOST_GROUPS` groups in each transaction.
+    """Adds `groups` to a table of sums with the SQL `statement`, in transactions of `MOST_GROUPS` groups.
 
-    Each transaction waits for its turn, and takes the lock of the table, as those who write calls do. So code that
-    locks writers out (`without_writers`, `usage.upkeep.label_sums.folding`) cannot change the table while `statement`
-    is executed.
+    Takes the same locks as the code that writes calls: so it waits for code that keeps writers out, such as
+    `without_writers`, and is never executed at the same time.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
@@ -52,9 +51,9 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns the difference between the `right` and the `stored` sums of one group of a table; None if there is none.
+    """Returns what to add to the `stored` sums of one group of a table to get the `right` ones; None if they are equal.
 
-    It has the form of a row to add. If there are no such sums, `right` or `stored` is None, and counts as zeros.
+    `right` or `stored` is None if there are no such sums, and counts as zeros then.
     """
     known: Any = right or stored
     new: Any = right or {}

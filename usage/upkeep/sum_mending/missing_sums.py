@@ -66,7 +66,7 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
 
 
 def missing_days(since: datetime | None, end: datetime | None = None) -> list[Group]:
-    """Returns what must be added to the sums of keys by day, so that they agree with the sums by hour.
+    """Returns the groups to add to the sums of keys by day, so that they agree with the sums by hour.
 
     `since` is the beginning of the first compared day (UTC), and `end` the end of the last one; None means no limit.
     """
@@ -84,7 +84,7 @@ def missing_days(since: datetime | None, end: datetime | None = None) -> list[Gr
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
-    """Returns what must be added to the sums of teams by day, so that they agree with the rows of calls.
+    """Returns the groups to add to the sums of teams by day, so that they agree with the rows of calls.
 
     Only days from `since` on are compared; all if it is None.
     """
@@ -96,10 +96,10 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 
 
 def missing_failures(since: datetime | None) -> list[Group]:
-    """Returns what must be added to the counts of failed calls by hour and day, so that they agree with calls' rows.
+    """Returns the groups to add to the counts of failed calls by hour and day, so that they agree with calls' rows.
 
-    A group also has the time of its first and last call, and a sample's id. Only counts from `since` on are compared;
-    all if it is None.
+    Besides the number to add, a group has the times of its first and its last call, and the id of one call as an
+    example. Only counts from `since` on are compared; all if it is None.
     """
     keys = ", ".join(FAILURES.keys)
     query = f"""
@@ -121,7 +121,7 @@ def missing_failures(since: datetime | None) -> list[Group]:
 
 
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
-    """Executes a query for groups of a table of sums; returns the groups in the order in which writers add groups."""
+    """Executes a query for groups of a table of sums; returns the groups, sorted as writers of calls sort them."""
     with adding_cursor() as cursor:
         cursor.execute(query, values)
         # The database may sort texts by the rules of a language. A deadlock with a writer would follow.
@@ -130,7 +130,7 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns SQL expressions that subtract the stored sums (the table `b`) from the right sums (`a`)."""
+    """Returns SQL expressions, one for each counter of a table: its right value (`a`) minus the stored one (`b`)."""
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
 
@@ -139,7 +139,7 @@ def _any_differs(table: SumTable) -> str:
 
 
 def _sum_of_histograms(texts: list[str] | None) -> list[int]:
-    """Adds up histograms that are given as the text of PostgreSQL arrays; returns one histogram."""
+    """Adds up histograms, each given as the text of a PostgreSQL array; returns one histogram, empty for None."""
     found: list[int] = []
     for text in texts or ():
         found = added(found, _numbers(text))
@@ -147,7 +147,7 @@ def _sum_of_histograms(texts: list[str] | None) -> list[int]:
 
 
 def _sum_of_packed(texts: list[str] | None) -> list[int]:
-    """Adds up packed histograms that are given as the text of PostgreSQL arrays; returns a packed histogram."""
+    """Adds up packed histograms, each given as the text of a PostgreSQL array; returns one packed histogram."""
     counts = defaultdict[int, int](int)
     for text in texts or ():
         first, *histogram = _numbers(text)
