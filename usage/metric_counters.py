@@ -109,7 +109,7 @@ class WorkerCounters:
             self._add(("refused", reason), 1)
 
     def count_poll(self) -> None:
-        """Counts a poll that has found a background response ended."""
+        """Counts a poll (the gateway's own request for a background response) that has found the response ended."""
         with self._lock:
             self._add(("background_looks",), 1)
 

@@ -108,7 +108,7 @@ def has_secret(secrets: Sequence[str], text: str) -> bool:
 
 
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Replaces the given `secrets`, also in UTF-16, by `[redacted]` in the bytes of an answer; other bytes stay."""
+    """Replaces the given `secrets`, in UTF-8 or UTF-16, by `[redacted]` in the bytes of an answer."""
     text = body.decode("utf-8", "surrogateescape")
     redacted = redact_exact(text, secrets)
     if redacted != text:

@@ -50,14 +50,14 @@ class ShippingState:
 
     @classmethod
     def read(cls) -> ShippingState:
-        """Reads the shipper's report and the sizes of the journals; returns the state of the shipping."""
+        """Returns the present state of copying this host's journals to the database, as the shipper has reported it."""
         return cls.of(read_shipper_report())
 
     @classmethod
     def of(cls, report: WorkerReport | None) -> ShippingState:
-        """Makes the state of the shipping from the shipper's report and the sizes of the journals' files.
+        """Makes the state of copying journals to the database from the shipper's report and the sizes of the journals.
 
-        `report` is None if no shipper runs; then the state of the database is not known.
+        `report` is None if no shipper (the process that copies) runs; then the state of the database is not known.
         """
         if report is None:
             report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}

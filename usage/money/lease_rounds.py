@@ -149,9 +149,10 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip: leases give dollars back, get dollars, and are looked up.
+    """Returns the SQL statements of a round trip, in which leases (parts of budgets) give dollars back or get dollars.
 
-    If there is nothing to send, returns a single statement without effect. `mogrify` puts values into SQL.
+    They also look leases up. If there is nothing to send, returns a single statement without effect. `mogrify` puts
+    values into SQL.
     """
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:

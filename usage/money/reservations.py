@@ -97,10 +97,10 @@ class Reservations:
         await self._rounds.close()
 
     def take_at_once(self, wanted: Wanted) -> CallShare | None:
-        """Reserves a call's cost ceiling from this worker's lease, without waiting; returns the reservation.
+        """Reserves a call's highest possible cost in this worker's lease (part of a budget); returns the reservation.
 
-        Returns None if the lease has too few free dollars, or if other calls wait for the lease; use `take` in this
-        case.
+        Never waits: returns None if the lease has too few free dollars, or if other calls wait for the lease. Use
+        `take` then.
         """
         lease = self._lease_for(wanted)
         share = None if lease in self._waiting else lease.reserve(wanted)

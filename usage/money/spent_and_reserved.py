@@ -156,7 +156,10 @@ def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
 
 
 def end_leases(writer: str) -> None:
-    """Deletes the leases of an ended worker. Call this when all records of the worker's journal are shipped."""
+    """Deletes the leases (parts of budgets) of an ended worker.
+
+    Call this when all records of the worker's journal have been copied to the database.
+    """
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 

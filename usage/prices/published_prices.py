@@ -173,7 +173,7 @@ class ModelRates:
     def times(self, factor: Decimal) -> ModelRates:
         """Returns a copy of this price, with rates of tokens, characters, minutes and pictures multiplied by `factor`.
 
-        Fees of searches and containers stay the same, as in every service tier and region.
+        Fees of searches and containers stay the same: they do not depend on the service tier or the region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)

@@ -103,7 +103,7 @@ class Rollup:
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds this batch to three tables only: sums by hour, sums of keys by day, and peaks of days (`UsagePeak`)."""
+        """Adds this batch to only three tables of sums: those of hours, of keys by day, and of peaks (`UsagePeak`)."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:

@@ -174,7 +174,7 @@ def _readable_start(start: datetime, now: datetime) -> datetime:
 
 
 def _passed(start: datetime, end: datetime, now: datetime) -> timedelta | None:
-    """Returns how much of a range of time has passed, at least a minute; None if the range lies in the past."""
+    """Returns the length of the part of a range of time that has passed, at least a minute; None if all of it has."""
     # Of a range that has just begun or has not begun, a minute is compared.
     return max(now - start, timedelta(minutes=1)) if end > now else None
 

@@ -53,7 +53,10 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 
 
 class _Form(NamedTuple):
-    """A readable form of a body, with the start and the end of each hit in the form; `source` is the body's name."""
+    """A body in one of its readable forms, such as with escapes undone, with the start and the end of each hit.
+
+    `source` is the body's name.
+    """
 
     source: str
     text: str

@@ -68,7 +68,10 @@ def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
 
 
 def _first(values: dict[UUID, float]) -> dict[UUID, float]:
-    """Returns the `PAGE_SIZE` largest of the values by call, in the order of the page."""
+    """Returns the `PAGE_SIZE` largest values by request id, the largest first.
+
+    Of calls with equal values, the newest comes first.
+    """
     order = sorted(values.items(), key=lambda item: (item[1], item[0].int), reverse=True)
     return dict(order[:PAGE_SIZE])
 

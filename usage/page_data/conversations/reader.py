@@ -173,7 +173,10 @@ def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRema
 
 
 def _items_of_list(members: Members) -> list[dict[str, object]]:
-    """Takes the items out of an answer that lists a response's or conversation's items; [] for any other answer."""
+    """Takes the items out of an answer that is a list of items of a response or conversation, and returns them.
+
+    The result is an empty list for any other answer.
+    """
     data = members.rest.get("data")
     is_list = isinstance(data, list) and any(isinstance(item, dict) and "type" in item for item in data)
     return members.objects("data") if is_list else []

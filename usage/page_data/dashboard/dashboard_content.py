@@ -143,8 +143,8 @@ def _usage_tables(
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
     """Returns the rows of one table of the dashboard: the costliest groups, all others together, and the total.
 
-    The row for the others exists only if there are more than `MAX_TABLE_ROWS` groups, the total only below several
-    rows.
+    There is a row for the others only if there are more than `MAX_TABLE_ROWS` groups. There is no total below a single
+    row.
     """
     shown = ranked[:MAX_TABLE_ROWS]
     rows = [_usage_row(group.name, group.totals, total, group) for group in shown]

@@ -166,7 +166,7 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
 
 
 def _same(column: str) -> str:
-    """Returns the SQL condition that a column is the same in both periods, null included, in a form for joins."""
+    """Returns the SQL condition, for a join, that a column is equal in both periods; null is equal to null."""
     return " = ".join(f"COALESCE({period}.{column}, E'\\x02')" for period in ("present", "past"))
 
 
