@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import orjson
 from django.db import connection, transaction
@@ -28,6 +29,7 @@ from usage.metric_counters import counters
 from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations, take_off_leases
 from usage.sums.adding_up import Rollup
+from usage.sums.labels.changed_days import mark_changed_days
 from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
 from usage.sums.summed_names import mark_unknown
 
@@ -99,6 +101,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})
         for newer, row in _take_estimates_back(cursor, settled.replaced, rollup):
             replaced[newer].append(row)
+        mark_changed_days(cursor, chain.from_iterable(replaced.values()))
         columns = orjson.dumps([_columns(row) for row in settled.rows]).decode()
         cursor.execute(INSERT_ROWS, [orjson.dumps(DEFAULTS).decode(), columns])
         inserted = fetch_summed_rows(cursor)
@@ -157,6 +160,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
         cursor.execute(UPDATE_PRICES, [orjson.dumps(priced).decode(), ids])
         updated = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_DIGESTS, [ids])
+        mark_changed_days(cursor, before)
     return before, updated
 
 

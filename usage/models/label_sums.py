@@ -11,10 +11,11 @@ class LabelPeriod(models.Model):
     """A range of days (UTC), from `first` until before `until`, with the sums of all calls that began in it.
 
     * `is_summed`: whether the table `LabelCombination` has this range's sums by all labels together. It has none if
-      there would be nearly as many of them as calls.
+      there would be nearly as many of them as calls, or if the rows did not add up to these totals.
     * `has_others`: whether those sums count the calls of some end users together, as `OTHERS` (`usage.sums.labels`).
 
-    Only `usage.upkeep.label_sums.combining` writes both tables.
+    `usage.upkeep.label_sums.combining` writes both tables; `usage.sums.labels.changed_days` makes `calls` negative when
+    a row of a call has been replaced.
     """
 
     first = models.DateField()

@@ -5,8 +5,9 @@ such. The other days are added up from the rows of calls: those that have just e
 two calls have the same labels.
 
 A period's sums are read only if they have exactly the calls that the totals of its days have (`UsageTotal`), which are
-written together with the rows. So nobody needs to change them when a call is added late or priced again: from then on,
-the rows are read, until `usage.upkeep.label_sums.combining` has added the period up anew.
+written together with the rows. So nobody needs to change them when a call is added late: from then on, the rows are
+read, until `usage.upkeep.label_sums.combining` has added the period up anew. Whoever replaces a row by another one
+marks its day (`changed_days`), since the totals may stay the same.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ TAGS_SQL = r"E'\n' || array_to_string(tags, E'\n') || E'\n'"  # a row's tags as 
 MOST_DAYS_OF_ROWS = 33
 DAY = timedelta(days=1)
 LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
-# The condition that a period of `usage_labelperiod` has all calls of its days, and no others.
-IS_RIGHT = f"""
-    ({", ".join(f"period.{name}" for name in SUMS)}) = (
-        SELECT {", ".join(f"COALESCE(sum(days.{name}), 0)" for name in SUMS)} FROM usage_usagetotal AS days
-        WHERE days.span = 'day' AND days.dimension = 'all' AND days.value = ''
-          AND days.start >= period.first::timestamp AT TIME ZONE 'UTC'
-          AND days.start < period.until::timestamp AT TIME ZONE 'UTC')
+# The totals of the days of a period of `usage_labelperiod`.
+TOTALS_OF_DAYS = f"""
+    SELECT {", ".join(f"COALESCE(sum(days.{name}), 0)" for name in SUMS)} FROM usage_usagetotal AS days
+    WHERE days.span = 'day' AND days.dimension = 'all' AND days.value = ''
+      AND days.start >= period.first::timestamp AT TIME ZONE 'UTC'
+      AND days.start < period.until::timestamp AT TIME ZONE 'UTC'
 """
+# The condition that a period has all calls of its days, and no others.
+IS_RIGHT = f"({', '.join(f'period.{name}' for name in SUMS)}) = ({TOTALS_OF_DAYS})"
 _READABLE = f"""
     SELECT id, first, until FROM usage_labelperiod AS period
     WHERE first >= %s AND until <= %s AND is_summed AND NOT (has_others AND %s) AND {IS_RIGHT}

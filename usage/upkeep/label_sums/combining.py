@@ -2,10 +2,12 @@
 
 These sums are for reports by two labels (`usage.sums.labels.combined_reader`). They are computed from the rows of
 calls, some time after a day has ended, and deleted with the names of end users. Writers of rows do not know them: a
-period whose sums are not those of its days any more is not read, and is added up anew.
+period whose sums are not those of its days any more is not read, and is added up anew. So is one with a row that was
+replaced (`usage.sums.labels.changed_days`).
 
 To bound the number of sums, only the costliest end users of a period keep their names, and a period gets no sums if
-they would be nearly as many as its calls.
+they would be nearly as many as its calls. A period gets none either if its rows do not add up to the totals of its
+days: then it is tried again only when these totals change, or by `ledger sum`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from django.db import connection
 from usage.database.clock import database_now
 from usage.database.lock import try_lock, wait_for_lock
 from usage.models import LabelPeriod, Span
-from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, ids_of_days
+from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, TOTALS_OF_DAYS, ids_of_days
 from usage.sums.labels.label_tables import GROUP_COLUMNS, OTHERS, ROW_SUMS, SUMS
 from usage.sums.pruned_calls import comparable_since, oldest_call
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -37,6 +39,7 @@ DAYS_KEPT = timedelta(days=100)  # days have sums of their own for so long; mont
 MOST_END_USERS = 1000  # keep their names in a period: the costliest
 LEAST_CALLS = 2  # that must have the same labels on average
 LOCK = 0x636F6D62  # the number of an advisory lock: one process at a time adds up
+NEVER_RIGHT = -1  # the number of calls in a period that was not added up yet
 DaySpan = tuple[date, date]  # the first day (UTC), and the day after the last one
 
 _COLUMNS = ", ".join((*GROUP_COLUMNS, "end_user", "tags"))
@@ -60,23 +63,34 @@ _SUMS_OF_ROWS = f"""
                AS end_user, {TAGS_SQL} AS tags, {_ADDED_UP}
     FROM every GROUP BY {_NUMBERS}
 """
-# Stores these sums in a period and, unless they are too many, by all labels. The parameters: those of `_SUMS_OF_ROWS`,
-# `LEAST_CALLS`, and the period.
+# Stores the totals of a period's days, and its sums by all labels unless they are too many, or do not add up to these
+# totals. Stores nothing if a writer has marked the period meanwhile. The parameters: those of `_SUMS_OF_ROWS`,
+# `LEAST_CALLS`, the period, and its stored number of calls.
 _ADD_UP = f"""
     WITH found AS MATERIALIZED ({_SUMS_OF_ROWS}), changed AS (
-        UPDATE usage_labelperiod SET ({_SUMS}) = (SELECT {_ADDED_UP} FROM found),
+        UPDATE usage_labelperiod AS period SET ({_SUMS}) = ({TOTALS_OF_DAYS}),
             has_others = EXISTS (SELECT FROM found WHERE end_user = '{OTHERS}'),
             is_summed = (SELECT count(*) * %s <= COALESCE(sum(calls), 0) FROM found)
-        WHERE id = %s RETURNING id, is_summed
+                AND EXISTS (({TOTALS_OF_DAYS}) INTERSECT SELECT {_ADDED_UP} FROM found)
+        WHERE id = %s AND calls = %s RETURNING id, is_summed
     )
     INSERT INTO usage_labelcombination (period_id, number, {_COLUMNS}, {_SUMS})
     SELECT id, row_number() OVER (), {_COLUMNS}, {_SUMS} FROM found, changed WHERE is_summed
 """
-_RIGHT = f"SELECT id, first, until FROM usage_labelperiod AS period WHERE {IS_RIGHT}"
+_RIGHT = f"SELECT id, first, until, is_summed FROM usage_labelperiod AS period WHERE {IS_RIGHT}"
 # The sums of a period that are not those of its rows. The parameters: those of `_SUMS_OF_ROWS`, and the period.
 _DIFFERING = f"""
     WITH a AS ({_SUMS_OF_ROWS}), b AS (SELECT {_COLUMNS}, {_SUMS} FROM usage_labelcombination WHERE period_id = %s)
     SELECT {_COLUMNS} FROM ((TABLE a EXCEPT TABLE b) UNION (TABLE b EXCEPT TABLE a)) AS differing LIMIT 1
+"""
+# Whether the rows of a period without sums add up to its totals. The parameters: two request ids, the first day and the
+# one to end before, and the period.
+_ADDS_UP = f"""
+    SELECT EXISTS (
+        SELECT {", ".join(ROW_SUMS.values())} FROM usage_request
+        WHERE request_id >= %s AND request_id < %s AND {DAY_SQL} >= %s AND {DAY_SQL} < %s
+        INTERSECT SELECT {", ".join(ROW_SUMS)} FROM usage_labelperiod WHERE id = %s
+    )
 """
 
 
@@ -122,18 +136,25 @@ def delete_old_combinations(now: datetime) -> None:
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
     """Compares the sums of calls by end user and all tags together with calls' rows; yields a line of text per fault.
 
-    A fault is a day or month whose sums differ from its rows; only one group of each is named. Only days and months
-    that begin at `since` or later are compared; all if it is None. Sums that are out of date, because calls were added
-    to the day or month later, are not compared: nobody reads them.
+    A fault is a day or month whose sums differ from its rows; only one group of each is named. Another is one that has
+    no sums because its rows do not add up to the totals of its days. Only days and months that begin at `since` or
+    later are compared; all if it is None. Sums that are out of date, because calls were added to the day or month
+    later, are not compared: nobody reads them.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
-        cursor.execute(f"{_RIGHT} AND is_summed AND first >= %s ORDER BY first, until", [first])
-        for number, *days in cursor.fetchall():
-            cursor.execute(_DIFFERING, [*ids_of_days(*days), *days, MOST_END_USERS, number])
+        cursor.execute(f"{_RIGHT} AND first >= %s ORDER BY first, until", [first])
+        for number, *days, is_summed in cursor.fetchall():
+            when, rows = f"from {days[0]} to {days[1] - DAY}", [*ids_of_days(*days), *days]
+            if not is_summed:
+                cursor.execute(_ADDS_UP, [*rows, number])
+                if cursor.fetchone() == (False,):
+                    yield f"usage_labelperiod has no sums by all labels {when}: rows and totals of days differ"
+                continue
+            cursor.execute(_DIFFERING, [*rows, MOST_END_USERS, number])
             if found := cursor.fetchone():
                 group = " / ".join(found).replace(OTHERS, "(others)").replace("\n", " ")
-                yield f"usage_labelcombination is not the sum of its rows from {days[0]} to {days[1] - DAY} for {group}"
+                yield f"usage_labelcombination is not the sum of its rows {when} for {group}"
 
 
 @contextmanager
@@ -185,19 +206,26 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the days and months with up-to-date sums by all labels: sums that agree with the totals of their days."""
+    """Returns the stored days and months (`LabelPeriod`) that were added up since the totals of their days changed.
+
+    Some of them have no sums by label (`_add_up`).
+    """
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)
-        return {(first, until) for _, first, until in cursor.fetchall()}
+        return {(first, until) for _, first, until, _ in cursor.fetchall()}
 
 
 def _add_up(days: DaySpan) -> None:
     """Adds up the calls of a day or month by all labels together (end user and tags), in place of earlier sums.
 
-    If the sums are nearly as many as the calls, only the sums of all calls are stored. All of this is one transaction.
+    No sums by label are stored if they are nearly as many as the calls, or if they do not add up to the totals of the
+    days. Nothing at all is stored if a row of these days is replaced meanwhile: they are then added up the next time.
     """
+    # It must exist before the rows are read, so that a writer who replaces one of them can mark it.
+    none: dict[str, int] = {**dict.fromkeys(SUMS, 0), "calls": NEVER_RIGHT}
+    period, _ = LabelPeriod.objects.get_or_create(
+        first=days[0], until=days[1], defaults={"is_summed": False, "has_others": False, **none}
+    )
     with adding_cursor() as cursor:
-        LabelPeriod.objects.filter(first=days[0], until=days[1]).delete()
-        none = dict.fromkeys(SUMS, 0)
-        period = LabelPeriod.objects.create(first=days[0], until=days[1], is_summed=True, has_others=False, **none)
-        cursor.execute(_ADD_UP, [*ids_of_days(*days), *days, MOST_END_USERS, LEAST_CALLS, period.pk])
+        cursor.execute("DELETE FROM usage_labelcombination WHERE period_id = %s", [period.pk])
+        cursor.execute(_ADD_UP, [*ids_of_days(*days), *days, MOST_END_USERS, LEAST_CALLS, period.pk, period.calls])
