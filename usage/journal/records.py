@@ -25,7 +25,7 @@ class Scan(NamedTuple):
     """The result of reading a part of a journal file: its records, and the lines that are not usable records.
 
     `size` is the length of all complete lines in bytes; an unfinished line may follow. `damaged` has the lines that
-    cannot be read, `newer` the lines of records whose version this code cannot read.
+    cannot be read, `newer` the records whose version this code cannot read, as they are in the file.
     """
 
     records: list[CallRecord]
@@ -43,8 +43,8 @@ def frame(record: Mapping[str, object]) -> bytes:
 def scan(data: bytes) -> Scan:
     """Parses lines of a journal, and returns their records as a `Scan`. `data` must begin at the start of a line.
 
-    * A damaged line is in the result's `damaged`. If its end is a whole record, this record is returned, too.
-    * A line of a newer format version is in `newer`.
+    * A damaged line is in the result's `damaged`. A whole record at its end is treated like a line of its own.
+    * A record of a newer format version is in `newer`, as it is in the file.
     * A last line without a line end is left out.
     """
     size = data.rfind(b"\n") + 1
@@ -52,16 +52,16 @@ def scan(data: bytes) -> Scan:
     damaged: list[bytes] = []
     newer: list[bytes] = []
     for line in data[:size].split(b"\n")[:-1]:
-        record = _read(line)
+        whole, record = line, _read(line)
         if record is None:
             damaged.append(line)
-            record = _read_last(line)
+            whole, record = _read_last(line)
         if record is None:
             continue
         if is_readable_version(record.get("version")):
             records.append(record)
         else:
-            newer.append(line)
+            newer.append(whole)  # without what is damaged before it, which is set aside once
     return Scan(records, damaged, size, tuple(newer))
 
 
@@ -79,8 +79,14 @@ def _read(line: bytes) -> CallRecord | None:
     return record
 
 
-def _read_last(line: bytes) -> CallRecord | None:
-    """Looks for a whole record at the end of a damaged line of the journal, and returns it; None if there is none."""
+def _read_last(line: bytes) -> tuple[bytes, CallRecord | None]:
+    """Looks for a whole record at the end of a damaged line of the journal; returns that end, and the record.
+
+    The record is None if there is none.
+    """
     # When a newline is lost, two lines become one.
-    starts = (match.start() for match in FRAME_START.finditer(line, 1))
-    return next((record for start in starts if (record := _read(line[start:])) is not None), None)
+    for match in FRAME_START.finditer(line, 1):
+        end = line[match.start() :]
+        if (record := _read(end)) is not None:
+            return end, record
+    return b"", None

@@ -166,3 +166,16 @@ def test_a_record_of_an_unknown_version_is_handed_back_as_it_is(version: object)
     found = scan(line + frame(known))
     assert found == Scan([known], [], len(line) + len(frame(known)), (line[:-1],))
     assert damaged_id(found.newer[0]) == known["request_id"]
+
+
+@pytest.mark.parametrize("lost", [0, 40, -1], ids=["start", "middle", "newline"])
+def test_of_a_damaged_line_only_its_whole_newer_record_is_handed_back(lost: int) -> None:
+    """The damaged part would otherwise be set aside and counted again whenever the newer record is tried."""
+    known: Record = {"version": RECORD_VERSION, "kind": "end", "request_id": str(uuid7())}
+    newer: Record = {"version": RECORD_VERSION + 1, "kind": "end", "request_id": str(uuid7())}
+    damaged = frame(known)[:-1] if lost == -1 else frame(known)[:lost] + b"#" + frame(known)[lost + 1 : -1]
+    found = scan(damaged + frame(newer))
+    assert (found.damaged, found.newer) == ([(damaged + frame(newer))[:-1]], (frame(newer)[:-1],))
+    assert damaged_id(found.newer[0]) == newer["request_id"]
+    again = scan(b"".join(line + b"\n" for line in found.newer))
+    assert (again.damaged, again.newer) == ([], found.newer)

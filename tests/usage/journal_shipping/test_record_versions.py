@@ -9,7 +9,8 @@ import pytest
 from tests.support.ledger.ledgers import begin, call, end, ship, stored
 from usage import call_record
 from usage.call_record import RECORD_VERSION
-from usage.journal.undelivered import NEWER, NEWER_RETRIED
+from usage.journal.records import frame
+from usage.journal.undelivered import DAMAGED, NEWER, NEWER_RETRIED
 from usage.journal_shipping.shipper import replay
 from usage.models import Request
 
@@ -47,3 +48,13 @@ def test_a_replay_ships_what_this_version_can_read_by_now(tmp_path: Path, monkey
     assert Request.objects.count() == 2
     assert (tmp_path / NEWER).read_bytes().count(b"\n") == 1
     assert not (tmp_path / NEWER_RETRIED).exists()
+
+
+def test_a_damaged_line_before_a_newer_record_is_counted_once(tmp_path: Path) -> None:
+    torn, newer = call(), call()
+    ship(tmp_path, frame(end(torn))[:-1] + frame({**end(newer), "version": NEXT}))
+    assert [row.outcome for row in stored(torn["request_id"], newer["request_id"])] == ["interrupted"] * 2
+    for _ in range(2):
+        tried = replay(tmp_path)
+        assert (tried.newer, tried.damaged) == (1, 0)
+    assert (tmp_path / DAMAGED).read_bytes().count(b"\n") == 1
