@@ -7,7 +7,9 @@ has a price, a likely one is assumed from OpenAI's other prices, and marked as p
 * a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
   other models (`TIER_FACTORS`);
 * a model with a date in its name that is not listed costs the same as the name without the date. That may be wrong: the
-  input of gpt-4o-2024-05-13 costs twice that of gpt-4o.
+  input of gpt-4o-2024-05-13 costs twice that of gpt-4o;
+* a fine-tuned model that is not listed costs the same as one with another date or, if none of these is listed, as its
+  base model. Those that are listed cost up to six times as much as their base models, so this may be too low.
 
 If none of these applies, a model has no price (None).
 
@@ -17,7 +19,7 @@ On a regional host of OpenAI (`REGIONAL_PRICES`), the tokens of newer models cos
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -82,6 +84,10 @@ OPENAI_HOST = "api.openai.com"
 # With the year or, as until 2024, with month and day only.
 _DATE = re.compile(r"-(?:20\d\d-?[01]\d-?[0-3]\d|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")
 
+# `ft:gpt-4o-2024-08-06:org:suffix:id:ckpt-step-90`, where only the base model is certain to be there; as until 2023
+# `davinci:ft-org-2023-03-01-12-00-00`; as Azure has it `gpt-4o-2024-08-06.ft-0123456789abcdef`.
+_FINE_TUNED = re.compile(r"ft:([^:]+)(?::.*)?|([^:]+)[:.]ft-.+")
+
 
 def undated_name(model: str) -> str:
     """Removes the date at the end of a model's name: `gpt-4o-2024-08-06` becomes `gpt-4o`, and `gpt-4-0613` `gpt-4`.
@@ -89,6 +95,15 @@ def undated_name(model: str) -> str:
     A name without a date is returned unchanged.
     """
     return _DATE.sub("", model)
+
+
+def base_model(model: str) -> str:
+    """Returns the name of a fine-tuned model's base model, such as `gpt-4o` for `ft:gpt-4o:org::id`.
+
+    The result is empty if the model, by its name, is not fine-tuned.
+    """
+    found = _FINE_TUNED.fullmatch(model)
+    return (found[1] or found[2]) if found else ""
 
 
 def listed_models() -> frozenset[str]:
@@ -205,8 +220,8 @@ def _is_region_of_openai(base_url: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether OpenAI charges extra for regional processing of a model."""
-    family = undated_name(model)
+    """Returns whether OpenAI charges extra for regional processing of a model, or of its base model."""
+    family = undated_name(base_model(model) or model)
     # Cached, because it is asked for each row.
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
@@ -230,15 +245,28 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
-    If a model with a date in its name has no price, the price of the name without the date is assumed. `_prices` is the
-    list in use: prices of an earlier list are not taken from the cache.
+    If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed.
+    `_prices` is the list in use: prices of an earlier list are not taken from the cache.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
-    price = _in_tier(model, tier, at)
-    if price is None and (family := undated_name(model)) != model:
-        price = _in_tier(family, tier, at)
-        return None if price is None else replace(price, is_provisional=True)
-    return price
+    price, base = _in_tier(model, tier, at), base_model(model)
+    # The list takes names such as `gpt-4o-realtime-preview:ft-…` for that of the base model, which they begin with.
+    if price is not None and (not base or model.startswith("ft:") or ".ft-" in price.model):
+        return price
+    for name in _related_names(model):
+        price = _in_tier(name, tier, at)
+        # An estimate of $0 would be none; OpenAI fine-tunes no free model.
+        if price is not None and not (price.is_free and base):
+            return replace(price, is_provisional=True)
+    return None
+
+
+def _related_names(model: str) -> Iterator[str]:
+    """Yields the names of the models whose price a model without a price is assumed to have, the likeliest first."""
+    if (family := undated_name(model)) != model:
+        yield family
+    if base := base_model(model):
+        yield from dict.fromkeys((f"ft:{base}", f"ft:{undated_name(base)}", base, undated_name(base)))
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:

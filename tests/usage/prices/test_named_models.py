@@ -10,6 +10,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from pytest_django.fixtures import Settings
 
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
@@ -83,7 +84,8 @@ FINE_TUNABLE = re.search(r"model: .*Literal\[(.*?)\]", (TYPES / "fine_tuning" / 
 # What the SDK names as base models, and the snapshots that were tuned besides (LiteLLM's list, read 2026-11-30).
 BASES = {
     *re.findall(r'"([^"]+)"', FINE_TUNABLE[1] if FINE_TUNABLE else ""), "gpt-3.5-turbo-0613", "gpt-3.5-turbo-1106",
-    "gpt-3.5-turbo-0125", "gpt-4-0613", "gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20", "gpt-4o-mini-2024-07-18",
+    "gpt-3.5-turbo-0125", "gpt-4-0613", "gpt-4", "gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20",
+    "gpt-4o-mini-2024-07-18",
     "gpt-4.1", "gpt-4.1-2025-04-14", "gpt-4.1-mini", "gpt-4.1-mini-2025-04-14", "gpt-4.1-nano",
     "gpt-4.1-nano-2025-04-14", "o4-mini", "o4-mini-2025-04-16",
 }  # fmt: skip
@@ -112,7 +114,42 @@ def test_a_fine_tuned_model_costs_more_than_its_base_model(base: str, rest: str)
         of_base = usual.rate(unit, 1) or 0
         price = tuned.rate(unit, 1) or 0
         # Of gpt-4 no other price was published (LiteLLM's list, too, has that of the base model).
-        assert price == of_base if base == "gpt-4-0613" else price > of_base
+        assert price == of_base if base in {"gpt-4", "gpt-4-0613"} else price > of_base
+
+
+# Names of the price list that name no base model: patterns, fine-tuned models, and those of one route or of a reseller.
+NO_BASES = re.compile(r"ft:.*|decisions:.*|.*:extended|.*\.ft-|.*\*.*")
+FORMS = (
+    "ft:{}", "ft:{}:org::id", "ft:{}:org:suffix:id", "ft:{}:org:suffix:id:ckpt-step-90", "ft:{}:acme-moderation::id",
+    "ft:{}-2031-01-01", "ft:{}-2031-01-01:org::id", "{}:ft-org-2023-03-01-12-00-00", "{}.ft-0123456789abcdef",
+)  # fmt: skip
+# Listed with all dates of gpt-4o; the price of this one's input was twice that of the others.
+CHEAPER_TUNED = {"gpt-4o-2024-05-13": {"input"}}
+
+
+@pytest.mark.parametrize("base", sorted(name for name in listed() if not NO_BASES.fullmatch(name)))
+@pytest.mark.parametrize("tier", ["default", "flex"])
+def test_a_fine_tuned_model_costs_at_least_what_its_base_model_does(base: str, tier: str) -> None:
+    usual = find_rates(base, tier, NOW, ())
+    for form in FORMS:
+        tuned = find_rates(form.format(base), tier, NOW, ())
+        if usual is None or usual.is_free:
+            assert tuned is None or not tuned.is_free, form
+            continue
+        assert tuned is not None, form
+        assert not tuned.is_free, form
+        cheaper = {unit for unit in usual.rates if (tuned.rate(unit, 1) or 0) < (usual.rate(unit, 1) or 0)}
+        assert cheaper <= CHEAPER_TUNED.get(base, set()), form
+        assert tuned.per_minute == usual.per_minute, form
+        if tuned.rates == usual.rates and undated_name(base) != "gpt-4":  # of gpt-4 that price is published
+            assert tuned.is_provisional, form
+
+
+def test_a_fine_tuned_model_in_one_region_costs_as_much_more_as_its_base_model(settings: Settings) -> None:
+    settings.REGIONAL_PRICES = True
+    for base in ("gpt-6-sol", "gpt-6.9-sol"):
+        tuned, usual = (find_rates(name, "default", NOW, ()) for name in (f"ft:{base}:org::id", base))
+        assert (tuned and tuned.rates) == (usual and usual.rates)
 
 
 @pytest.mark.parametrize(

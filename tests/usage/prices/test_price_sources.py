@@ -152,7 +152,9 @@ def test_a_call_costs_what_the_price_list_says(model: str, counts: dict[str, Any
     [
         ("gpt-99", {"input_tokens": 1}),
         ("my-gpt-4o", {"input_tokens": 1}),
-        ("ft:gpt-6-sol-2031-01-01:acme-moderation::id", {"input_tokens": 1}),
+        ("ft:gpt-99:acme-moderation::id", {"input_tokens": 1}),
+        ("ft:omni-moderation-latest:org::id", {"input_tokens": 1}),
+        ("ft:gpt-oss-20b:org::id", {"input_tokens": 1}),
         ("llama-3.3-70b-versatile", {"input_tokens": 1}),
         ("deepseek-r1:7b", {"input_tokens": 1}),
         ("mistral-small", {"input_tokens": 1}),
