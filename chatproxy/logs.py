@@ -22,6 +22,7 @@ from functools import lru_cache
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy.configuration import setting_reader
+from chatproxy.configuration.secret_strength import MIN_LENGTH_ON_LOOPBACK
 from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
@@ -29,8 +30,13 @@ ONE_PER_SECONDS = 60.0
 MAX_KINDS = 100  # of records that one filter tells apart
 MAX_EXCEPTION_LENGTH = 300  # characters of an exception's message
 MAX_MESSAGE_LENGTH = 2000  # characters
-# The segments of the server's own paths: a word of a route, a number, or a request id.
-_PLAIN_SEGMENT = re.compile(r"[a-z_-]{0,20}[0-9]?|[0-9]{1,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MAX_SEGMENTS = 10  # of a path
+# The segments of the server's own paths: a word of a route, which is shorter than any secret of a server, a number, or
+# a request id. Other UUIDs are not among them, since upstream keys of some vendors are UUIDs.
+_PLAIN_SEGMENT = re.compile(
+    rf"[a-z_-]{{0,{MIN_LENGTH_ON_LOOPBACK - 2}}}[0-9]?|[0-9]{{1,12}}"
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+)
 # Names that Python and PostgreSQL put into quotes are kept; any other quoted text may be a caller's.
 _QUOTED = re.compile(
     r"""("[A-Za-z_][\w.]{0,40}"|(?<!\w)'[A-Za-z_][\w.]{0,40}')(?!\w)"""
@@ -188,8 +194,10 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def redacted_path(path: str) -> str:
-    """Returns the first ten segments of a URL's path; a segment that may be a secret becomes `…`."""
-    return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
+    """Returns the first `MAX_SEGMENTS` segments of a URL's path; a segment that may be a secret becomes `…`."""
+    # Secrets first, since one with a slash in it would be divided, and some of its parts may look like words.
+    segments = without_secrets(path).split("/")[:MAX_SEGMENTS]
+    return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in segments)
 
 
 def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:

@@ -101,6 +101,32 @@ def test_of_a_path_what_cannot_be_a_secret_is_shown(path: str, shown: str) -> No
     )
 
 
+OWN_WITH_SLASHES = "abcd/efgh/ijkl/mnop"
+SECRET_SEGMENTS = {
+    "a key": "cp-" + "Pl4nted0" * 6,
+    "an upstream key": "sk-proj-Pl4nted0Pl4nted0Pl4n",
+    "an upstream key that is a UUID": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "the shortest secret, in small letters": "abcdefghijklmnop",
+    "one with a digit": "abcdefghijklmno1",
+    "a secret of the settings with slashes": OWN_WITH_SLASHES,
+    "a header": "Authorization: Bearer abcdefgh",
+    "a parameter": "api_key=abcdefgh",
+    "a query": "x?key=abcdefgh",
+}
+
+
+@pytest.mark.parametrize("secret", SECRET_SEGMENTS.values(), ids=SECRET_SEGMENTS)
+@pytest.mark.parametrize("spell", [str, quote, lambda text: quote(quote(text))], ids=["as it is", "encoded", "twice"])
+def test_no_segment_of_a_path_shows_a_secret(
+    monkeypatch: pytest.MonkeyPatch, secret: str, spell: Callable[[str], str]
+) -> None:
+    monkeypatch.setattr("chatproxy.logs._own_secrets", lambda: (OWN_WITH_SLASHES,))
+    for before in range(12):
+        shown = redacted_path("/v1" * before + f"/{spell(secret)}" + "/chat" * 12)
+        assert {"", "v1", "…", "chat"} >= set(shown.split("/")), before
+        assert shown.count("/") < 10
+
+
 @pytest.mark.parametrize("path", [f"/static/{UNKNOWN}", f"/static/{UNKNOWN}\n{INJECTION}", f"/static/{UNKNOWN}ü"])
 def test_djangos_own_line_about_a_path_is_without_it(path: str, caplog: pytest.LogCaptureFixture) -> None:
     """Django escapes the path in its own line about a request."""
