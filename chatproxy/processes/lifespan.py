@@ -36,7 +36,7 @@ GC_YOUNG_THRESHOLD = 10_000
 async def run_lifespan(receive: Receive, send: Send) -> None:
     """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI).
 
-    If the journal or the status file cannot be written, uvicorn is told that the start has failed.
+    If the journal cannot be written, uvicorn is told that the start has failed.
     """
     on_server_stop.append(capacity.stop)
     on_port_close.append(capacity.drain)
@@ -58,10 +58,11 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 def start_ledger(steps: ShutdownSteps) -> None:
     """Starts the ledger, which writes records of calls to this worker's journal, and the worker's status file.
 
-    Adds the steps that end both to `steps`.
+    Adds the steps that end both to `steps`. A worker whose status file cannot be written serves without it
+    (`usage.live.worker_files`), since it is only for pages and `/metrics`.
 
     Raises:
-        OSError: the journal or the status file cannot be written. Nothing was added to `steps`.
+        OSError: the journal cannot be written. Nothing was added to `steps`.
     """
     worker = WorkerFile(worker_report)
     ledger.start()

@@ -6,9 +6,10 @@ once, and removes its files. So counters go on through restarts and `kill -9`, a
 not counted. The shipper does the same with `<id>.shipper.json`; in this module, "worker" includes the shipper unless it
 is named.
 
-A worker that reads the reports first writes its own one, and uses that from memory, so that a full or read-only disk
-cannot hide its own trouble. The other workers' reports are the last ones that could be written. A report may have been
-written by another version of this program: a reader uses the fields that it knows, and defaults for missing ones.
+A worker whose files cannot be made or written serves without them, and tries again each second. A worker that reads the
+reports first writes its own one, and uses that from memory, so that a full or read-only disk cannot hide its own
+trouble. The other workers' reports are the last ones that could be written. A report may have been written by another
+version of this program: a reader uses the fields that it knows, and defaults for missing ones.
 """
 
 from __future__ import annotations
@@ -68,24 +69,26 @@ class WorkerFile:
     def start(self) -> None:
         """Locks this worker's lock file, writes the first report, and starts the thread that writes the later ones.
 
-        Raises:
-            OSError: DATA_DIR cannot be written.
+        If the files cannot be made or written, this is logged, and the thread tries again.
         """
+        WorkerFile.of_this_process = self
+        self.write_report()
+        self._thread.start()
+
+    def _make_lock_file(self) -> None:
+        """Makes and locks this worker's lock file. Raises OSError if DATA_DIR cannot be written."""
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory() / DEAD_COUNTS_LOCK).touch(mode=0o600)  # now, because the disk may be full later
         # Locked before it has its name, because nobody may find it unlocked and think its worker dead.
         unnamed = directory() / f".{self._id}.new"
-        self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
             unnamed.rename(directory() / f"{self._id}.lock")
         except OSError:
-            unnamed.unlink()
-            os.close(self._lock_fd)
+            os.close(lock_fd)
             raise
-        self.write_report()
-        WorkerFile.of_this_process = self
-        self._thread.start()
+        self._lock_fd = lock_fd
 
     def stop(self) -> None:
         """Writes this worker's last report, and unlocks its lock file, so that others see that the worker has ended."""
@@ -96,7 +99,8 @@ class WorkerFile:
         try:
             self.write_report()
         finally:
-            os.close(self._lock_fd)
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
 
     @property
     def path(self) -> Path:
@@ -115,11 +119,13 @@ class WorkerFile:
         with self._writing:
             report = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
             try:
+                if self._lock_fd < 0:
+                    self._make_lock_file()  # first, since a report without it would be a dead worker's
                 _write(self.path, report)
                 self._is_refused = False
             except OSError as error:
                 if not self._is_refused:  # logged once, because a full disk refuses a report each second
-                    logger.warning("the report of this worker cannot be written: %s", error)
+                    logger.warning("the report of this worker cannot be written, so others do not see it: %s", error)
                 self._is_refused = True
             return report
 
@@ -160,12 +166,12 @@ def read_worker_reports() -> WorkerReports:
     report, and moves the counters of dead processes to the file `departed.json`.
     """
     workers = WorkerReports()
-    if not directory().exists():
-        return workers
     own = WorkerFile.of_this_process
     if own is not None:
         workers.add(own.write_report(), is_shippers=own.is_shippers)
-    with _locked_dead_counts() as dead:
+    if not os.path.exists(directory()):  # False, too, if this account may not look into DATA_DIR
+        return workers
+    with _unreadable_logged(directory() / DEAD_COUNTS_LOCK), _locked_dead_counts() as dead:
         for path in sorted(directory().glob("*.json")):
             if path.name == DEAD_COUNTS_FILE or (own is not None and path == own.path):
                 continue
@@ -248,21 +254,13 @@ class _DeadWorkerCounts:
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
     """Context manager that yields the counters of dead workers, and locks them against changes by other processes."""
-    fd = _open_lock(directory() / DEAD_COUNTS_LOCK)
+    # Only for reading, so that it can be locked on a full or read-only disk.
+    fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield _DeadWorkerCounts()
     finally:
         os.close(fd)
-
-
-def _open_lock(path: Path) -> int:
-    """Opens a file that is to be locked, and returns its descriptor; creates the file if it is missing."""
-    try:
-        # Only for reading, so that it can be locked on a full or read-only disk.
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _is_alive(path: Path) -> bool:
