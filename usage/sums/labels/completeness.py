@@ -15,12 +15,17 @@ from usage.sums.labels.label_tables import CLOSED, OTHERS, TABLE, TAG, LabelSpan
 
 SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
 
-_SAME_PERIOD = f"SELECT FROM {TABLE} AS one WHERE one.span = folded.span AND one.start = folded.start"
+_OF_KEY = "(%(key)s::text IS NULL OR {}.key_name = %(key)s)"
+_SAME_PERIOD = f"""
+    SELECT FROM {TABLE} AS one WHERE one.span = folded.span AND one.start = folded.start AND one.label = %(label)s
+        AND {_OF_KEY.format("one")}
+"""
 _UNNAMED = f"""
     SELECT EXISTS (
-        SELECT FROM {TABLE} AS folded WHERE span = %s AND start >= %s AND start < %s AND (
-            (label = %s AND value = '{OTHERS}' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s AND one.value = %s))
-            OR (label = '{CLOSED}' AND %s LIKE '{TAG}%%' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s))
+        SELECT FROM {TABLE} AS folded WHERE span = %(span)s AND start >= %(first)s AND start < %(end)s AND (
+            (label = %(label)s AND value = '{OTHERS}' AND {_OF_KEY.format("folded")}
+                AND NOT EXISTS ({_SAME_PERIOD} AND one.value = %(value)s))
+            OR (label = '{CLOSED}' AND %(label)s LIKE '{TAG}%%' AND NOT EXISTS ({_SAME_PERIOD}))
         )
     )
 """
@@ -41,7 +46,7 @@ _LACKING = f"""
 """
 
 
-def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
+def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key: str | None = None) -> bool:
     """Returns whether the stored sums of a label (end user or tag) may lack calls with the value `value`.
 
     They may in two cases:
@@ -49,12 +54,15 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
     * In one of `periods`, several values of the label are counted together, as `OTHERS`, and `value` is not counted by
       itself. This case is left out if `value` is None, which stands for any value.
     * In one of `periods`, not all tags have sums (`CLOSED`), and `label` is a tag without sums.
+
+    If `key` is given, only the sums of this key's calls are looked at, so that the result tells the key's holder
+    nothing of the end users and tags of others: a value that only they have is like one that nobody has.
     """
+    # All values together include `OTHERS`, so nothing is missing of them.
+    wanted = {"label": label, "value": OTHERS if value is None else value, "key": key}
     with connection.cursor() as cursor:
-        for span, start, end in periods:
-            # All values together include `OTHERS`, so nothing is missing of them.
-            named = (label, OTHERS if value is None else value)
-            cursor.execute(_UNNAMED, [span, start, end, label, *named, label, label])
+        for span, first, end in periods:
+            cursor.execute(_UNNAMED, {"span": span, "first": first, "end": end, **wanted})
             if cursor.fetchone() == (True,):
                 return True
     return False

@@ -92,12 +92,13 @@ def whole_days(time_range: TimeRange) -> tuple[date, date]:
 
 @one_snapshot()
 def read_label_report(
-    first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int
+    first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int, holder: str | None = None
 ) -> LabelReport:
     """Reads the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
 
     `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps such names to the
-    value that the calls must have; None stands for any value of a label.
+    value that the calls must have; None stands for any value of a label. `holder` is the key whose holder gets the
+    report, if it must not tell of the labels of other keys; `only` must then name that key.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -110,7 +111,7 @@ def read_label_report(
     if len(labels) > 1:  # what is read has all calls and all names of tags
         return LabelReport(first, end, rows, others, total)
     periods = _periods(first, end, by_day="day" in groups)
-    is_part = any(has_unnamed(periods, label, wanted.get(label)) for label in labels)
+    is_part = any(has_unnamed(periods, label, wanted.get(label), holder) for label in labels)
     return LabelReport(first, end, rows, others, total, is_part, first_lacking(periods))
 
 

@@ -84,7 +84,7 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     if only.get("key") != query.only.get("key", only.get("key")):
         raise LabelsUnreadable("A key sees its own usage only.")
     first, end = whole_days(query.time_range)
-    report = read_label_report(first, end, query.groups, only=only, most=MOST_GROUPS)
+    report = read_label_report(first, end, query.groups, only=only, most=MOST_GROUPS, holder=key)
     start, stop = (datetime.combine(day, time(), UTC).isoformat() for day in (first, end))
     numbers: NamedNumbers = {"start": start, "end": stop, "total": _plain(report.total)}
     if report.is_part:
