@@ -83,7 +83,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
     Fields that `/chatgpt` does not know are left out.
 
     Raises:
-        BadRequest: a field is missing, of a wrong type or out of range.
+        BadRequest: a field is missing, of a wrong type or out of range, or the body asks for a stream.
     """
     refuse_stream(data)
     prompt = require(data, "prompt", str, "a non-empty string")

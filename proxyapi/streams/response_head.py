@@ -26,7 +26,7 @@ class Head(TypedDict):
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
     """Replaces all headers of a Django response by `headers`, which come from upstream's answer.
 
-    Names are in lower case. `passed_headers.pass_down` must have checked the values.
+    Their names must be in lower case, and their values checked by `passed_headers.pass_down`.
     """
     # The private store in which Django keeps headers: Django would check and encode each header once more, which takes
     # 9 µs for eight headers. `tests/proxyapi/streams/test_response_head.py` fails if Django keeps them in another way.

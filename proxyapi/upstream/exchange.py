@@ -225,7 +225,7 @@ class Exchange:
     def _restart_silence(self) -> None:
         """Starts the measurement of upstream's silence anew, from now on.
 
-        Called when upstream can send again: before, the gateway was not reading, or had not sent the whole request.
+        To be called when the gateway begins to read again, or has sent the whole request: before, nothing can come.
         """
         if self._silence is not None:
             self._heard_at = self._loop.time()
@@ -362,7 +362,7 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Handles the end of what upstream sends: it completes an answer that has no Content-Length and is not chunked.
+        """Ends the answer if it has no Content-Length and is not chunked, since upstream has closed its side.
 
         For any other answer, `connection_lost` decides whether the answer is complete.
         """

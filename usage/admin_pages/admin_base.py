@@ -42,7 +42,7 @@ RowForm = TypeVar("RowForm", bound=BaseForm)
 def row_number(text: str) -> int | None:
     """Parses the number of a table's row in a page's URL or in a sent form; returns None for any other text.
 
-    A number has at most 18 digits: PostgreSQL has no larger ones, and Python refuses to parse much larger ones.
+    A text of more than 18 digits is no row number: PostgreSQL could refuse it.
     """
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 

@@ -93,7 +93,7 @@ def is_error_value(value: object) -> bool:
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
     """Returns the facts (`ErrorFacts`) of the error in a JSON object from upstream; None if it reports no error.
 
-    It reports an error if its member `object` is "error", or if its member `error` is one (see `is_error_value`).
+    It reports an error if its member `object` is "error", or if its member `error` reports one (`is_error_value`).
     """
     return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
 
@@ -150,7 +150,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns an error that has the message `data`, a JSON string or plain text, and neither a type nor a code."""
+    """Returns the facts of an error with the message `data`, which is a JSON string or plain text."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

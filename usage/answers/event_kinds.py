@@ -70,8 +70,8 @@ def may_matter(data: bytes) -> bool:
 def is_text_delta(_name: bytes, data: bytes) -> bool:
     """Returns whether an event is a small text delta (`TEXT_DELTAS`), from which the ledger needs only the text.
 
-    `data` is the event's JSON object, whose type must be its first member; otherwise the result is False. The event's
-    name is not used: it is a parameter because `is_text_chunk`, which is called in the same way, needs it.
+    `data` is the event's JSON object. If its first member is not the type, the result is False. The event's name is not
+    used: it is a parameter because `is_text_chunk`, which is called in the same way, needs it.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 

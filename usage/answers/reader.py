@@ -146,8 +146,9 @@ class AnswerReader:
         """Drops the usage that upstream has stated, if it cannot be that of the whole answer.
 
         Counts above zero are kept. The usage cannot be that of the whole answer if more text came after it, if it came
-        in the middle of a stream that was cut off, or if it lacks counts that the answer must have. Exception: if a
-        failed response states tokens, its usage stays, because the response would otherwise count as not billed.
+        in the middle of a stream that was cut off, or if it lacks counts that the answer must have.
+
+        The usage of a failed response stays if it states tokens: without it, the response would count as not billed.
         """
         states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
         if self.usage is None or (self.response_status == "failed" and states_tokens):

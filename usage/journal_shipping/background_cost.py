@@ -228,7 +228,7 @@ def _states_usage(row: CallRecord) -> bool:
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row's response has ended in a way in which upstream never states its usage.
+    """Returns whether a row's response has ended, and upstream will never state the usage.
 
     True for the row of a failed response, and for the row of the poll that found a response cancelled.
     """

@@ -92,7 +92,7 @@ class Shipper:
     def _ship_until_stopped(self) -> None:
         """Writes the journals to the database again and again, until the thread is told to stop; then once more.
 
-        The pauses get longer while it fails. Ends early if the database cannot be reached before the deadline.
+        The pauses grow while rounds fail. Ends early if the database cannot be reached before the deadline.
         """
         backoff, delivered_at = IDLE_SECONDS, time.monotonic()
         while True:

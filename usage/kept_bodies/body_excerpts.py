@@ -63,7 +63,7 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Makes the draft of an excerpt from the body of a request or an answer. The draft is not cut and not redacted yet.
+    """Makes the draft of an excerpt from the body of a request or an answer. The draft is not cut yet.
 
     JSON and text stay, except for base64, which becomes placeholders. A multipart form becomes lines of `name: value`,
     with secret fields redacted. Any other body becomes a placeholder such as `<audio/mpeg, 123 bytes>`.

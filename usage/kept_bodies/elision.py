@@ -189,7 +189,7 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Reads the vector (a list of numbers) behind the name `head`; returns a placeholder and the end position.
+        """Returns a placeholder for the vector (a list of numbers) behind the name `head`, and the end position.
 
         The placeholder begins with the name: `"embedding": [<1536 numbers>`. The placeholder is None if no vector, or
         only a short one, follows.
