@@ -39,7 +39,8 @@ class ClaimedRights(Protocol):
 def apply_claims(user: User, person: ClaimedRights) -> None:
     """Updates a person's account to what the issuer of single sign-on states: e-mail address, groups and teams.
 
-    The account is changed in the database and in `user`. Changes are recorded in the audit log.
+    The account is changed in the database and in `user`. Groups or teams stay as they are if `person` has None for
+    them. Changes are recorded in the audit log.
     """
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # two sign-ins of one person follow one another

@@ -135,6 +135,10 @@ class Command(BaseCommand):
         """Checks that new code can start, and migrates the database, while a server of the same DATA_DIR runs.
 
         Then prints the line `PREPARED`; the running server waits for that line (`chatproxy.processes.upgrade`).
+
+        Raises:
+            StartError: a step of `prepare` has failed.
+            BundledPostgresError: the new code has another major version of PostgreSQL.
         """
         if settings.DATABASE_IS_BUNDLED:
             BundledPostgres(settings.DATA_DIR).check_version()
