@@ -18,7 +18,7 @@ from usage.call_record import CALLED_MODEL_SQL
 from usage.page_data.filters import Condition, SQLValue
 
 SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
-FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
+FIRST_SLICE, MAX_SLICE = 250, 8000  # numbers of calls
 MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
@@ -136,8 +136,9 @@ class IndexScan:
         Returns the ids of at most `wanted` matching calls, the last id in the slice, and the number of calls in the
         slice.
         """
+        # Without further conditions, each call of the slice matches.
         query = f"""
-            {self._slice_sql()}
+            {self._slice_sql(self.size if self.others else min(self.size, wanted))}
             SELECT ARRAY(SELECT request_id FROM slice WHERE {self._others_sql()}
                          ORDER BY request_id {self._onward} LIMIT {wanted}), {self._last_sql()},
                    (SELECT count(*) FROM slice)
@@ -147,11 +148,14 @@ class IndexScan:
             found, last, seen = cursor.fetchone()
         return found, last, seen
 
-    def _slice_sql(self) -> str:
-        """Returns the SQL clause that reads the next slice of calls; its parameters are the values of `_bounds`."""
+    def _slice_sql(self, size: int | None = None) -> str:
+        """Returns the SQL clause that reads the next slice of calls, by default of `self.size`.
+
+        Its parameters are the values of `_bounds`.
+        """
         return f"""WITH slice AS MATERIALIZED (
                 SELECT {SLICE_COLUMNS} FROM usage_request WHERE {joined(self._bounds())}
-                ORDER BY request_id {self._onward} LIMIT {self.size}
+                ORDER BY request_id {self._onward} LIMIT {size or self.size}
             )"""
 
     def _others_sql(self) -> str:

@@ -29,7 +29,7 @@ from usage.sums.labels.compared_reader import (
 )
 from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, labels_among
-from usage.sums.labels.label_reader import DAY, lacks_since, shown_value, whole_days
+from usage.sums.labels.label_reader import DAY, shown_value, whole_days
 from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
 
@@ -154,17 +154,12 @@ def read_spending(choice: SpendingChoice) -> Spending:
         else None,
         total=make_row([SpendingCell("Total")], report.total, _calls_query(choice, None)),
         charts=_read_charts(choice, report),
-        fault=_lacking(choice),
+        fault=_lacking(report.lacks_since),
     )
 
 
-def _lacking(choice: SpendingChoice) -> str:
-    """Returns a sentence that says from which day on the sums of the page *Usage* lack calls; "" if none are missing.
-
-    The chosen days and the period before are examined.
-    """
-    found = (lacks_since(*days, choice.groups, choice.only) for days in (days_before(choice), choice.period))
-    since = next(filter(None, found), None)
+def _lacking(since: date | None) -> str:
+    """Returns a sentence that says from which day on the sums of the page *Usage* lack calls; "" if `since` is None."""
     if since is None:
         return ""
     return (
@@ -273,8 +268,11 @@ def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     if (end - first).days > MAX_CHART_DAYS or len(labels_among((group,), choice.only)) > 1:
         return {}
     days = [first + DAY * number for number in range((end - first).days)]
-    costliest = report.costliest or read_costliest((first, end), group, only=choice.only, most=MOST_COSTLIEST)
-    lines = read_daily_costs((first, end), group, costliest, only=choice.only)
+    is_complete = report.lacks_since is None
+    costliest = report.costliest or read_costliest(
+        (first, end), group, only=choice.only, most=MOST_COSTLIEST, is_complete=is_complete
+    )
+    lines = read_daily_costs((first, end), group, costliest, only=choice.only, is_complete=is_complete)
     series = [
         ChartSeries(
             name="others" if is_others else value_text(group, value),

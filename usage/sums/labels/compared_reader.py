@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 
 from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query
-from usage.sums.labels.label_reader import GroupSums, grouped_sums, sums_of_group
+from usage.sums.labels.label_reader import GroupSums, grouped_sums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS
 
 MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
@@ -50,6 +50,8 @@ class ComparedReport:
     * `total`: the sums of `rows` and `others` together.
     * `costliest`: at most `MOST_COSTLIEST` values of the first group that is not the day; empty if there is no such
       group.
+    * `lacks_since`: usually None; else the first day or month of either period with sums that do not include all calls
+      (`label_reader.lacks_since`).
 
     If calls are grouped by day, the first day is compared with the first day of the period before, and so on. Further
     days of a longer period are compared with nothing; those of the period before are only in the total.
@@ -60,6 +62,7 @@ class ComparedReport:
     other_groups: int
     total: ComparedSums
     costliest: Sequence[GroupValue]
+    lacks_since: date | None = None
 
 
 def read_compared_report(
@@ -73,10 +76,11 @@ def read_compared_report(
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
-    present = grouped_sums(*days, groups, only)
+    lacking, lacking_before = (lacks_since(*period, groups, only) for period in (days, before))
+    present = grouped_sums(*days, groups, only, is_complete=lacking is None)
     past: Query | None = None
     with suppress(LabelsUnreadable):  # rows of the period before have been deleted; those of this one have not
-        past = grouped_sums(*before, groups, only, ("cost",))
+        past = grouped_sums(*before, groups, only, ("cost",), is_complete=lacking_before is None)
     sql, values = _compared(present, past, groups, (days[0] - before[0]).days)
     columns = _columns(groups)
     shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
@@ -103,14 +107,17 @@ def read_compared_report(
         _read_row(total, width, has_past=has_past),
         total[width],
         [next((value for value in row[:width] if value is not None), None) for row in rows if not row[width]],
+        lacking_before or lacking,
     )
 
 
-def _report(rows: list[ComparedSums], total: ComparedSums, number: int, costliest: list[GroupValue]) -> ComparedReport:
+def _report(
+    rows: list[ComparedSums], total: ComparedSums, number: int, costliest: list[GroupValue], lacking: date | None
+) -> ComparedReport:
     rest = total.sums.less(row.sums for row in rows)
     rest_before = total.cost_before and total.cost_before - sum(row.cost_before or 0 for row in rows)
     others = ComparedSums(rest, rest_before) if number > len(rows) or rest.has_use else None
-    return ComparedReport(rows, others, number - len(rows), total, costliest)
+    return ComparedReport(rows, others, number - len(rows), total, costliest, lacking)
 
 
 def _costliest(groups: Sequence[str]) -> str:

@@ -14,8 +14,10 @@ from usage.sums.labels.label_tables import END_USER, TAG
 # The columns by which sums can be grouped, by the name of the group. The others are labels.
 COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}
 
+VALUE = "value"  # the column for the value of a label
+
 GroupValue = str | date | None
-Parameter = str | date | datetime | int | UUID | list[int]
+Parameter = str | date | datetime | int | UUID | list[int] | list[str] | list[date] | list[datetime]
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
 Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
 
@@ -30,6 +32,11 @@ class LabelsUnreadable(ValueError):
 def is_label(name: str) -> bool:
     """Returns whether the name of a group is that of a label: `end_user`, or `tag:` followed by the name of a tag."""
     return name == END_USER or (name.startswith(TAG) and len(name) > len(TAG))
+
+
+def column_of(name: str) -> str:
+    """Returns the column of the sums by label that has the values of a group or filter."""
+    return COLUMNS.get(name, VALUE)
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:

@@ -17,9 +17,19 @@ from django.db import connection
 
 from usage.database.snapshot import one_snapshot
 from usage.models import Dimension, Span, UsageTotal
+from usage.sums.labels.all_calls import days_between, has_totals, rows_of_totals
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
-from usage.sums.labels.label_groups import COLUMNS, GroupValue, Only, Parameter, Query, grouping, labels_among
+from usage.sums.labels.label_groups import (
+    VALUE,
+    GroupValue,
+    Only,
+    Parameter,
+    Query,
+    column_of,
+    grouping,
+    labels_among,
+)
 from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, TABLE, added_up
 from usage.sums.ranges import TimeRange
 from usage.sums.sum_tables import COST_PARTS
@@ -105,14 +115,16 @@ def read_label_report(
     """
     wanted = dict(only or {})
     labels = labels_among(groups, wanted)
-    total, *rows = _read(grouped_sums(first, end, groups, wanted), len(groups), most)
+    since = lacks_since(first, end, groups, wanted)
+    grouped = grouped_sums(first, end, groups, wanted, is_complete=since is None)
+    total, *rows = _read(grouped, len(groups), most)
     others = total.less(rows) if len(rows) == most else None  # fewer rows are all that there are
     others = others if others and others.has_use else None
     if len(labels) > 1:  # what is read has all calls and all names of tags
         return LabelReport(first, end, rows, others, total)
     periods = _periods(first, end, by_day="day" in groups)
     is_part = any(has_unnamed(periods, label, wanted.get(label), holder) for label in labels)
-    return LabelReport(first, end, rows, others, total, is_part, first_lacking(periods))
+    return LabelReport(first, end, rows, others, total, is_part, since and first_lacking(periods))
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
@@ -127,12 +139,17 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     return first_lacking(_periods(first, end, by_day=False))  # by months, since the sums of years of days are many
 
 
-def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
+def grouped_sums(
+    first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS, *, is_complete: bool
+) -> Query:
     """Returns the SQL query that reads the sums of some whole days by `groups`.
 
     `groups` and `only` are those of `read_label_report`. `sums` are the names in `SUMS` to read: fewer take less time.
     The query returns a row for each group, with the columns `by_0`, `by_1` and so on for the values of the group, and
     `sums`.
+
+    `is_complete` says whether the sums by label have all calls of these days (`lacks_since` is None). Then those of all
+    calls are read from the totals of days if that is quicker (`all_calls`).
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -140,7 +157,17 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only, sums
     labels = labels_among(groups, only)
     if len(labels) > 1:
         return combined_sums(first, end, groups, only, sums)
-    return _group_sums(_periods(first, end, by_day="day" in groups), groups, only, sums, *labels)
+    label = labels[0] if labels else ""
+    periods = _periods(first, end, by_day="day" in groups)
+    if label in only:
+        return _grouped(rows_of_periods(periods, label, groups, only, sums), groups, sums)
+    if is_complete and has_totals(groups, only):
+        every = rows_of_totals(first, end, groups, only, sums)
+    else:
+        every = rows_of_periods(periods, "", groups, only, sums)
+    if not label:
+        return _grouped(every, groups, sums)
+    return _with_rest(rows_of_periods(periods, label, groups, only, sums), every, groups, sums)
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -209,48 +236,62 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
     return GroupSums(tuple(group), **named)
 
 
-def _group_sums(
-    periods: Sequence[SpanRange], groups: Sequence[str], only: Only, sums: Sequence[str], label: str = ""
-) -> Query:
-    """Returns the SQL query that adds up the table of sums by label (end user or tag) by `groups`.
+def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
+    """Returns the SQL query that adds up rows of sums by `groups`; `rows` has a column for each (`column_of`)."""
+    columns = [column_of(name) for name in groups]
+    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
+    return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(columns)}", rows[1]
 
-    `label` is the only label among `groups` and `only`, or empty without one. `sums` are the columns to add up.
+
+def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
+    """Returns the SQL query that adds up calls by `groups`, one of which is a label.
+
+    The rows `labelled` count the calls with the label, by its values. The rows `every` count all calls. So the calls
+    without the label, whose value is null, are all calls less those with it.
     """
-    columns = {name: COLUMNS.get(name, "value") for name in groups}
-    restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
-    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns.values())]
-    if label in only or label not in groups:
-        rows, values = rows_of_periods(periods, [label], restricted)
-        return f"SELECT {', '.join((*keys, *added_up(sums)))} {rows}{grouping(columns.values())}", values
-    rows, values = rows_of_periods(periods, ["", label], restricted)
-    others = [column for name, column in columns.items() if name != label]
-    rest = [f"{'NULL' if name == label else column} AS by_{number}"
-            for number, (name, column) in enumerate(columns.items())]  # fmt: skip
-    signed = [f"sum(CASE label WHEN '' THEN {name} ELSE -{name} END) AS {name}" for name in sums]
-    # The calls without the label are all calls less those with it. The rows, which are many, are read once.
+    columns = [column_of(name) for name in groups]
+    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
+    others = [column for column in columns if column != VALUE]
+    rest = [f"{'NULL' if column == VALUE else column} AS by_{number}" for number, column in enumerate(columns)]
+    less = [f"-{name} AS {name}" for name in sums]
     sql = f"""
         WITH summed AS MATERIALIZED (
-            SELECT {", ".join(("label", *columns.values(), *added_up(sums)))} {rows}
-            {grouping(["label", *columns.values()])}
+            SELECT {", ".join((*columns, *added_up(sums)))} FROM ({labelled[0]}) AS source{grouping(columns)}
         )
-        SELECT {", ".join((*keys, *sums))} FROM summed WHERE label <> ''
-        UNION ALL SELECT {", ".join((*rest, *signed))} FROM summed{grouping(others)}
+        SELECT {", ".join((*keys, *sums))} FROM summed
+        UNION ALL
+        SELECT {", ".join((*rest, *(f"sum({name}) AS {name}" for name in sums)))}
+        FROM ({every[0]} UNION ALL SELECT {", ".join((*others, *less))} FROM summed) AS source{grouping(others)}
     """
-    return sql, values
+    return sql, [*labelled[1], *every[1]]
 
 
-def rows_of_periods(periods: Iterable[SpanRange], labels: Sequence[str], only: Mapping[str, str]) -> Query:
-    """Returns the FROM clause of a query for all rows of sums of some labels and periods, with its parameters.
+def rows_of_periods(
+    periods: Iterable[SpanRange],
+    label: str,
+    groups: Sequence[str],
+    only: Only,
+    sums: Sequence[str],
+    named: Mapping[str, list[str]] | None = None,
+) -> Query:
+    """Returns the SQL query for all rows of sums of a label (end user or tag) in some periods.
 
-    `only` maps columns to the value that the rows must have. The label "" stands for the sums of all calls.
+    The label "" stands for the sums of all calls. The columns of the rows are those of `groups` (`column_of`), without
+    that of the value if the label is "", and `sums`. `only` restricts the calls; `named` maps a group to the values of
+    which the calls must have one.
     """
-    names = ", ".join(("label", "value", *COLUMNS.values(), *SUMS))
-    conditions = "".join(f" AND {column} = %s" for column in only)
+    columns = [column for column in map(column_of, groups) if label or column != VALUE]
+    restricted = {column_of(name): value for name, value in only.items() if value is not None}
+    among = {column_of(name): values for name, values in (named or {}).items()}
+    conditions = [*(f" AND {column} = %s" for column in restricted), *(f" AND {column} = ANY(%s)" for column in among)]
     queries, values = [], list[Parameter]()
     for span, start, end in periods:
-        for label in labels:
-            queries.append(
-                f"SELECT {names} FROM {TABLE} WHERE span = %s AND label = %s AND start >= %s AND start < %s{conditions}"
-            )
-            values += [span, label, start, end, *only.values()]
-    return f"FROM ({' UNION ALL '.join(queries)}) AS source", values
+        days, bounds = "start >= %s AND start < %s", list[Parameter]((start, end))
+        if VALUE in among:  # all days one by one: in the primary key, the value comes after the day
+            days, bounds = "start = ANY(%s)", [days_between(start, end)]
+        queries.append(
+            f"SELECT {', '.join((*columns, *sums))} FROM {TABLE}"
+            f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
+        )
+        values += [span, label, *bounds, *restricted.values(), *among.values()]
+    return " UNION ALL ".join(queries), values

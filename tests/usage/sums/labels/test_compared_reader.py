@@ -114,8 +114,8 @@ def test_reading_writes_nothing() -> None:
 @pytest.mark.parametrize("group", ["team", END_USER, "tag:project"])
 def test_the_days_add_up(group: str) -> None:
     write_random(300)
-    costliest = read_costliest(NOVEMBER, group, only={}, most=1)
-    lines = read_daily_costs(NOVEMBER, group, costliest, only={})
+    costliest = read_costliest(NOVEMBER, group, only={}, most=1, is_complete=True)
+    lines = read_daily_costs(NOVEMBER, group, costliest, only={}, is_complete=True)
     first = read_label_report(*NOVEMBER, (group,), most=1)
     assert [is_others for _, is_others, _ in lines] == [False, True]
     assert (lines[0][0],) == first.rows[0].group

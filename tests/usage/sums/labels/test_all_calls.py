@@ -1,0 +1,111 @@
+"""Sums of all calls from the totals of days: the same as from the sums by label, for any calls, groups and filters."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.ledger.ledgers import random_call
+from usage.journal_shipping.rows import write_rows
+from usage.models import LabelTotal
+from usage.money.row_pricing import Pricer
+from usage.sums.labels import daily_costs, label_reader
+from usage.sums.labels.all_calls import has_totals
+from usage.sums.labels.compared_reader import ORDERS, read_compared_report
+from usage.sums.labels.daily_costs import read_daily_costs
+from usage.sums.labels.label_reader import read_label_report
+from usage.sums.labels.label_tables import END_USER
+from usage.upkeep.rebuild_totals import rebuild_totals
+
+pytestmark = pytest.mark.django_db
+
+FIRST = datetime(2026, 9, 12, tzinfo=UTC)
+FILTERS: dict[str, list[str | None]] = {
+    "team": ["red", ""], "owner": ["Ada"], "key": ["default", "größe", "nobody"], "model": ["(unknown model)", ""],
+    "route": ["/openai"], END_USER: ["user-1", None], "tag:project": ["x", None],
+}  # fmt: skip
+GROUPS = [*FILTERS, "day"]
+
+
+def write_random(chance: random.Random, count: int) -> None:
+    rows = [random_call(chance, FIRST + timedelta(hours=chance.randrange(24 * 80))) for _ in range(count)]
+    write_rows(Pricer().priced(rows))
+
+
+def choice_of(chance: random.Random) -> tuple[tuple[str, ...], dict[str, str | None]]:
+    """One or two groups, and at most two filters; with one label at most."""
+    while True:
+        groups = tuple(chance.sample(GROUPS, chance.choice([1, 2])))
+        only = {
+            name: chance.choice(FILTERS[name]) for name in chance.sample(list(FILTERS), chance.choice([0, 0, 1, 2]))
+        }
+        if len({*groups, *only} & {END_USER, "tag:project"}) <= 1:
+            return groups, only
+
+
+def days_of(chance: random.Random) -> tuple[date, date]:
+    first = chance.choice([date(2026, 10, 1), FIRST.date() + timedelta(days=chance.randrange(70))])
+    return first, chance.choice([date(2026, 12, 1), first + timedelta(days=chance.randrange(1, 70))])
+
+
+def everything(days: tuple[date, date], groups: tuple[str, ...], only: dict[str, str | None], order: str) -> list[Any]:
+    before = days[0] - (days[1] - days[0]), days[0]
+    report = read_compared_report(days, before, groups, only=only, order=order, is_falling=True, most=7)
+    group = next((name for name in groups if name != "day"), "key")
+    is_complete = report.lacks_since is None
+    lines = read_daily_costs(days, group, report.costliest, only=only, is_complete=is_complete)
+    charts = [
+        (value, is_others, {day: cost for day, cost in costs.items() if cost}) for value, is_others, costs in lines
+    ]
+    return [report, charts, read_label_report(*days, groups, only=only, most=7)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    write_random(chance, 150)
+    if seed % 3 == 2:  # older code has written some calls, which the sums by label lack
+        LabelTotal.objects.filter(start__gte=date(2026, 11, 1), key_name="default").delete()
+    choices = [(days_of(chance), *choice_of(chance), chance.choice([*ORDERS, "by_0"])) for _ in range(40)]
+    quick = [everything(*choice) for choice in choices]
+    for module in (label_reader, daily_costs):
+        monkeypatch.setattr(module, "has_totals", lambda groups, only: False)
+    for choice, found in zip(choices, quick, strict=True):
+        assert everything(*choice) == found, choice
+
+
+@pytest.mark.parametrize("groups", [("day",), (END_USER, "day"), ("tag:project",), ("model", END_USER), ("key", "day")])
+def test_the_sums_by_label_of_all_calls_are_not_read(groups: tuple[str, ...]) -> None:
+    """Those of months alone are read, to find out whether the sums by label have all calls."""
+    write_random(random.Random(1), 50)
+    days, before = (date(2026, 11, 1), date(2026, 12, 1)), (date(2026, 10, 1), date(2026, 11, 1))
+    whole = read_compared_report(days, before, groups, only={}, order="cost", is_falling=True, most=100)
+    LabelTotal.objects.filter(span="day", label="").delete()
+    assert read_compared_report(days, before, groups, only={}, order="cost", is_falling=True, most=100) == whole
+
+
+@pytest.mark.parametrize(
+    ("groups", "only", "has"),
+    [
+        ((), {}, True), (("day",), {}, True), (("team",), {}, False), (("key",), {}, False), (("key", "day"), {}, True),
+        (("model", END_USER), {"model": "x"}, True), (("model",), {"route": "x"}, False),
+        (("day",), {"owner": ""}, False), (("route",), {"key": "x"}, False), (("day",), {"key": "x"}, True),
+    ],
+)  # fmt: skip
+def test_which_groups_have_totals(groups: tuple[str, ...], only: dict[str, str | None], has: bool) -> None:
+    assert has_totals(groups, only) == has
+
+
+def test_calls_of_older_code_are_in_all_sums_again_after_they_were_added() -> None:
+    write_random(random.Random(2), 80)
+    days, before = (date(2026, 11, 1), date(2026, 12, 1)), (date(2026, 10, 1), date(2026, 11, 1))
+    whole = read_compared_report(days, before, (END_USER,), only={}, order="cost", is_falling=True, most=100)
+    LabelTotal.objects.filter(start__gte=days[0], key_name="default").delete()
+    lacking = read_compared_report(days, before, (END_USER,), only={}, order="cost", is_falling=True, most=100)
+    assert (whole.lacks_since, lacking.lacks_since) == (None, days[0])
+    assert lacking.total.sums.cost < whole.total.sums.cost
+    rebuild_totals(FIRST + timedelta(days=90))
+    assert read_compared_report(days, before, (END_USER,), only={}, order="cost", is_falling=True, most=100) == whole
