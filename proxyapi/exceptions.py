@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
@@ -98,7 +98,7 @@ class ProxyError(exceptions.APIException):
         """The error as the call's ledger row has it: its type, code, message and parameter."""
         return {"type": self.type, "code": self.code, "message": self.words, "param": self.param or ""}
 
-    def body(self, request_id: str | None) -> dict[str, Any]:
+    def body(self, request_id: str | None) -> dict[str, object]:
         """Returns the body of an answer with this error: a JSON object like OpenAI's, with the `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}

@@ -135,7 +135,7 @@ class _MailConnection(EmailBackend):
         connection: Any = self.connection
         send = connection.sendmail
 
-        def send_and_count(*arguments: Any) -> None:
+        def send_and_count(*arguments: object) -> None:
             self.refused += len(send(*arguments))
 
         connection.sendmail = send_and_count

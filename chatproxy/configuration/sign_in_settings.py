@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from chatproxy.configuration.setting_parsers import comma_separated, quoted, text
 
 
-def single_sign_on(values: Mapping[str, Any]) -> dict[str, dict[str, object]]:
+def single_sign_on(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Converts the gateway's settings `values` to django-allauth's settings for single sign-on.
 
     Returns an empty dict if OIDC_ISSUER is not set.

@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 from chatproxy.http.protocol import Protocol
 from chatproxy.logs import redacted_path
-from proxyapi.call.caller_connection import Receive, Send
+from proxyapi.call.caller_connection import Receive, Scope, Send
+
+OpenScope = MutableMapping[str, object]  # a request's ASGI scope, to which something is added
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class LoggedProtocol(Protocol):
         is_sent = super().send_whole(status, lines, body)
         if is_sent and running is not None:
             found = _ID_LINE.search(lines)
-            _note(cast(MutableMapping[str, Any], running.scope), status, found[1].decode() if found else "")
+            _note(cast(OpenScope, running.scope), status, found[1].decode() if found else "")
         return is_sent
 
 
@@ -47,7 +49,7 @@ class AccessLog:
     def __init__(self, application: Any) -> None:
         self._application = application
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: OpenScope, receive: Receive, send: Send) -> None:
         """Passes a request on to the wrapped application; logs a line when the application has ended or failed.
 
         An ASGI scope that is no HTTP request (`lifespan`) is only passed on.
@@ -56,7 +58,7 @@ class AccessLog:
             await self._application(scope, receive, send)
             return
 
-        async def noting_send(message: Mapping[str, Any]) -> None:
+        async def noting_send(message: Scope) -> None:
             if message["type"] == "http.response.start":
                 headers = dict(message.get("headers", ()))
                 _note(scope, message["status"], headers.get(ID_HEADER.encode(), b"").decode())
@@ -69,12 +71,12 @@ class AccessLog:
             _log(scope, time.monotonic() - begun)
 
 
-def _note(scope: MutableMapping[str, Any], status: int, request_id: str) -> None:
+def _note(scope: OpenScope, status: int, request_id: str) -> None:
     """Stores the status of an answer, and the request's id, in the request's ASGI scope."""
     scope[STATUS], scope[REQUEST_ID] = status, request_id
 
 
-def _log(scope: Mapping[str, Any], seconds: float) -> None:
+def _log(scope: Scope, seconds: float) -> None:
     """Logs one request: method, path without query, status, milliseconds and client address.
 
     A missing status (no answer) and an unknown address are logged as `-`, a segment of the path that may be a secret as

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 import httptools
 from uvicorn import Config
@@ -57,7 +56,7 @@ class RequestReader(HttpToolsProtocol):
         self,
         config: Config,
         server_state: ServerState,
-        app_state: dict[str, Any],
+        app_state: dict[str, object],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         connections: Connections | None = None,

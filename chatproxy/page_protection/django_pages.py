@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import Any
 
 from django.core.handlers.asgi import ASGIHandler
 from django.urls import get_resolver
@@ -27,7 +26,7 @@ class DjangoPages:
         self._handler: ASGIHandler | None = None
         self._loading = asyncio.Lock()
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: dict[str, object], receive: Receive, send: Send) -> None:
         handler = self._handler or await self._load_once()
         await handler(scope, receive, send)
 

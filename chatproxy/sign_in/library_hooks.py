@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, perform_password_login
@@ -36,7 +35,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         """Returns the URL that people are sent to after a login if they have not asked for another page."""
         return landing(request.user, "")
 
-    def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
+    def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: object) -> HttpResponse:
         """Sends a person who has just signed in to the next page.
 
         A session that began by single sign-on ends after twelve hours, any other by Django's rules.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any
 
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
@@ -24,11 +23,11 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
     """
 
     # A stranger who opens the sign-in again and again would otherwise cause a request to the issuer for each.
-    _known: tuple[float, str, dict[str, Any]] | None = None
+    _known: tuple[float, str, dict[str, object]] | None = None
     _failed: tuple[float, str] | None = None  # when the last request has failed, and for which address
 
     @property
-    def openid_config(self) -> dict[str, Any]:
+    def openid_config(self) -> dict[str, object]:
         """The description that the issuer publishes about itself (OpenID Connect Discovery 1.0), cached for a while.
 
         Raises:
@@ -42,7 +41,7 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
         if failed is not None and failed[1] == url and time.monotonic() - failed[0] <= FAILURE_SECONDS:
             raise OAuth2Error("the issuer has not answered a moment ago")
         try:
-            found: dict[str, Any] = super().openid_config
+            found: dict[str, object] = super().openid_config
         except Exception:
             Issuer._failed = (time.monotonic(), url)
             raise
@@ -57,7 +56,7 @@ class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the librar
     oauth2_adapter_class = Issuer
     pkce_enabled_default = True
 
-    def extract_uid(self, data: dict[str, Any]) -> str:
+    def extract_uid(self, data: dict[str, object]) -> str:
         """Returns the id of a person's account: a digest of the issuer and of the person's id there (`sub`).
 
         Raises:

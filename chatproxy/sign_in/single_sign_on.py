@@ -33,7 +33,9 @@ REFUSED = "sign_in_refused"  # in chatproxy_refused_total
 class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the library has no types
     """Rules of single sign-on for django-allauth: who may sign in, and how their account is created or changed."""
 
-    def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
+    def list_apps(
+        self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
+    ) -> list[SocialApp]:
         """Returns a list with the one issuer that the settings name; empty if another `provider` is asked for.
 
         Unlike in the library, no issuers are read from the database.
@@ -87,14 +89,14 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
             apply_claims(user, person)
         return user
 
-    def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]) -> User:
+    def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, object]) -> User:
         """Fills the fields of a new account, and makes its e-mail address the user name; returns the account."""
         # `preferred_username` may be chosen by the person, and could look like somebody else's name.
         data = {**data, "username": data.get("email")}
         user: User = super().populate_user(request, sociallogin, data)
         return user
 
-    def on_authentication_error(self, request: HttpRequest, provider: object, *_: object, **facts: Any) -> None:
+    def on_authentication_error(self, request: HttpRequest, provider: object, *_: object, **facts: object) -> None:
         """Shows a page of the gateway for a sign-in that failed, and logs the kind of the error.
 
         Raises:

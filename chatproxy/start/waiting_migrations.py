@@ -13,14 +13,15 @@ second transaction. If a server was killed in between, no server could start wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import psycopg
 from django.core.management import call_command
 from django.core.management.commands import migrate as migrate_command
 from django.db import connection, transaction
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.migration import Migration
 from django.db.migrations.state import ProjectState
@@ -98,14 +99,16 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
             return
 
 
-def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+def _limit_wait(
+    execute: Callable[..., object], sql: str, params: object, many: bool, context: Mapping[str, object]
+) -> object:
     """Runs one SQL statement of a migration; makes sure that the database's time limits do not stop it.
 
     * In a transaction, the limits are lifted. The statement waits at most `LOCK_TIMEOUT_MS` for a table.
     * Outside of one, they are lifted only for a statement that makes or drops an index concurrently, and not if a
       pooler is in between.
     """
-    database = context["connection"]
+    database = cast(DatabaseWrapper, context["connection"])
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
     # Before each statement, since a migration may set other limits. They hold until the transaction ends, so that a
     # connection that a pooler reuses does not keep them. After a failed statement, PostgreSQL accepts only a rollback,
@@ -121,7 +124,7 @@ def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, 
 
 
 @contextmanager
-def _session_without_limits(database: psycopg.Connection[Any]) -> Iterator[None]:
+def _session_without_limits(database: psycopg.Connection) -> Iterator[None]:
     """Context manager that lifts the time limits of a session; for statements that cannot run in a transaction.
 
     At the end, the session has its usual limits again. Do not use this with a connection pooler, which may lend the

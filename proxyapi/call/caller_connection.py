@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 # The three arguments with which ASGI calls an application: the request's head (`Scope`), a function that waits for the
 # next event, such as a piece of the body (`Receive`), and one that sends a part of the response (`Send`).
 Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Receive = Callable[[], Awaitable[Scope]]  # an event is a dictionary, too
 Send = Callable[[Mapping[str, object]], Awaitable[None]]
 
 

@@ -25,7 +25,7 @@ from proxyapi.models import AccessKey, ApiToken
 from proxyapi.team_models import SpenderColumns, Team
 from usage.admin_pages.audit_words import columns_in_words
 
-Json = dict[str, Any]
+Json = dict[str, object]
 MOST_ROWS, USUAL_ROWS = 100, 20  # of one answer with a list, as in OpenAI's API
 FIXED_WHEN_REVOKED = ("active", "expires_at")
 
@@ -55,7 +55,7 @@ class Task(NamedTuple):
     token: ApiToken
     resource: Resource
     name: str
-    sent: Mapping[str, Any]
+    sent: Mapping[str, object]
     query: Mapping[str, str]
 
     def find_row(self) -> Any:
@@ -253,7 +253,7 @@ ACTIONS: dict[str, tuple[str, Callable[[Task], Json]]] = {
 
 
 def perform(
-    token: ApiToken, table: str, action: str, *, name: str, sent: Mapping[str, Any], query: Mapping[str, str]
+    token: ApiToken, table: str, action: str, *, name: str, sent: Mapping[str, object], query: Mapping[str, str]
 ) -> Json:
     """Performs an action of the management API in one transaction, and returns the JSON object to answer with.
 

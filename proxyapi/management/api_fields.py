@@ -30,7 +30,7 @@ OF_TEAMS = ("self_service", "keys_per_member", "member_key_budget_month")
 SHOWN_ONLY = ("own_upstream_key", "created_at", "changed_at")
 UNKNOWN = "unknown"
 CODES = {"required": "missing_required_parameter", UNKNOWN: "unknown_parameter"}  # by the framework's code
-NAME_OPTIONS: dict[str, dict[str, Any]] = {"name": {"validators": []}}  # the model checks names
+NAME_OPTIONS: dict[str, dict[str, object]] = {"name": {"validators": []}}  # the model checks names
 NEVER_CHANGES = "A name never changes: the ledger refers to it."
 
 
@@ -51,11 +51,11 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         """Returns whether a key or a team has an upstream key of its own."""
         return bool(row.sealed_upstream_key)
 
-    def to_representation(self, row: SpenderColumns) -> dict[str, Any]:
+    def to_representation(self, row: SpenderColumns) -> dict[str, object]:
         """Returns the JSON object of a key or a team."""
         return {"object": self.kind, **super().to_representation(row)}
 
-    def to_internal_value(self, data: Mapping[str, Any]) -> Any:
+    def to_internal_value(self, data: Mapping[str, object]) -> Any:
         """Checks the fields that were sent, and converts them to values of columns.
 
         Raises:

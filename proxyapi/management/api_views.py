@@ -6,6 +6,7 @@ it has no row in the ledger. The actions themselves are in `proxyapi.management.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from django.http import HttpResponse, JsonResponse
@@ -123,8 +124,8 @@ class ManagementView(ProxyView):
 
 
 def _perform(
-    token: ApiToken, table: str, action: str, name: str, sent: dict[str, Any], query: dict[str, str]
-) -> dict[str, Any]:
+    token: ApiToken, table: str, action: str, name: str, sent: Mapping[str, object], query: dict[str, str]
+) -> dict[str, object]:
     """Runs an action of the management API. Call this in a thread, since it queries the database."""
     # Imported here: the first request loads it with the framework's fields, and a worker at rest does without.
     from proxyapi.management import api_actions

@@ -48,7 +48,7 @@ class SpenderAdmin(GuardedAdmin):
     }
 
     def formfield_for_dbfield(
-        self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
+        self, db_field: Field[object, object], request: HttpRequest, **options: object
     ) -> FormField | None:
         """Returns the form field for a database column.
 

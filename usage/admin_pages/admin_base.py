@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -47,7 +47,7 @@ def row_number(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
-def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) -> str:
+def version_of(row: Model, foreign_keys: Iterable[ForeignKey[object, object]] = ()) -> str:
     """Returns a digest of a row, which changes whenever the row is changed.
 
     It covers the row's columns except those in `NOT_COMPARED`, the rows in its many-to-many fields, and the rows that
@@ -73,7 +73,7 @@ def version_of(row: Model, foreign_keys: Iterable[ForeignKey[Any, Any]] = ()) ->
 def refusing(form: type[RowForm]) -> type[RowForm]:
     """Returns a subclass of `form` that always has an error: the row was changed after the form was opened."""
 
-    def clean(self: Any) -> Any:
+    def clean(self: RowForm) -> dict[str, object] | None:
         cleaned = form.clean(self)
         self.add_error(None, STALE)
         return cleaned
@@ -107,7 +107,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return lookup in self.allowed_lookups
 
     def get_form(
-        self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any
+        self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: object
     ) -> type[BaseForm]:
         """Returns the form class for the row `obj`, or for a new row if `obj` is None.
 
@@ -121,7 +121,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def render_change_form(
         self,
         request: HttpRequest,
-        context: dict[str, Any],
+        context: dict[str, object],
         add: bool = False,
         change: bool = False,
         form_url: str = "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
@@ -20,7 +19,7 @@ class LastStatements:
         self._cursor = cursor
         self._texts: list[str] = []
 
-    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+    def execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> None:
         """Adds a statement, with the values of its parameters, to those that `run` will execute.
 
         The result of the statement cannot be read.

@@ -7,19 +7,20 @@ time, so a connection that a pooler lends to somebody else does not keep that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import psycopg
 from django.db import connection, transaction
+from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 TRANSACTION_LIMIT, FIRST_VERSION = "transaction_timeout", 170000  # an error in earlier versions of PostgreSQL
 
 
-def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
+def limits_of(database: psycopg.Connection) -> tuple[str, ...]:
     """Returns the names of PostgreSQL's time limits that the connected server has, such as `statement_timeout`.
 
     They limit the time of statements, of locks and of transactions. Only PostgreSQL 17 or newer has
@@ -28,7 +29,7 @@ def limits_of(database: psycopg.Connection[Any]) -> tuple[str, ...]:
     return (*LIMITS, TRANSACTION_LIMIT) if database.info.server_version >= FIRST_VERSION else LIMITS
 
 
-def lift_limits(database: psycopg.Connection[Any]) -> None:
+def lift_limits(database: psycopg.Connection) -> None:
     """Switches off PostgreSQL's time limits, such as `statement_timeout`, for the rest of the open transaction.
 
     `database` is a psycopg connection. Without an open transaction, this begins one. In autocommit mode, call it only
@@ -54,13 +55,15 @@ def without_time_limits() -> Iterator[None]:
         yield
 
 
-def _lift_and_execute(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+def _lift_and_execute(
+    execute: Callable[..., object], sql: str, params: object, many: bool, context: Mapping[str, object]
+) -> object:
     """Executes an SQL statement without PostgreSQL's time limits, and returns its result.
 
     This is a wrapper for Django's `execute_wrapper`. The limits are switched off before the first statement of a
     transaction. A statement outside of a transaction gets a transaction of its own.
     """
-    database = context["connection"]
+    database = cast(DatabaseWrapper, context["connection"])
     if not database.in_atomic_block:
         with transaction.atomic(using=database.alias):
             return _lift_and_execute(execute, sql, params, many, context)

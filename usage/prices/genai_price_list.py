@@ -18,7 +18,7 @@ from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -152,7 +152,7 @@ def read(content: bytes) -> PriceList | None:
     return parse(stored["vendors"], datetime.fromisoformat(stored["fetched_at"]))
 
 
-def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
+def parse(raw: Sequence[Mapping[str, object]], fetched_at: datetime) -> PriceList:
     """Parses a price list that genai-prices publishes as JSON; leaves out vendors whose prices are not used.
 
     Raises:
@@ -167,7 +167,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
     return PriceList(vendors, f"genai-prices, list of {fetched_at:%Y-%m-%d}", fetched_at)
 
 
-def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def known_vendors(raw: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Returns a published price list's entries for the vendors used here, without the unneeded member `extractors`."""
     # `extractors` read usage from answers, which nobody needs here.
     return [
@@ -177,7 +177,7 @@ def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
+def as_file(raw: Sequence[Mapping[str, object]], fetched_at: datetime) -> bytes:
     """Returns the content of the file that stores a downloaded price list; `read` parses it."""
     vendors = known_vendors(raw)
     return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

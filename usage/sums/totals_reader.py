@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
 from operator import or_
-from typing import Any
 
 from django.db import connection
 from django.db.models import IntegerField, Q, Sum
@@ -40,6 +39,7 @@ COMPLETE_MONTHS = f"""
     ORDER BY month
 """
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
+Amount = float | Decimal  # of one column of the sums, such as calls or dollars
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTES_KEPT = timedelta(days=3)  # older totals of minutes are deleted; only the shortest ranges of time need them
 MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no page reads totals that are being deleted
@@ -172,7 +172,7 @@ class Series:
 
     bins: list[datetime]
     everything: list[Totals | None]
-    by_value: dict[Dimension, dict[str, list[Any]]]
+    by_value: dict[Dimension, dict[str, list[Amount]]]
     start: datetime
     end: datetime
 
@@ -196,9 +196,9 @@ def read_series(
     for row in totals.filter(dimension=Dimension.ALL).values(*names):
         bin_totals = everything[row["bin"]] = everything[row["bin"]] or Totals()
         bin_totals.add(row)
-    by_value: dict[Dimension, dict[str, list[Any]]] = {}
+    by_value: dict[Dimension, dict[str, list[Amount]]] = {}
     for dimension, column in columns.items():
-        lines: dict[str, list[Any]] = defaultdict(lambda: [0] * len(bins))
+        lines: dict[str, list[Amount]] = defaultdict(lambda: [0] * len(bins))
         sums = totals.filter(dimension=dimension).values("value", "bin").annotate(amount=Sum(column))
         for value, number, amount in sums.values_list("value", "bin", "amount"):
             lines[value][number] = amount

@@ -53,7 +53,7 @@ def make_charts(reading: DashboardNumbers, *, of_all_calls: bool = False) -> Cha
     everything = series.everything
     # An outcome looks the same in every range of time, whichever others there are.
     outcomes = [
-        ChartSeries(name=label.capitalize(), values=line, look=number)
+        ChartSeries(name=label.capitalize(), values=[int(calls) for calls in line], look=number)
         for number, (value, label) in enumerate(Outcome.choices)
         if (line := series.by_value[Dimension.OUTCOME].get(value)) is not None
     ]

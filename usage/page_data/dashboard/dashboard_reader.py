@@ -27,6 +27,7 @@ from usage.sums.totals_reader import (
     EPOCH,
     LENGTHS,
     MINUTES_READABLE,
+    Amount,
     Series,
     Totals,
     bins_of,
@@ -132,7 +133,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     start, end = time_range.start, time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
-    by_dimension: dict[Dimension, dict[str, list[Any]]] = {dimension: {} for dimension in CHARTED}
+    by_dimension: dict[Dimension, dict[str, list[Amount]]] = {dimension: {} for dimension in CHARTED}
     series = Series(bins, [None] * len(bins), by_dimension, start, end)
     before_range = range_before(time_range, now)
     totals_before = read_totals_of_key(key, *before_range, now)
