@@ -12,7 +12,7 @@ from proxyapi.upstream.passed_headers import pass_down
 from proxyapi.upstream.request import UpstreamRequest
 
 # The end of the paths of stored files, as they were uploaded; those in a vector store come as a list of JSON.
-STORED_CONTENT, VECTOR_STORES = "/content", "/vector_stores/"
+STORED_CONTENT, VECTOR_STORES = "content", "vector_stores"
 MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
@@ -26,7 +26,7 @@ class UpstreamAnswer:
         self._exchange = exchange
         self._body: bytes | None = None
         self._start = b""  # the beginning of the body, which `begins_as` has read and `chunk` has not returned yet
-        self._path = request.path
+        self._route = request.route
         self.deadline = request.deadline
         self.status = exchange.status
         self.content_type = exchange.headers.get("content-type", "")
@@ -92,7 +92,8 @@ class UpstreamAnswer:
         # Of an answer without a stated length, nothing else tells. Types such as `application/jsonl` have several
         # values, and a stored file may be broken JSON.
         kind = self.content_type.partition(";")[0].strip().lower()
-        is_stored = self._path.endswith(STORED_CONTENT) and not self._path.startswith(VECTOR_STORES)
+        route = self._route
+        is_stored = route is not None and route.last_id == STORED_CONTENT and route.family.name != VECTOR_STORES
         if self.status >= 300 or kind != "application/json" or is_stored:
             return False
         text = body.strip()

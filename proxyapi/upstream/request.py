@@ -11,6 +11,8 @@ from proxyapi.keys.credentials import Credentials
 from proxyapi.routes import Route, find_route
 from proxyapi.upstream.passed_headers import Headers
 
+WITHOUT_TEXT = frozenset({"images", "audio"})  # families of routes whose streams are pictures or sound
+
 
 class Upload(Protocol):
     """Interface of a request body that is sent upstream while it arrives (`proxyapi.call.uploads` implements it)."""
@@ -74,7 +76,8 @@ class UpstreamRequest:
     @property
     def is_of_text(self) -> bool:
         """True if a streamed answer to this request is text, not pictures or sound."""
-        return not self.path.startswith(("/images/", "/audio/"))
+        # By the route, not by the path, which may have escapes: `/%69mages/generations`.
+        return self.route is None or self.route.family.name not in WITHOUT_TEXT
 
     @property
     def text_size(self) -> int:

@@ -26,6 +26,7 @@ TEXT_DELTAS = {
     "response.custom_tool_call_input.delta": "custom tool call",
     "response.mcp_call_arguments.delta": "MCP call",
     "response.code_interpreter_call_code.delta": "code",
+    "response.shell_call_command.delta": "shell command",
     "response.reasoning_text.delta": "reasoning",
     "response.reasoning_summary_text.delta": "reasoning summary",
     "response.audio.transcript.delta": "audio transcript",
@@ -36,10 +37,16 @@ _PARSED_TYPES = {
     *TEXT_DELTAS, *FINAL_TYPES, *PICTURE_TYPES, "response.output_item.added",
 }  # fmt: skip
 
+# The end of an item that a model has made; pictures are items, too, and mostly larger.
+ITEM_DONE = "response.output_item.done"
+MAX_ITEM_BYTES = 64 * 1024
+
 # A larger event is parsed only if the ledger may need something in it, because some have a picture in them.
 LARGE_BYTES = 4096
 _MAX_BYTES = 4 * 1024 * 1024
 _TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
+_TYPE_BYTES = 300  # at the start of an event, in which its type is looked for
+_NESTED = re.compile(rb"[{\[]")
 _DELTA = re.compile(rb'\{\s*+"type"\s*+:\s*+"(?:%b)"' % "|".join(map(re.escape, TEXT_DELTAS)).encode())
 # The beginning of an object that has choices, or else a member that an error has not (`errors.is_error_event`).
 _CHUNK = re.compile(rb'\{\s*+"(?:choices"\s*+:\s*+\[\s*+\{|(?:id|object|model)"\s*+:\s*+")')
@@ -60,9 +67,13 @@ def may_matter(data: bytes) -> bool:
 
     The bytes of the event are only searched, which is fast.
     """
-    found = _TYPE.search(data, 0, 300)
+    # Only in front of the first nested object: that may have a type of its own, such as the part `image_url` of a chunk
+    # that states the usage behind it.
+    nested = _NESTED.search(data, data.find(b"{") + 1, _TYPE_BYTES)
+    found = _TYPE.search(data, 0, _TYPE_BYTES if nested is None else nested.start())
     if found:
-        return found[1].decode() in _PARSED_TYPES
+        kind = found[1].decode()
+        return kind in _PARSED_TYPES or (kind == ITEM_DONE and len(data) <= MAX_ITEM_BYTES)
     # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
     return len(data) <= _MAX_BYTES or b'"usage"' in data
 

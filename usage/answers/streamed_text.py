@@ -1,11 +1,15 @@
-"""Collects the text of a streamed answer from its events for the ledger, redacted and cut like a body."""
+"""Collects the text of a streamed answer from its events for the ledger, redacted and cut like a body.
+
+Over 300 lines, since each server and each API has events of its own for a model's text.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 from usage.answers.errors import is_error_value
-from usage.answers.event_kinds import FINAL_RESPONSE_TYPES, TEXT_DELTAS
+from usage.answers.event_kinds import FINAL_RESPONSE_TYPES, ITEM_DONE, TEXT_DELTAS
 from usage.answers.event_stream import parse_each
 from usage.kept_bodies.body_excerpts import SLACK, margin_for, storable, truncate
 from usage.kept_bodies.redaction import redact
@@ -15,6 +19,12 @@ _MAX_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _MAX_NAME_CHARACTERS = 200
 _PARTS_WITH_MARGIN = 8  # more would cost too much, because the margin of each has to be redacted
 _MAX_WAITING = 16  # events, for which every open stream may need memory
+# By the type of a tool call: the members that a model writes as an object or a list, instead of a text.
+_WRITTEN_AS_JSON = {
+    "shell_call": ("action",), "local_shell_call": ("action",), "apply_patch_call": ("operation",),
+    "computer_call": ("action", "actions"),
+}  # fmt: skip
+_SOUND_DELTA = "audio.delta"  # how the types of events with base64 instead of text end
 
 
 class StreamedText:
@@ -222,12 +232,18 @@ class StreamedText:
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))
         elif kind in TEXT_DELTAS:
-            number = _index(event.get("content_index", event.get("summary_index")))
+            number = _index(event.get("content_index", event.get("summary_index", event.get("command_index"))))
             self._add(f"output {index}", TEXT_DELTAS[kind], event.get("delta"), self._names.get(index, ""), number)
         elif kind == "response.output_item.added":
             item = event.get("item")
             if isinstance(item, dict) and isinstance(item.get("name"), str) and len(self._names) < _MAX_PARTS:
                 self._names[index] = item["name"][:_MAX_NAME_CHARACTERS]
+        elif kind == ITEM_DONE and isinstance(item := event.get("item"), dict):
+            source = f"output {index}"
+            if all(part.source != source for part in self._parts.values()):  # it came whole, without any delta
+                self._read_item(source, item)
+        elif kind.startswith("response.") and kind.endswith(".delta") and not kind.endswith(_SOUND_DELTA):
+            self._add(f"output {index}", "other text", event.get("delta"))  # of a kind that is not known yet
         elif kind == "transcript.text.done" and not self._parts:
             self._add("", "text", event.get("text"))
         elif kind in FINAL_RESPONSE_TYPES:
@@ -250,8 +266,12 @@ class StreamedText:
 
     def _read_item(self, source: str, item: Mapping[str, object]) -> None:
         """Adds the texts of one output item of a response to the collected text."""
-        kind = str(item.get("type", "")).replace("_", " ")[:40]
-        self._add(source, kind, item.get("arguments", item.get("input", item.get("code"))), item.get("name"))
+        item_type = str(item.get("type", ""))
+        kind, written = item_type.replace("_", " ")[:40], item.get("arguments", item.get("input", item.get("code")))
+        objects = [
+            item[name] for name in _WRITTEN_AS_JSON.get(item_type, ()) if isinstance(item.get(name), dict | list)
+        ]
+        self._add(source, kind, "\n".join(map(json.dumps, objects)) or written, item.get("name"))
         for member in ("content", "summary"):
             for number, part in enumerate(_objects(item.get(member))):
                 kind = {"output_text": "text", "summary_text": "reasoning summary"}.get(

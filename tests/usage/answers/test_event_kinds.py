@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import typing
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.responses import ResponseStreamEvent
 
 from usage.answers import reader as reader_module
 from usage.answers.event_kinds import LARGE_BYTES, TEXT_DELTAS, is_text_chunk, is_text_delta
@@ -119,6 +121,67 @@ DELTA = {"type": "response.output_text.delta", "delta": "a"}
 )
 def test_usual_events_are_read_later(is_text: Any, event: dict[str, Any], layout: tuple[str, str]) -> None:
     assert is_text(b"", json.dumps(event, separators=layout).encode())
+
+
+FILLING = "x" * LARGE_BYTES
+USAGE = {
+    "prompt_tokens": 10,
+    "completion_tokens": 1290,
+    "input_tokens": 10,
+    "output_tokens": 1290,
+    "total_tokens": 1300,
+}
+PICTURE = {"type": "image_url", "image_url": {"url": FILLING}}
+LAST_EVENTS: dict[bytes, dict[str, Any]] = {
+    b"": {
+        "id": "chatcmpl-1",
+        "choices": [{"index": 0, "delta": {"content": None, "images": [PICTURE]}, "finish_reason": "stop"}],
+        "usage": USAGE,
+    },
+    b"response.completed": {
+        "response": {
+            "id": "resp_1", "object": "response", "tools": [{"type": "image_generation"}], "status": "completed",
+            "output": [{"type": "image_generation_call", "result": FILLING}], "usage": USAGE,
+        },
+        "sequence_number": 9,
+    },
+    b"image_generation.completed": {"b64_json": FILLING, "usage": USAGE, "output_format": "png"},
+}  # fmt: skip
+
+
+@given(st.sampled_from(sorted(LAST_EVENTS)), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
+def test_a_usage_is_read_in_whatever_order_members_come(name: bytes, is_named: bool, spaced: bool, order: Any) -> None:
+    """A member inside the event may have a type of its own, of which the ledger needs nothing."""
+    last: dict[str, Any] = {**LAST_EVENTS[name]}
+    if name and not is_named:
+        last["type"] = name.decode()
+    members = list(last.items())
+    order.shuffle(members)
+    layout = (", ", ": ") if spaced else (",", ":")
+    reader = AnswerReader()
+    reader.text = StreamedText(1000)
+    first = {"model": "m", "choices": []} if not name else {"type": "response.created", "response": response}
+    for head, event in ((b"", first), (name if is_named else b"", dict(members))):
+        line = b"event: %b\n" % head if head else b""
+        reader.read_events(line + b"data: %b\n\n" % json.dumps(event, separators=layout).encode())
+    reader.forget_false_usage()
+
+    assert reader.counts.get("output_tokens") == 1290
+    assert reader.has_ended == bool(name)
+
+
+def delta_types() -> set[str]:
+    """The types of events of the SDK's that bring a piece of an answer."""
+    events = typing.get_args(typing.get_args(ResponseStreamEvent)[0])
+    types = {typing.get_args(event.model_fields["type"].annotation)[0] for event in events}
+    return {kind for kind in types if kind.endswith(".delta")}
+
+
+def test_every_piece_of_text_of_the_sdks_events_is_known() -> None:
+    """One that is not known counts all the same, but takes longer. The output of a shell is no text of the model's."""
+    others = {"response.audio.delta", "response.shell_call_output_content.delta"}
+    assert {"response.output_text.delta", "response.shell_call_command.delta"} <= delta_types()
+    assert delta_types() - others <= set(TEXT_DELTAS)
 
 
 def test_few_events_wait() -> None:

@@ -11,10 +11,14 @@ from usage.page_data.conversations.chat_messages import TurnList
 from usage.page_data.conversations.message_parts import content_parts, indented
 from usage.page_data.conversations.turns import Badge, Part, PartKind
 
-_CALLS = ("tool call", "function call", "custom tool call", "MCP call", "mcp call")
+_CALLS = (
+    "tool call", "function call", "custom tool call", "MCP call", "mcp call", "shell command", "shell call",
+    "local shell call", "apply patch call", "program",
+)  # fmt: skip
 _KINDS = (
     "text", "refusal", "reasoning summary", "reasoning", "audio transcript", "error", "code", "message", *_CALLS,
-    "web search call", "file search call", "image generation call", "code interpreter call", "computer call",
+    "other text", "web search call", "file search call", "image generation call", "code interpreter call",
+    "computer call",
 )  # fmt: skip
 _HEAD = re.compile(
     rf"(?:\A|\n\n)\[(?:(?P<source>choice|output) (?P<number>-?\d{{1,7}}): )?(?P<kind>{'|'.join(_KINDS)})"
