@@ -7,14 +7,17 @@ The bound is meant to be high enough that no budget is exceeded. For facts that 
 * an image has the highest number of tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
-* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads, and what a model writes for
-  an SVG picture (Images API) have `SUPPOSED_TOKENS` each. A whole context window would be the true ceiling, but keys
-  with small budgets could then make no such call. Tokens beyond that are counted when the call has ended.
+* earlier turns, a stored conversation, all stored items together, a prompt template, a file, what a hosted tool or a
+  subagent reads, and what a model writes for an SVG picture (Images API) have `SUPPOSED_TOKENS` each. A whole context
+  window would be the true ceiling, but keys with small budgets could then make no such call. Tokens beyond that are
+  counted when the call has ended.
 
 If a member is given twice, upstream may use either value; the higher one is taken.
 
 The facts come from developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
 guides/image-generation; and from huggingface.co/datasets/JOHNISKING/image-token-cost (one photo sent to each model).
+
+Over 300 lines, since each kind of content that costs something has its bound here.
 """
 
 from __future__ import annotations
@@ -29,7 +32,15 @@ from proxyapi.bodies.billing_parameters import TIERED_ROUTES
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
-from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, count_in, output_limit_of
+from proxyapi.limits.output_limits import (
+    SUBAGENTS,
+    AddedLimit,
+    OutputLimit,
+    count_answers,
+    count_in,
+    count_subagents,
+    output_limit_of,
+)
 from proxyapi.limits.request_content import (
     Form,
     check_names,
@@ -62,6 +73,7 @@ SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute, 12 a m
 OUTPUT_CEILINGS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
     ("gpt-5-pro", 272_000), ("gpt-chat", 128_000), ("gpt-5", 128_000), ("gpt-6", 128_000),
+    ("daybreak-", 128_000), ("gpt-daybreak-", 128_000),  # names of models of these families
     ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
     ("codex-mini", 100_000), ("gpt-4.1", 32_768), ("gpt-4-turbo", 4096), ("gpt-4-vision", 4096),
     ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-3.5", 4096),
@@ -74,7 +86,7 @@ IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
-BEYOND_TEXT = frozenset({"web_search_options", "modalities", *EARLIER_TURNS})
+BEYOND_TEXT = frozenset({"web_search_options", "modalities", SUBAGENTS, *EARLIER_TURNS})
 
 ONE_TIER = frozenset({"default"})
 
@@ -228,6 +240,8 @@ class RequestedWork:
             if any(one.startswith(kind) for one in hosted)
         }
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
+        elsewhere += any(is_one_of(part, {"item_reference"}) for part in parts)
+        elsewhere += count_subagents(self._fields)  # each reads what it is told and what its tools find
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
         kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}

@@ -28,6 +28,10 @@ OUTPUT_LIMIT_HEADER = "x-proxy-output-limit"  # of an answer: the tokens of the 
 # A legacy completion that states no limit has 16 tokens (community.openai.com/t/192968, read 2026-11-28). More would
 # make its answer longer than the caller has asked for.
 DEFAULT_LIMITS = {"/v1/completions": 16}
+# The member of a response that lets the model start other agents, and how many of them may work at once if it does not
+# say so. How many there are in all, nothing limits (the SDK's `beta.response_create_params.MultiAgent`).
+SUBAGENTS = "multi_agent"
+USUAL_SUBAGENTS = 3
 
 
 @dataclass(frozen=True)
@@ -134,15 +138,26 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
     """Returns how many answers a request asks for at most: the number of prompts times the choices for each prompt.
 
+    Each subagent (`multi_agent`) counts like one more answer, since it makes output of its own.
+
     `fields` has the values of the request's members, or form fields, by name. If a member is given twice, the higher
     value counts.
     """
-    if fields.keys().isdisjoint(("prompt", "n", "best_of")):  # as nearly always
+    if fields.keys().isdisjoint(("prompt", "n", "best_of", SUBAGENTS)):  # as nearly always
         return 1
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
     choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]
-    return max(prompts, default=1) * max([1, *choices])
+    return max(prompts, default=1) * max([1, *choices]) * (1 + count_subagents(fields))
+
+
+def count_subagents(fields: Mapping[str, Sequence[object]]) -> int:
+    """Returns how many subagents a response may have at the same time; 0 if the request asks for none.
+
+    `fields` is as in `count_answers`.
+    """
+    asked = [value for value in fields.get(SUBAGENTS, ()) if isinstance(value, dict) and value.get("enabled")]
+    return max((count_in(one.get("max_concurrent_subagents")) or USUAL_SUBAGENTS for one in asked), default=0)
 
 
 def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:

@@ -45,7 +45,8 @@ REASONING_TOKENS = {
 }  # fmt: skip
 # A large request has pictures or sound in it, which are few tokens for their size.
 MAX_INTERRUPTED_INPUT_TOKENS = 32_768
-REASONING_MODELS = ("gpt-5", "gpt-6", "o1", "o3", "o4", "codex-")
+# Daybreak names models of these families.
+REASONING_MODELS = ("gpt-5", "gpt-6", "o1", "o3", "o4", "codex-", "daybreak-", "gpt-daybreak-")
 CHAT_MODELS = ("gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat")  # of these families, but without reasoning
 # The effort without `reasoning_effort`: "gpt-5.1 defaults to none, all models before it to medium, gpt-5-pro to high"
 # (OpenAI's reference, as in openai-ruby's `reasoning_effort.rb`, read 2026-11-28). Of later models nothing is known.

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from proxyapi.bodies.json_body import JSONBody
-from proxyapi.limits.cost_ceiling import ceiling_of
+from proxyapi.limits.cost_ceiling import SUPPOSED_TOKENS, ceiling_of, output_ceiling
 from proxyapi.limits.output_limits import count_in
 from proxyapi.routes import find_route
+from usage.answers.estimate_rules import reasoning_tokens
 from usage.money.billing import highest_cost
+from usage.prices.price_corrections import corrections
 from usage.prices.price_sources import find_rates
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -70,6 +72,37 @@ def test_tools_in_the_input_are_reserved() -> None:
     item = {"type": "tool_search_output", "tools": [{"type": "image_generation", "model": "gpt-image-1"}]}
     with_tool, without = (reserved("/responses", {**body, "input": [one]}) for one in (item, {**item, "tools": []}))
     assert with_tool - without > Decimal("0.6")
+
+
+@pytest.mark.parametrize(
+    ("agents", "answers"),
+    [
+        ({"enabled": True}, 4), ({"enabled": True, "max_concurrent_subagents": 7}, 8), ({"enabled": False}, 1),
+        ({"enabled": True, "max_concurrent_subagents": "9"}, 10), (None, 1), ("odd", 1),
+    ],
+)  # fmt: skip
+def test_each_agent_is_reserved(agents: object, answers: int) -> None:
+    body = {"model": "gpt-5.6-sol", "input": "hi", "max_output_tokens": 100, "multi_agent": agents}
+    most = ceiling_of("POST", find_route("/responses"), JSONBody.parse(json.dumps(body).encode()))
+    assert most is not None
+    assert most.max_usage.output_tokens == 100 * answers
+    assert most.max_usage.input_tokens // SUPPOSED_TOKENS == answers - 1
+
+
+def test_stored_items_are_reserved() -> None:
+    items = [{"type": "item_reference", "id": f"msg_{number}"} for number in range(9)]
+    body = {"model": "gpt-5", "input": items, "max_output_tokens": 10}
+    most = ceiling_of("POST", find_route("/responses"), JSONBody.parse(json.dumps(body).encode()))
+    assert most is not None
+    assert most.max_usage.input_tokens // SUPPOSED_TOKENS == 1
+
+
+def test_another_name_of_a_model_is_reserved_as_that_model() -> None:
+    """Its longest answer, and what it may have reasoned when its stream was left."""
+    for correction in corrections():
+        for name in correction.models if correction.same_as else ():
+            assert output_ceiling(name) == output_ceiling(correction.same_as), name
+            assert reasoning_tokens(name, None) == reasoning_tokens(correction.same_as, None), name
 
 
 def test_long_cache_writes_are_reserved() -> None:
