@@ -2,6 +2,8 @@
 
 Names are read in every way in which upstream may read them: in any letter case, and with all values of a name that is
 given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep.
+
+Over 300 lines, since what a member's name means depends on the members around it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from proxyapi.exceptions import BadRequest
 from proxyapi.object_owners.object_places import (
     CALL_OBJECTS,
     CURSORS,
+    DATA_SOURCE,
+    FILE,
     ITEM,
     ITEM_CONTENT,
     ITEM_FRAME,
@@ -26,8 +30,11 @@ from proxyapi.object_owners.object_places import (
     OTHER,
     OWN_CONTENT,
     OWN_NAMES,
+    OWN_SOURCES,
     REFERENCES,
     REFERENCES_OF,
+    SOURCE,
+    STORED,
     PlainString,
     Reference,
 )
@@ -132,6 +139,8 @@ class NamedObjects:
                 self._read_place(role.place, pair[0], value, weak=weak, ids=ids)
             if kind is str or role.is_own_content:
                 continue
+            if role.is_data_source:
+                self._read_data_source(value)
             if role.has_own_names and isinstance(value, dict):
                 stack.extend((one, weak, False) for _, one in pairs_of(value) if one.__class__ not in _PLAIN)
             elif role.has_items:
@@ -151,6 +160,17 @@ class NamedObjects:
                 self._mention(one)
             elif not is_text or place.text is PlainString.REFERENCE:
                 self._refer(one, place, name)
+
+    def _read_data_source(self, value: object) -> None:
+        """Adds the file in the data source of an evaluation's run, or the kind of stored objects that it reads."""
+        for name, source in pairs_of(value) if isinstance(value, dict) else ():
+            if name.casefold() != SOURCE or not isinstance(source, dict):
+                continue
+            for member, one in pairs_of(source):
+                if member.casefold() == "id":
+                    self._refer(one, FILE, name)
+                elif member.casefold() == "type" and one not in OWN_SOURCES:
+                    self._refer(one, STORED, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids of stored objects in the items of a request's input.
@@ -228,6 +248,7 @@ class _Role:
     has_mentions: bool = False
     has_items: bool = False
     has_call_ids: bool = False
+    is_data_source: bool = False
 
 
 _PLAIN_NAME: Final = _Role()
@@ -244,6 +265,7 @@ def _role(name: str) -> _Role:
         has_mentions=name in MENTIONS,
         has_items=folded in ITEMS,
         has_call_ids=folded in CALL_OBJECTS,
+        is_data_source=folded == DATA_SOURCE,
     )
     if role == _PLAIN_NAME:
         role = _PLAIN_NAME

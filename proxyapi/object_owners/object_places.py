@@ -63,6 +63,10 @@ PROMPT = Reference("Prompt with id '{}' not found.", text=PlainString.WORDS)
 AUDIO = Reference("Audio with id '{}' not found.", text=PlainString.WORDS)
 VOICE = Reference("Voice with id '{}' not found.", text=PlainString.MENTION)
 OBJECT = Reference("No object found with id '{}'.", text=PlainString.WORDS)
+STORED = Reference(
+    "Evaluations of '{0}' read the stored objects of all keys: only the built-in key may make them, and keys that '{0}'"
+    " is shared with."
+)
 
 REFERENCES = {
     "previous_response_id": PREVIOUS_RESPONSE,
@@ -106,6 +110,11 @@ REFERENCES = {
     "mask": OBJECT,
     "input_reference": OBJECT,
 }
+# The data of an evaluation's run: its member `source` has data, names a file by its `id`, or makes upstream choose from
+# the objects of the whole account. The types of the first two kinds are `OWN_SOURCES`. Every other type, such as
+# `responses`, is treated like the id of an object that no key has made.
+DATA_SOURCE, SOURCE = "data_source", "source"
+OWN_SOURCES = ("file_content", "file_id")
 REFERENCES_OF = {
     "agents": {
         "agent_id": OTHER,

@@ -26,6 +26,7 @@ from proxyapi.object_owners.object_places import (
     NO_OBJECTS,
     OWN_CONTENT,
     OWN_NAMES,
+    OWN_SOURCES,
     REFERENCES,
     REFERENCES_OF,
     PlainString,
@@ -172,6 +173,41 @@ def test_an_item_without_content_of_its_own_is_a_reference(name: str, item: str)
 )
 def test_an_item_with_its_content_only_mentions_its_id(item: str) -> None:
     assert named_in(f'{{"input":[{item}]}}') == (set(), {A})
+
+
+@pytest.mark.parametrize(
+    ("source", "references"),
+    [
+        ({"type": "file_content", "content": [{"item": {"source": {"type": "x", "id": "y"}, "text": "hi"}}]}, set()),
+        ({"type": "file_id", "id": A}, {A}),
+        ({"type": "responses", "model": "gpt-5"}, {"responses"}),
+        ({"type": "stored_completions", "metadata": {"a": "b"}}, {"stored_completions"}),
+        ({"type": "file_content", "Type": "new_kind"}, {"new_kind"}),
+    ],
+)
+@pytest.mark.parametrize("name", ["data_source", "Data_Source"])
+def test_data_of_the_whole_account_is_a_reference(name: str, source: dict[str, Any], references: set[str]) -> None:
+    """Upstream would choose them by model or time, from the objects of all keys."""
+    data = {"type": "responses", "source": source, "model": "gpt-5"}
+    assert named_in(json.dumps({name: data}))[0] == references
+
+
+@pytest.mark.parametrize("kind", [5, None, ["responses"], {"x": 1}, ""])
+def test_data_of_an_unreadable_kind_is_refused(kind: object) -> None:
+    with pytest.raises(BadRequest):
+        named_in(json.dumps({"data_source": {"source": {"type": kind}}}))
+
+
+def test_every_source_of_data_in_the_sdk_is_known() -> None:
+    """One that has data or names it is the caller's; each other one reads what is in the account."""
+    sources = [type_ for name, type_ in parameter_types() if re.search(r"(^|DataSource)Source[A-Z]\w+$", name)]
+    kinds = {
+        kind
+        for source in sources
+        for kind in re.findall(r"Literal\[[\"'](\w+)[\"']\]", str(source.__annotations__.get("type")))
+    }
+    assert {"file_content", "file_id", "responses"} <= kinds
+    assert kinds - set(OWN_SOURCES) == {"responses", "stored_completions"}
 
 
 def test_citations_of_an_earlier_answer_are_mentions() -> None:
