@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from proxyapi.bodies.form_reader import field_path, query_fields
 from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
+from usage.money.tool_fees import DEFAULT_IMAGE_MODEL
 
 # In lower case, without hyphens and underscores.
 MODEL_NAMES = frozenset({
@@ -28,6 +29,8 @@ TEXT_MEMBERS = frozenset({
     "messages", "content", "metadata", "variables", "attributes", "headers",
     "parameters", "schema", "json_schema", "input_schema", "output_schema",
 })  # fmt: skip
+
+IMAGE_TOOL = "image_generation"
 
 # Lists of the items of a conversation. In an item only `tools` can name a model that is to run.
 ITEM_LISTS = frozenset({"input", "items"})
@@ -117,6 +120,33 @@ def in_body(body: JSONObject) -> NamedModels:
         elif is_model_name(name) or isinstance(value, list | dict):
             others += _search([(name, value)])
     return NamedModels(tuple(main), tuple(others))
+
+
+def implied_by_tools(body: JSONObject) -> list[str]:
+    """Returns the models that a JSON object's tools run without naming them: `DEFAULT_IMAGE_MODEL`, or none.
+
+    It is the model of an image generation tool that names none, at any depth. The caller's own text
+    (`TEXT_MEMBERS`) is not searched.
+    """
+    waiting = [(name, value) for name, value, *_ in pairs_of(body)]
+    while waiting:
+        name, value = waiting.pop()
+        if name.casefold() in TEXT_MEMBERS:
+            continue
+        if isinstance(value, list):
+            waiting += [(name, item) for item in value]
+        elif isinstance(value, dict):
+            pairs = _pairs(value)
+            if name.casefold() == "tools" and _leaves_model_open(pairs):
+                return [DEFAULT_IMAGE_MODEL]
+            waiting += pairs
+    return []
+
+
+def _leaves_model_open(tool: list[tuple[str, object]]) -> bool:
+    """Returns whether the members of a tool are those of an image generation tool that names no model."""
+    makes_pictures = any(name == "type" and str(value).startswith(IMAGE_TOOL) for name, value in tool)
+    return makes_pictures and not any(name == "model" and isinstance(value, str) for name, value in tool)
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:

@@ -218,6 +218,8 @@ class CallView(ProxyView):
             members = request.json.members if request.json is not None else ()
             named = await large_bodies.run(request.text_size, model_places.in_request, members, request.query)
             model_policy.check_models(request.route, request.method, named, caller)
+            implied = await large_bodies.run(request.text_size, model_places.implied_by_tools, members)
+            model_policy.check_implied(request.method, implied, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the highest possible cost of the call in the budgets of its key and team, if they have any.

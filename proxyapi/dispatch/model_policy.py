@@ -5,6 +5,8 @@ If a member is given several times, all of its values must be allowed, since ups
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from proxyapi.bodies.model_places import UNSEEN_MODELS, WITHOUT_MODEL, NamedModels
 from proxyapi.dispatch.permissions import check_model, may_use_model
 from proxyapi.exceptions import NotFound, RouteNotAllowed
@@ -39,3 +41,13 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
         check_model(caller, model or "")
     for model in named.others:
         check_model(caller, model or "")
+
+
+def check_implied(method: str, models: Iterable[str], caller: Caller) -> None:
+    """Checks the models that tools of a POST run without naming them, for a caller who is limited to some models.
+
+    Raises:
+        ModelNotAllowed: one of the models is not allowed.
+    """
+    for model in models if method == "POST" else ():
+        check_model(caller, model)

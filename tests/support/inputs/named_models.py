@@ -1,5 +1,7 @@
 """The places where a request can name a model, for tests of limited keys: `FORBIDDEN` is in each place once.
 
+A tool without a name runs a model of upstream's choice, which is forbidden, too.
+
 Each entry is a JSON body, as text, for a path of `/v1` and for its counterpart in the simple API, if there is one.
 """
 
@@ -52,6 +54,11 @@ PLACES: dict[str, Place] = {
     "a number": chat(f'{MODEL},"models":[1]'),
     "moderation": response(f'{MODEL},"moderation":{{"model":{NO}}}'),
     "image tool": response(f'{MODEL},"tools":[{IMAGE_TOOL}]'),
+    "image tool of upstream's choice": response(f'{MODEL},"tools":[{{"type":"image_generation"}}]'),
+    "image tool of upstream's choice, found by a search": response(
+        f'{MODEL},"input":[{{"type":"tool_search_output","tools":[{{"quality":"low","type":"image_generation"}}]}}]'
+    ),
+    "image tool without a model": response(f'{MODEL},"tools":[{{"type":"image_generation","model":null}}]'),
     "image tool, escaped": response(f'{MODEL},"tools":[{{"type":"image_generation","\\u006dodel":{NO}}}]'),
     "image tool, other case": response(f'{MODEL},"Tools":[{{"type":"image_generation","Model":{NO}}}]'),
     "image tool's SVG": response(f'{MODEL},"tools":[{{"type":"image_generation","svg":{{"model":{NO}}}}}]'),
