@@ -11,7 +11,7 @@ admin's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
@@ -27,7 +27,12 @@ KEPT_BACK = {
     b"api-key", b"x-api-key",
     # what identifies the caller, or tells where the caller is
     b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"origin", b"referer",
+    # by which some servers replace the method or the path that the gateway has checked
+    b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url",
+    b"x-original-method",
 }  # fmt: skip
+# Names that must not come in a second spelling, beside those that are kept back.
+SPELLED_ONCE = {b"content-type", b"content-encoding", b"openai-organization", b"openai-project"}
 # The gateway's own headers, such as X-Proxy-Tags, say things that are for it alone.
 KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-", b"x-proxy-")
 
@@ -48,6 +53,7 @@ INERT = (
 # A header's value (RFC 9110, 5.5), without bytes above 127: only old software sends these, and it is not defined what
 # they mean.
 VALUE = re.compile(r"[\t\x20-\x7e]*")
+UNDERSCORE = ord("_")  # a number is found in bytes much faster than other bytes are
 
 # Requests without a body: they may follow a redirect to another server, for example to download a file.
 READING_METHODS = frozenset({"GET", "HEAD"})
@@ -65,9 +71,20 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
         [
             (name.decode("latin-1"), _text(value))
             for name, value in headers
-            if name not in kept_back and not name.startswith(KEPT_BACK_PREFIXES)
+            if name not in kept_back
+            and not name.startswith(KEPT_BACK_PREFIXES)
+            and not (UNDERSCORE in name and _is_second_spelling(name, kept_back))
         ]
     )
+
+
+def _is_second_spelling(name: bytes, kept_back: Collection[bytes]) -> bool:
+    """Returns whether a header's name with underscores may be taken for one with hyphens that the gateway acts on.
+
+    CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`.
+    """
+    usual = name.replace(b"_", b"-")
+    return usual in kept_back or usual in SPELLED_ONCE or usual.startswith(KEPT_BACK_PREFIXES)
 
 
 def without_encoding(headers: Headers | None) -> Headers:

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from proxyapi.upstream.passed_headers import pass_down, pass_up
 
-PASSING = ["content-type", "x-a", "x-b", "openai-beta", "user-agent", "accept", "connectionx", "xcookie"]
+PASSING = ["content-type", "x-a", "x_a", "x-b", "openai-beta", "user-agent", "accept", "connectionx", "xcookie"]
 STAYING = [
     "authorization", "cookie", "x-security-key", "api-key", "host", "content-length", "transfer-encoding", "connection",
     "keep-alive", "te", "upgrade", "expect", "accept-encoding", "x-forwarded-for", "x-forwarded-anything", "forwarded",
-    "via", "sec-fetch-mode", "cf-ray", "origin", "x-proxy-tags", "x-proxy-anything",
+    "via", "sec-fetch-mode", "cf-ray", "origin", "x-proxy-tags", "x-proxy-anything", "x-http-method-override",
+    "x-original-url", "x_forwarded_for", "transfer_encoding", "content_type", "openai_project", "x_rewrite-url",
 ]  # fmt: skip
 values = st.one_of(st.binary(max_size=12), st.text(max_size=6).map(str.encode)).filter(
     lambda value: not set(value) & set(b"\r\n\0")
