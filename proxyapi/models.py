@@ -182,7 +182,7 @@ class AccessKey(SpenderColumns):
 
 
 class ApiTokenScope(models.TextChoices):
-    """The parts of the management API (`/api`) that an API token may use."""
+    """The permissions that an API token can have in the management API (`/api`): to read or to change keys or teams."""
 
     KEYS_READ = "keys:read", "read keys"
     KEYS_WRITE = "keys:write", "make, change, rotate and revoke keys"

@@ -154,9 +154,10 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of `fault` whose `since` is the time when this process first found the fault.
+        """Returns a copy of `fault` that has in `since` when this process first found it, if that is earlier than its
+        `since`.
 
-        If the last search did not find the fault, it counts as new.
+        The time is remembered for the next searches. A fault that the last search did not find counts as new.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first

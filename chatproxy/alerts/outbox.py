@@ -110,10 +110,11 @@ def _claim() -> AlertMessage | None:
 
 @transaction.atomic
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
-    """Stores the result of a try to send a message about an alert; marks the message as sent or, finally, as given up.
+    """Records one attempt to send an alert message; marks the message as sent, or as given up if the last attempt
+    failed.
 
-    A message is given up if this try failed and `is_last` is true. A message that another process has sent meanwhile
-    stays marked as sent.
+    `is_last` says whether this was the last attempt. A message that another process has sent meanwhile stays marked as
+    sent.
     """
     now = database_now()
     AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])

@@ -112,10 +112,11 @@ class DrainingServer(Server):
             self._woken.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does a worker's regular work; returns whether the server should exit.
+        """Does what a worker does twice a second, or ten times while draining; returns whether the server should exit.
 
-        Drains if the master has died, and closes the port at the planned time. Once a second, checks the times in new
-        request ids. `counter` is for uvicorn, which updates the date in its answers when `counter` is divisible by ten.
+        Begins to drain if the master process has died, and closes the port when the time that was set for this is
+        there. Once a second, looks whether new request ids are ahead of the clock, as after the clock was set back; if
+        so, the workers are replaced. uvicorn updates the `Date` header if `counter` is divisible by ten.
         """
         if os.getppid() != self._parent and not self.should_exit:
             logger.warning("the master process is gone")
@@ -146,8 +147,8 @@ class DrainingServer(Server):
     def drain(self) -> None:
         """Begins to drain: from now on each connection ends after its answer, and later the port is closed.
 
-        If the whole server ends, the port is closed after DRAIN_SECONDS; if only this worker ends, after at least
-        `REPLACED_DRAIN_SECONDS`. Further calls change nothing.
+        If the whole server ends, the port is closed DRAIN_SECONDS after its signal; if only this worker ends, after the
+        longer of DRAIN_SECONDS and `REPLACED_DRAIN_SECONDS`. Further calls change nothing.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:

@@ -55,7 +55,7 @@ class StartReports:
 
     @property
     def has_any(self) -> bool:
-        """True if any worker has ever reported that it serves; stays true when the master's code is replaced."""
+        """True if a worker has ever reported that it serves, also one of before the last upgrade."""
         return self._memory[0] != 0
 
     def mark(self) -> None:

@@ -24,9 +24,10 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """Error for JSON text that the gateway refuses: not an object, too many members, or a number out of range.
+    """Error for JSON that the gateway refuses: it is no object, has too many members, `NaN`, `Infinity` or a too large
+    number.
 
-    The message quotes nothing of the text.
+    The message quotes nothing of the text. Text that is no JSON at all raises `JSONDecodeError` instead.
     """
 
 

@@ -122,10 +122,10 @@ def _label_columns(facts: CallFacts) -> CallRecord:
 
 
 def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts a text that the caller has chosen, and cuts it to `length` characters; a cut text ends with `…`.
+    """Redacts a label that the caller has sent (end user, session or tag), and cuts it to `length` characters.
 
-    The result has at most `MAX_LABEL_BYTES` bytes. Control characters, and those that PostgreSQL cannot store, become
-    U+FFFD.
+    Where something was cut off, the result ends with `…`. It has at most `MAX_LABEL_BYTES` bytes. Control characters,
+    and those that PostgreSQL cannot store, become U+FFFD.
     """
     if not value:
         return ""

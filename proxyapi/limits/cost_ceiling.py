@@ -210,7 +210,7 @@ class RequestedWork:
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the texts in the member or form field `name` of the request, as a set; `{""}` if there is none."""
+        """Returns the strings among the values of the member or form field `name`; `{""}` if there is no such field."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:

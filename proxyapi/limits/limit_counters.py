@@ -144,7 +144,10 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees the slot with the id `lease` of the spender (key or team) `name`, if there is one."""
+        """Frees a slot for a parallel call: the one that the spender (key or team) `name` holds under the id `lease`.
+
+        Does nothing if the spender holds no such slot.
+        """
 
 
 class ProcessCounters(LimitCounters):

@@ -101,7 +101,11 @@ class OwnerOfKey(serializers.SlugRelatedField[User]):
 
 
 class KeyFields(SpenderFields):
-    """The JSON object of a key, without its secret: only the answer to making or rotating the key shows the secret."""
+    """Serializer for a key in the management API: checks the fields that a client sends, and makes the key's JSON
+    object.
+
+    The object never has the key's secret. Only the answer to making or rotating a key adds it.
+    """
 
     kind = "key"
     hint = serializers.ReadOnlyField(source="masked")

@@ -93,9 +93,10 @@ class ManagementView(ProxyView):
 
         Raises:
             InvalidBearer: there is no valid API token.
-            UnsupportedMediaType: the body is not JSON.
+            UnsupportedMediaType: the Content-Type of the body is not that of JSON.
             DatabaseUnavailable: the database, which has the tokens, cannot be read.
             BodyTooLarge: the body has more than `SMALL_BODY_BYTES`.
+            ProxyError: one of the errors of `read_body`, such as `RequestTimeout`.
         """
         # The token is first: nothing of a stranger's body is received.
         call = request.call_request

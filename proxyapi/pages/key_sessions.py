@@ -72,5 +72,9 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt for signing a sign-in cookie, made from the digest of the key's secret."""
+    """Returns the salt with which the sign-in cookie of "My usage" is signed; `digest` is that of the access key's
+    secret.
+
+    So the cookie becomes invalid together with the secret.
+    """
     return f"{SALT} {digest}"

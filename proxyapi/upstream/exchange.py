@@ -278,7 +278,10 @@ class Exchange:
             self._schedule_step()
 
     def _schedule_step(self) -> None:
-        """Schedules one step of decoding for the event loop's next turn, unless one is scheduled already."""
+        """Schedules one step of undoing the answer's Content-Encoding, such as gzip, for the event loop's next turn.
+
+        Does nothing if a step is scheduled already.
+        """
         if self._next_step is None:
             self._next_step = self._loop.call_soon(self._decode_step)
 

@@ -130,10 +130,10 @@ def status_phrase(status: int) -> str:
 
 
 def _from_body(body: bytes) -> ErrorFacts:
-    """Reads the facts of an error from the whole body of an answer: type, code, message and parameter.
+    """Reads type, code, message and parameter of an error from the body of an answer, of which a long one is cut first.
 
-    The body may be JSON, a stream of events (of which the first is read), an HTML page or plain text. Missing facts are
-    empty texts.
+    The body may be JSON, a stream of events (of which the first is read), an HTML page or plain text. A missing type,
+    code or message is an empty text; a missing parameter is left out.
     """
     body = body[: 4 * MAX_TEXT_BYTES].strip().removeprefix(b"\xef\xbb\xbf")
     if event_stream.begins_stream(body):

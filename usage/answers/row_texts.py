@@ -125,10 +125,12 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object certainly has no secrets, so that it can be stored unchanged.
+    """Returns whether a usage object, given by the names of its members, certainly has no secret, and can be stored as
+    it is.
 
-    `names` are those that `_names` has yielded. A None among them means a possible secret, so the result is False; it
-    is also False if the names are long. Results are cached.
+    `names` come from `_names`, which yields None for a value that may be a secret. The result is False if there is a
+    None, if a name is that of a secret (`api_key`) or contains one (such as one of `secrets`), and, to be sure, if the
+    names are very long. Results are cached.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

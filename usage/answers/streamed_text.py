@@ -316,5 +316,5 @@ def _objects(values: object) -> list[dict[str, object]]:
 
 
 def _index(value: object) -> int:
-    """Returns the index that upstream states for a choice or an output; 0 if `value` is no such index."""
+    """Returns the index of a choice, an output or a part, as upstream states it; 0 if `value` is no such index."""
     return value if isinstance(value, int) and -1 < value < 10**6 else 0

@@ -138,7 +138,7 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Starts a new journal file, and closes the current one; if the disk refuses the new one, changes nothing."""
+        """Starts a new journal file; the journal's thread closes the previous one. Logs it if the disk refuses."""
         with self._lock:
             self._rotate()
 

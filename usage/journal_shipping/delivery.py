@@ -166,9 +166,11 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads up to which time calls were deleted from the database for their age, for `without_pruned`.
+        """Reads the request id below which the rows of calls were deleted for their age, and stores it for
+        `without_pruned`.
 
-        Call this before a dead process's journal is delivered: it may have calls that were deleted since.
+        Call this before delivering the journal of a dead process. Such a journal may have calls whose rows were in the
+        database and have been deleted there; they must not be inserted again.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -202,7 +204,11 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id below which rows were deleted for their age, and stores it for `without_pruned`."""
+        """Reads the request id below which rows were deleted for their age, and stores it; an empty text if none were
+        deleted.
+
+        `without_pruned` examines only calls with a lower id.
+        """
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 

@@ -131,7 +131,7 @@ def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether a field with this name, such as `api_key`, holds a secret; undoes escapes in the name first."""
+    """Returns whether a field with this name, such as `api_key`, holds a secret; undoes escapes (`api%5fkey`) first."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 

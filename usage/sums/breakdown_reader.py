@@ -48,10 +48,11 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 
 
 class Rows(NamedTuple):
-    """An SQL subquery for rows of sums that together count each call of a range of time once, and its parameters.
+    """An SQL subquery and its parameters. Its rows are sums of hours, days and months that together cover a range of
+    time.
 
-    `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. Each row has the sums
-    of one hour, day or month. `values` are the parameters.
+    No call is in two of the rows. `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the
+    requested ones. `values` has the parameters of `sql`.
     """
 
     sql: str

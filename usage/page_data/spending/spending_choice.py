@@ -118,10 +118,10 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns a copy of this choice with one more filter: only calls with the value `value` in the group `group`.
+        """Returns a copy of this choice with one more filter: only calls whose `group`, such as the model, is `value`.
 
-        The copy is not grouped by `group`. If no other group remains, it is grouped by the first one in `FOLLOWING`
-        that has no filter. Its rows have the default order.
+        The rows of the copy are no longer grouped by `group`. If that was the only grouping, they are grouped by the
+        first name in `FOLLOWING` (such as the key) that has no filter. They have the default order.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)

@@ -34,7 +34,12 @@ class LabelRollup:
             _add(self.days[label, day, value, *columns], figures)
 
     def as_json(self) -> str:
-        """Returns this batch's sums by label, by day and by month, as JSON for `ADD_LABELS`; "" if there are none."""
+        """Returns the sums of this batch of calls as a JSON array, the parameter of the statement `ADD_LABELS`; ""
+        without sums.
+
+        Each object has the sums of one group (label, its value, key, team, owner, model and route) in one day or one
+        month (UTC). Each call counts in its day and in its month.
+        """
         groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
         for (label, day, *rest), figures in self.days.items():
             for span in SPANS:
