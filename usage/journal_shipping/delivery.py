@@ -166,11 +166,9 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads the request id below which the rows of calls were deleted for their age, and stores it for
-        `without_pruned`.
+        """Reads the request id below which rows were deleted for their age; called before a dead journal is read.
 
-        Call this before delivering the journal of a dead process. Such a journal may have calls whose rows were in the
-        database and have been deleted there; they must not be inserted again.
+        `without_pruned` then inserts no call of the journal whose row was in the database and has been deleted there.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -204,11 +202,7 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id below which rows were deleted for their age, and stores it; an empty text if none were
-        deleted.
-
-        `without_pruned` examines only calls with a lower id.
-        """
+        """Reads the request id for `without_pruned`, below which rows were deleted; an empty text if none were."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
