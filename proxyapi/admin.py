@@ -47,6 +47,7 @@ from usage.untrusted_text import escape_invisible
 
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"
+EMPTY_LIMIT = "Leave empty for no limit."
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
 
 
@@ -101,6 +102,7 @@ class AccessKeyAdmin(SpenderAdmin):
         "name", "key_text", "owner", "team_name", "key_state", "spending", "week", "last_used",
     )  # fmt: skip
     seen_with_requests = ("spending", "week", "last_used")  # by those who may view requests
+    list_before_template = "admin/proxyapi/accesskey/new_key.html"
     list_after_template = "admin/proxyapi/accesskey/built_in_key.html"
     list_filter = (StateFilter, TeamFilter)
     allowed_lookups = (StateFilter.parameter_name, TeamFilter.parameter_name)
@@ -112,6 +114,8 @@ class AccessKeyAdmin(SpenderAdmin):
     actions_detail = ("usage", "rotate", "revoke")
 
     about = ("name", "team", "owner", "owner_user", "note", "tags")
+    # What nearly each new key is given. Its form begins with these, and has the others in folded sections.
+    first = ("name", "allowed_models", "budget_month")
     rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
         "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
@@ -119,23 +123,34 @@ class AccessKeyAdmin(SpenderAdmin):
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
-        account: tuple[str, ...] = ("upstream_key",)
-        validity: tuple[str, ...] = ("expires_at",)
-        facts: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = ()
-        presets = {} if obj is not None else {"description": _preset_links(find_preset(request.GET.get(PARAMETER)))}
-        if obj is not None:
-            account = ("own_account", "upstream_key", "forget_upstream_key")
-            validity = ("active", "expires_at")
-            seen = ("key_text", "key_state", "previous_key", "created", "changed")
-            facts = (("Key", {"fields": seen}),)
+        if obj is None:
+            return self._fieldsets_of_new_key(find_preset(request.GET.get(PARAMETER)))
         return (
-            *facts,
-            ("About", {"fields": self.about, **presets}),
-            ("Validity", {"fields": validity}),
+            ("Key", {"fields": ("key_text", "key_state", "previous_key", "created", "changed")}),
+            ("About", {"fields": self.about}),
+            ("Validity", {"fields": ("active", "expires_at")}),
             ("Permissions", {"fields": self.rules}),
-            ("Limits", {"fields": self.limits, "description": "Leave empty for no limit."}),
-            ("Account", {"fields": account}),
+            ("Limits", {"fields": self.limits, "description": EMPTY_LIMIT}),
+            ("Account", {"fields": ("own_account", "upstream_key", "forget_upstream_key")}),
         )
+
+    def _fieldsets_of_new_key(self, preset: Preset | None) -> Any:
+        """Returns the sections of the form for a new access key: the usual fields, then folded sections with the rest.
+
+        Django opens a folded section that has an error.
+        """
+        folded: dict[str, dict[str, Any]] = {
+            "Owner, team and tags": {"fields": self.about},
+            "Validity": {"fields": ("expires_at",)},
+            "More permissions": {"fields": self.rules},
+            "More limits": {"fields": self.limits, "description": EMPTY_LIMIT},
+            "Account": {"fields": ("upstream_key",)},
+        }
+        rest = [
+            (title, {**one, "fields": _without(one["fields"], self.first), "classes": ("collapse",)})
+            for title, one in folded.items()
+        ]
+        return (("About", {"fields": self.first, "description": _preset_links(preset)}), *rest)
 
     def get_readonly_fields(self, request: HttpRequest, obj: AccessKey | None = None) -> tuple[str, ...]:
         fixed = () if obj is None else ("name",) if obj.revoked_at is None else ("name", "active", "expires_at")
@@ -335,6 +350,10 @@ def _preset_links(chosen: Preset | None) -> str:
         format_html_join(" · ", link, links),
         f"Filled in: {chosen.filled_words()}." if chosen else "",
     )
+
+
+def _without(names: tuple[str, ...], left_out: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in left_out)
 
 
 def _key_or_404(object_id: str) -> AccessKey:

@@ -120,6 +120,8 @@ class AccessKeyForm(SpenderForm):
     class Meta:
         model = AccessKey
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
+        # In the form of a new key it does not stand below the sentence about all limits.
+        help_texts = {"budget_month": "In dollars, for a month in UTC. Leave empty for no limit."}  # noqa: RUF012  (Django's)
 
 
 class TeamForm(SpenderForm):

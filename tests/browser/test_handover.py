@@ -72,6 +72,7 @@ def test_a_preset_takes_back_what_another_one_has_filled_in(site: Gateway, sign_
     page = sign_in(site)
     page.goto(f"{site.url}{ADD}?preset=evaluation")
     expect(page.locator("[name=budget_total]")).to_have_value("10")
+    page.get_by_role("heading", name="More limits").click()
     page.fill("[name=requests_per_minute]", "9")
     choose_person(page)
 

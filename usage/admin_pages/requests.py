@@ -13,13 +13,13 @@ from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render
 from usage.admin_pages.base_url import base_url
 from usage.admin_pages.body_views import log_search, log_views_of_calls
 from usage.admin_pages.saved_views.views import list_query, views_context
-from usage.models import Dimension, Outcome, Request
+from usage.models import Dimension, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.call_search.list_sums import read_list_sums
 from usage.page_data.call_search.sorted_calls import find_largest
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
-from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
+from usage.page_data.errors.call_faults import OUTCOME_LABELS, fault_sentence, refused_parameter
 from usage.page_data.errors.error_groups import GROUPED_OUTCOMES
 from usage.page_data.filters import (
     ANY_FAILURE,
@@ -68,7 +68,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         rows=[(call, page.excerpts.get(call.pk, ())) for call in page.calls],
         filters=filters,
         choices=read_choices(SUGGESTED),
-        outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],
+        outcomes=[(ANY_FAILURE, "any failure"), *OUTCOME_LABELS.items()],
         ranges=ranges,
         chosen_range=query.get("range", ""),
         query=urlencode(query),

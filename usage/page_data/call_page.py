@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.utils.text import capfirst
+
 from usage.call_record import Price, PricedItem
 from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.models import CostKind, Outcome, Request
@@ -19,6 +21,7 @@ from usage.page_data.conversations.cut_json import split_cut
 from usage.page_data.conversations.message_parts import indented
 from usage.page_data.conversations.reader import conversation_of
 from usage.page_data.conversations.turns import Conversation
+from usage.page_data.errors.call_faults import outcome_label
 from usage.page_data.reproduction import kept_request_body
 from usage.untrusted_text import escape_invisible
 
@@ -135,14 +138,6 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
     return placed
 
 
-def outcome_label(call: Request) -> str:
-    """Returns in a few words how a call ended, such as `stream failed`."""
-    # Its HTTP status does not show the failure, because 200 was sent before.
-    if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
-        return "stream failed"
-    return str(call.get_outcome_display())
-
-
 def error_title(call: Request) -> str:
     """Returns the title of a failed call's error: its code or, if there is none, how the call ended.
 
@@ -151,7 +146,7 @@ def error_title(call: Request) -> str:
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
         return f"Caller left after {formatting.duration(call.duration_ms)} ({sent})"
-    return call.error_code or outcome_label(call).capitalize()
+    return call.error_code or capfirst(outcome_label(call))
 
 
 def error_text(call: Request) -> str:

@@ -25,9 +25,9 @@ from proxyapi.pages import key_sessions
 from proxyapi.pages.my_keys import facts_for, for_person
 from proxyapi.pages.own_calls.viewers import Viewer
 from usage.admin_pages.export import download
-from usage.models import Outcome, Request
+from usage.models import Request
 from usage.page_data import call_page
-from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
+from usage.page_data.errors.call_faults import OUTCOME_LABELS, fault_sentence, refused_parameter
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import ANY_FAILURE, Filters
 from usage.page_data.search import find
@@ -87,7 +87,7 @@ def show_calls(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
             "viewer": viewer,
             "page": page,
             "filters": filters,
-            "outcomes": [(ANY_FAILURE, "any failure"), *Outcome.choices],
+            "outcomes": [(ANY_FAILURE, "any failure"), *OUTCOME_LABELS.items()],
             "ranges": range_labels(request.GET.get("range", "")),
             "chosen_range": query.get("range", ""),
             "query": urlencode(query),

@@ -28,7 +28,7 @@ def test_an_outcome_looks_the_same_beside_any_others(admin: Client) -> None:
     for outcome in Outcome:
         make_call(started_at=datetime(2026, 11, 22, tzinfo=UTC), outcome=outcome)
     together = looks(**{"from": "2026-11-22", "to": "2026-11-23"})
-    assert alone == {"Rejected": together["Rejected"]}
+    assert alone == {"Refused by the gateway": together["Refused by the gateway"]}
     assert len(set(together.values())) == len(Outcome)
     styles = (settings.BASE_DIR / "usage/static/usage/pages.css").read_text()
     assert all(f".cp-fill.s{look} " in styles for look in together.values())

@@ -106,9 +106,18 @@ def test_messages_that_differ_in_numbers_ids_and_models_are_one_group(admin: Cli
     assert [(group.kind.error_code, group.calls) for group in error_groups(admin)] == [
         ("rate_limit_exceeded", 3), ("rate_limit_exceeded", 1),
     ]  # fmt: skip
-    assert "Rate limit reached for # in organization # on tokens per min: Limit #, Used #. Try in #." in text_of(
-        admin.get(ERRORS).content.decode()
-    )
+    page = text_of(admin.get(ERRORS).content.decode())
+    common = "Rate limit reached for # in organization # on tokens per min: Limit #, Used #. Try in #."
+    assert page.count(f"What the messages have in common: {common}") == 1  # not of the group of one call
+
+
+def test_a_group_shows_the_text_of_its_newest_call(admin: Client) -> None:
+    words = "This key may not use the model gpt-4o. This key allows: gpt-4o-mini."
+    make_failure(outcome="rejected", status=403, error_code="model_not_allowed", error_message=words)
+    page = admin.get(ERRORS).content.decode()
+
+    assert f'<span class="cp-pattern" dir="auto">{words}</span>' in page
+    assert "#." not in text_of(page)
 
 
 def test_only_who_may_see_bodies_sees_messages(admin: Client) -> None:
@@ -163,7 +172,7 @@ def test_from_a_group_to_its_calls_and_no_others(admin: Client) -> None:
         ("upstream_error", 403, "gateway"),
         ("upstream_error", 404, "caller"),
         ("upstream_error", 408, "openai"),
-        ("upstream_error", 429, "openai"),
+        ("upstream_error", 429, "account"),
         ("upstream_error", 500, "openai"),
     ],
 )

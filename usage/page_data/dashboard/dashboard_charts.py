@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 from usage.models import Dimension, Outcome
 from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_reader import DashboardNumbers
+from usage.page_data.errors.call_faults import OUTCOME_LABELS
 from usage.sums.totals_reader import Totals
 
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
@@ -53,8 +54,8 @@ def make_charts(reading: DashboardNumbers, *, of_all_calls: bool = False) -> Cha
     everything = series.everything
     # An outcome looks the same in every range of time, whichever others there are.
     outcomes = [
-        ChartSeries(name=label.capitalize(), values=[int(calls) for calls in line], look=number)
-        for number, (value, label) in enumerate(Outcome.choices)
+        ChartSeries(name=OUTCOME_LABELS[value].capitalize(), values=[int(calls) for calls in line], look=number)
+        for number, value in enumerate(Outcome.values)
         if (line := series.by_value[Dimension.OUTCOME].get(value)) is not None
     ]
     latency = [

@@ -1,4 +1,4 @@
-"""Decides by whose fault a call failed: the caller's, the gateway's or OpenAI's; says it in words for a call's page.
+"""Decides by whose fault a call failed: the caller's, the gateway's, OpenAI's or an account's limit; in words, too.
 
 `RULES` is the only place that decides. `fault_of` applies it to one call, and `FAULT_SQL` to rows in the database.
 """
@@ -12,8 +12,22 @@ import orjson
 from usage.answers.errors import parameter_name
 from usage.models import Outcome, Request
 
-CALLER, GATEWAY, UPSTREAM = "caller", "gateway", "openai"
-FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", UPSTREAM: "OpenAI"}
+CALLER, GATEWAY, ACCOUNT, UPSTREAM = "caller", "gateway", "account", "openai"
+FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", ACCOUNT: "Account limit", UPSTREAM: "OpenAI"}
+# How calls ended, in words for pages that tell outcomes apart, but not faults: OpenAI answers with an error if it
+# fails, and also if it refuses a faulty request.
+OUTCOME_LABELS = {
+    **dict(Outcome.choices),
+    Outcome.UPSTREAM_ERROR.value: "answered with an error",
+    Outcome.REJECTED.value: "refused by the gateway",
+}
+# An `upstream_error` in words, by the fault.
+UPSTREAM_ERROR_LABELS = {
+    CALLER: "refused by OpenAI",
+    GATEWAY: "refused by OpenAI",
+    ACCOUNT: "limited by OpenAI",
+    UPSTREAM: "OpenAI failed",
+}
 
 
 class Rule(NamedTuple):
@@ -29,9 +43,10 @@ class Rule(NamedTuple):
 
 
 # Where a failed call is to be mended; the first rule that fits counts, and without one OpenAI is at fault. Upstream
-# refuses the upstream key, mostly the gateway's, with 401 and 403; 408 and 429 are its own limits, not a fault of the
-# request. Whoever is refused by the gateway for another reason than its own state (5xx) has sent something wrong, or
-# has used up a limit.
+# refuses the upstream key, mostly the gateway's, with 401 and 403. With 429 it says that the account of that key has
+# reached its rate limit or its quota: OpenAI has not failed, and the request was right. 408 is upstream's own timeout.
+# Whoever is refused by the gateway for another reason than its own state (5xx) has sent something wrong, or has used up
+# a limit.
 RULES = (
     Rule(Outcome.CLIENT_CANCELLED, None, None, CALLER),
     Rule(Outcome.INTERRUPTED, None, None, GATEWAY),
@@ -40,7 +55,7 @@ RULES = (
     Rule(Outcome.UPSTREAM_ERROR, 401, 401, GATEWAY),
     Rule(Outcome.UPSTREAM_ERROR, 403, 403, GATEWAY),
     Rule(Outcome.UPSTREAM_ERROR, 408, 408, UPSTREAM),
-    Rule(Outcome.UPSTREAM_ERROR, 429, 429, UPSTREAM),
+    Rule(Outcome.UPSTREAM_ERROR, 429, 429, ACCOUNT),
     Rule(Outcome.UPSTREAM_ERROR, 400, 499, CALLER),
 )
 
@@ -69,6 +84,21 @@ def fault_of(call: Request) -> str:
 def fault_label(call: Request) -> str:
     """Returns by whose fault a call failed, as a word for pages, such as `Caller`; an empty text if it succeeded."""
     return FAULTS.get(fault_of(call), "")
+
+
+def outcome_words(outcome: str, fault: str) -> str:
+    """Returns in words how calls with this outcome and fault (one of `FAULTS`) ended, such as `refused by OpenAI`."""
+    if outcome == Outcome.UPSTREAM_ERROR:
+        return UPSTREAM_ERROR_LABELS.get(fault, OUTCOME_LABELS[outcome])
+    return OUTCOME_LABELS.get(outcome, outcome)
+
+
+def outcome_label(call: Request) -> str:
+    """Returns in a few words how a call ended, such as `stream failed`."""
+    # Its HTTP status does not show the failure, because 200 was sent before.
+    if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
+        return "stream failed"
+    return outcome_words(call.outcome, fault_of(call))
 
 
 def fault_sentence(call: Request, parameter: str = "") -> str:

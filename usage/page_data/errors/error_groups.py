@@ -13,8 +13,8 @@ from django.db import connection
 
 from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
 from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
-from usage.page_data.errors.call_faults import CALLER, FAULT_SQL, FAULTS, GATEWAY, UPSTREAM
-from usage.page_data.errors.error_marks import NO_MESSAGE, OUTCOMES, ErrorKind
+from usage.page_data.errors.call_faults import ACCOUNT, CALLER, FAULT_SQL, FAULTS, GATEWAY, UPSTREAM, outcome_words
+from usage.page_data.errors.error_marks import NO_MESSAGE, ErrorKind
 from usage.page_data.filters import NO_STATUS, in_address
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import OTHER_CODE
@@ -48,12 +48,13 @@ GROUPS_SQL = f"""
         SELECT outcome, error_code, sum(calls)::bigint AS calls, max(last_at) AS last_at,
                max(sample_id::text)::uuid AS sample_id,
                sum(calls) FILTER (WHERE fault = '{CALLER}') AS by_caller,
-               sum(calls) FILTER (WHERE fault = '{GATEWAY}') AS by_gateway
+               sum(calls) FILTER (WHERE fault = '{GATEWAY}') AS by_gateway,
+               sum(calls) FILTER (WHERE fault = '{ACCOUNT}') AS by_account
         FROM totals GROUP BY outcome, error_code
     ), judged AS (
         SELECT *, CASE
             WHEN 2 * by_caller > calls THEN '{CALLER}' WHEN 2 * by_gateway > calls THEN '{GATEWAY}'
-            ELSE '{UPSTREAM}' END AS fault
+            WHEN 2 * by_account > calls THEN '{ACCOUNT}' ELSE '{UPSTREAM}' END AS fault
         FROM every
     ), marks AS (
         SELECT DISTINCT ON (outcome, error_code, message) *
@@ -136,7 +137,7 @@ class ErrorGroup:
 
     @property
     def outcome_label(self) -> str:
-        return OUTCOMES.get(self.kind.outcome, self.kind.outcome)
+        return outcome_words(self.kind.outcome, self.fault)
 
     @property
     def fault_label(self) -> str:
@@ -159,6 +160,11 @@ class ErrorGroup:
         if not self.kind.message:
             return self.sample.error_message
         return pattern_of(self.sample.error_message, (self.sample.request_model, self.sample.response_model))
+
+    @property
+    def newest_message(self) -> str:
+        """The newest call's error message as it is, for people who may see bodies; an empty text if there is none."""
+        return self.sample.error_message if self.sample else ""
 
     @property
     def parameter(self) -> str:

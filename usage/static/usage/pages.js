@@ -55,7 +55,18 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form [name]:disabled")) field.disabled = false;
+  limitOrder();
 });
+
+// Calls that are found by words of a prompt are listed newest first, and the choice of an order says so.
+function limitOrder() {
+  const order = document.querySelector("select[data-with-text]");
+  if (!order) return;
+  order.disabled = Boolean(order.form.elements.text?.value.trim());
+  if (order.disabled) order.value = "";
+  order.options[0].text = order.disabled ? order.dataset.withText : order.dataset.order;
+}
+document.addEventListener("input", (event) => { if (event.target.name === "text") limitOrder(); });
 
 // A row of a list is as good as the link in it; text in it can still be selected. What was said in a call is no such
 // row: its links are those of strangers.

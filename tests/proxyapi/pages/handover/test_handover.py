@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from proxyapi.models import AccessKey
@@ -18,6 +18,7 @@ from proxyapi.pages.handover import key_words
 from proxyapi.pages.handover.handover import Handover
 from proxyapi.pages.handover.presets import FIELD_WORDS, PRESETS
 from proxyapi.team_models import Team
+from tests.support.callers.roles import browser_of
 from tests.support.ledger.pages import make_call
 from usage.prices.price_sources import listed_models
 
@@ -195,6 +196,36 @@ def test_a_preset_fills_in_the_form(admin: Client, preset: Any) -> None:
     assert any(budget is not None for budget in key.budgets.values())
     assert key.parallel_calls is not None
     assert (key.expires_at is not None) == (preset.lifetime is not None)
+
+
+@pytest.mark.parametrize("page", ["/admin/", "/admin/proxyapi/accesskey/"])
+def test_a_usual_key_is_one_click_away(admin: Client, page: str) -> None:
+    """To the filled-in form, for those who may make keys."""
+    shown = admin.get(page).content.decode()
+    for preset in PRESETS:
+        assert f'href="{ADD}?preset={preset.name}">{preset.label}</a>' in shown
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=["view_accesskey", "view_request"]))
+    assert "?preset=" not in browser_of(viewer).get(page).content.decode()
+
+
+def test_the_form_begins_with_what_each_key_is_given(admin: Client) -> None:
+    sections = list(admin.get(ADD).context["adminform"])
+    assert sections[0].fields == ("name", "allowed_models", "budget_month")
+    assert [section.is_collapsible for section in sections] == [False] + [True] * (len(sections) - 1)
+    # A section with an error is open.
+    wrong = {"name": "a", "log_bodies": "inherit", "budget_day": "much"}
+    opened = [section.name for section in admin.post(ADD, wrong).context["adminform"] if not section.is_collapsible]
+    assert opened == ["About", "More limits"]
+
+
+def test_no_field_of_a_new_key_is_lost_or_double(admin: Client) -> None:
+    key = AccessKey.objects.create(name="a", digest="0" * 64)
+    of_new = [field for section in admin.get(ADD).context["adminform"] for field in section.fields]
+    address = f"/admin/proxyapi/accesskey/{key.pk}/change/"
+    of_old = [field for section in admin.get(address).context["adminform"] for field in section.fields]
+    facts = {"key_text", "key_state", "previous_key", "created", "changed", "active", "own_account"}
+    assert sorted(of_new) == sorted({*of_old} - facts - {"forget_upstream_key"})
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)

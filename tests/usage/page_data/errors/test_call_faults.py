@@ -12,7 +12,17 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from tests.support.callers.roles import browser_of
-from tests.support.ledger.pages import DASHBOARD, ERRORS, REQUESTS, make_call, make_failure, page_of, text_of
+from tests.support.ledger.pages import (
+    DASHBOARD,
+    ERRORS,
+    REQUESTS,
+    charts,
+    error_groups,
+    make_call,
+    make_failure,
+    page_of,
+    text_of,
+)
 from usage.models import Outcome, Request
 from usage.page_data.errors.call_faults import FAULTS, fault_of, fault_sentence, refused_parameter
 
@@ -53,6 +63,7 @@ def badges(page: str) -> set[tuple[str, str]]:
     [
         (REFUSED, ("caller", "400 Caller")),
         ({"outcome": "upstream_error", "status": 500}, ("openai", "500 OpenAI")),
+        ({"outcome": "upstream_error", "status": 429}, ("account", "429 Account limit")),
         ({"outcome": "rejected", "status": 503}, ("gateway", "503 Gateway")),
         ({"outcome": "client_cancelled", "status": None}, ("caller", "\N{EN DASH} Caller")),
     ],
@@ -78,7 +89,9 @@ def test_a_success_is_nobodys_fault(admin: Client) -> None:
 def test_a_list_says_how_a_call_without_a_code_ended(admin: Client) -> None:
     make_failure(outcome="interrupted", status=None, error_code="", error_message="")
 
-    assert "\N{EN DASH} Gateway Interrupted" in text_of(admin.get(REQUESTS).content.decode())
+    page = admin.get(REQUESTS).content.decode()
+    assert "\N{EN DASH} Gateway" in text_of(page)
+    assert '<p class="cp-reason" dir="auto"><b>Interrupted</b>' in page
 
 
 def test_a_page_names_the_refused_parameter_to_those_who_may_see_bodies(admin: Client) -> None:
@@ -95,6 +108,34 @@ def test_words(outcome: str, status: int | None, parameter: str, words: str) -> 
     call = Request(outcome=outcome, status=status)
 
     assert fault_sentence(call, parameter).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "words"),
+    [
+        ("upstream_error", 400, "refused by OpenAI"),
+        ("upstream_error", 401, "refused by OpenAI"),
+        ("upstream_error", 429, "limited by OpenAI"),
+        ("upstream_error", 500, "OpenAI failed"),
+        ("rejected", 400, "refused by the gateway"),
+        ("timeout", 504, "timeout"),
+    ],
+)
+def test_an_outcome_agrees_with_the_fault(admin: Client, outcome: str, status: int, words: str) -> None:
+    request_id = make_failure(outcome=outcome, status=status)
+
+    assert f'<span class="cp-badge plain">{words}</span>' in admin.get(page_of(request_id)).content.decode()
+    [group] = error_groups(admin)
+    assert group.outcome_label == words
+
+
+def test_where_outcomes_are_counted_no_fault_is_named(admin: Client) -> None:
+    make_failure(outcome="upstream_error", status=400)
+    dashboard = admin.get(DASHBOARD).content.decode()
+
+    assert [line["name"] for line in charts(dashboard)["calls"]] == ["Answered with an error"]
+    assert "upstream error" not in dashboard.lower()
+    assert '<option value="upstream_error">answered with an error</option>' in admin.get(REQUESTS).content.decode()
 
 
 def test_every_outcome_has_words() -> None:
