@@ -272,7 +272,9 @@ def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     costliest = report.costliest or read_costliest(
         (first, end), group, only=choice.only, most=MOST_COSTLIEST, is_complete=is_complete
     )
-    lines = read_daily_costs((first, end), group, costliest, only=choice.only, is_complete=is_complete)
+    lines = read_daily_costs(
+        (first, end), group, costliest, only=choice.only, is_complete=is_complete, known=report.daily
+    )
     series = [
         ChartSeries(
             name="others" if is_others else value_text(group, value),

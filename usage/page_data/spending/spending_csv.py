@@ -22,7 +22,6 @@ from usage.sums.report_reader import MOST_GROUPS, NAMES
 from usage.untrusted_text import csv_cell
 
 BYTE_ORDER_MARK = "\ufeff"  # without it, Excel reads another encoding than UTF-8
-PLACES = Decimal("0.00000001")  # those of the tables
 ANY = "(any)"  # the value of a filter that calls with any value of a tag or end user pass
 NAME_END = 40  # characters of a value in the name of a file
 
@@ -48,10 +47,12 @@ def read_spending_csv(choice: SpendingChoice) -> str:
     writer = csv.writer(lines)
     writer.writerow(["line", "first_day", "last_day", *map(csv_cell, columns), *map(_column, (*SUMS, "cost_before"))])
 
+    days = choice.first.isoformat(), choice.last.isoformat()
+
     def write(kind: str, values: Mapping[str, str], row: ComparedSums) -> None:
         texts = {**filters, **values}
         cells = (csv_cell(texts.get(name, "")) for name in columns)
-        writer.writerow([kind, choice.first.isoformat(), choice.last.isoformat(), *cells, *_figures(row)])
+        writer.writerow([kind, *days, *cells, *_figures(row)])
 
     for row in report.rows:
         pairs = zip(choice.groups, row.sums.group, strict=True)
@@ -92,6 +93,6 @@ def _figures(row: ComparedSums) -> Sequence[str]:
 
     Dollars have all decimals, and no exponent. A number that is not known becomes an empty text.
     """
-    figures = [*(getattr(row.sums, name) for name in SUMS), row.cost_before]
-    return ["" if one is None else f"{one.quantize(PLACES):f}" if isinstance(one, Decimal) else str(one)
-            for one in figures]  # fmt: skip
+    _, *figures = row.sums
+    return ["" if one is None else f"{one:.8f}" if isinstance(one, Decimal) else str(one)
+            for one in (*figures, row.cost_before)]  # fmt: skip

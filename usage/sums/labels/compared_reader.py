@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
-from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query
-from usage.sums.labels.label_reader import GroupSums, grouped_sums, lacks_since, sums_of_group
+from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query, labels_among
+from usage.sums.labels.label_reader import DOLLARS, GroupSums, grouped_sums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS
+from usage.sums.labels.sum_rows import days_between
 
 MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
+# What a row of the query is, in place of the number of groups that the total has.
+SHOWN, COSTLIEST, DAILY = 1, 0, -1
+# The groups of a month may be 60,000. With less memory, PostgreSQL writes them into temporary files; a server that
+# gives more keeps it. The setting ends with the transaction.
+GROUPING_MEMORY = """
+    SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')
+"""
+DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 # The SQL expressions by which groups can be sorted; those of the names are `by_0` and `by_1`.
 ORDERS = {
@@ -30,8 +38,7 @@ ORDERS = {
 }
 
 
-@dataclass(frozen=True)
-class ComparedSums:
+class ComparedSums(NamedTuple):
     """The sums of one group of calls, and the dollars that the same group cost in the period before.
 
     `cost_before` is None if the period before cannot be read, usually because its rows have been deleted.
@@ -50,6 +57,7 @@ class ComparedReport:
     * `total`: the sums of `rows` and `others` together.
     * `costliest`: at most `MOST_COSTLIEST` values of the first group that is not the day; empty if there is no such
       group.
+    * `daily`: the dollars by day of the values `costliest`, if calls are grouped by day and another group; else None.
     * `lacks_since`: usually None; else the first day or month of either period with sums that do not include all calls
       (`label_reader.lacks_since`).
 
@@ -62,7 +70,8 @@ class ComparedReport:
     other_groups: int
     total: ComparedSums
     costliest: Sequence[GroupValue]
-    lacks_since: date | None = None
+    daily: Mapping[GroupValue, DailyCosts] | None
+    lacks_since: date | None
 
 
 def read_compared_report(
@@ -77,11 +86,7 @@ def read_compared_report(
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
     lacking, lacking_before = (lacks_since(*period, groups, only) for period in (days, before))
-    present = grouped_sums(*days, groups, only, is_complete=lacking is None)
-    past: Query | None = None
-    with suppress(LabelsUnreadable):  # rows of the period before have been deleted; those of this one have not
-        past = grouped_sums(*before, groups, only, ("cost",), is_complete=lacking_before is None)
-    sql, values = _compared(present, past, groups, (days[0] - before[0]).days)
+    compared, has_past = _compared(days, before, groups, only, (lacking is None, lacking_before is None))
     columns = _columns(groups)
     shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
     days_shown = [days[1]] if "day" in groups else []
@@ -91,69 +96,150 @@ def read_compared_report(
                          "cost DESC", "calls DESC", *columns))  # fmt: skip
     names = (*SUMS, "cost_before")
     query = f"""
-        {sql}
+        WITH compared AS MATERIALIZED ({compared[0]}){_costliest(groups)}
         SELECT {", ".join(("NULL",) * len(columns))}, count(*) FILTER (WHERE {shown}),
-               {", ".join(f"COALESCE(sum({name}), 0)" for name in names)} FROM compared
+               {", ".join(_typed(f"COALESCE(sum({name}), 0)", name) for name in names)} FROM compared
         UNION ALL
-        (SELECT {", ".join(columns)}, 1, {", ".join(names)} FROM compared WHERE {shown} ORDER BY {ordered} LIMIT %s)
-        {_costliest(groups)}
+        (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(_typed(name, name) for name in names)} FROM compared
+         WHERE {shown} ORDER BY {ordered} LIMIT %s)
+        {_rows_of_costliest(groups)}
     """
     with connection.cursor() as cursor:
-        cursor.execute(query, [*values, *days_shown, *days_shown, most])
+        cursor.execute(GROUPING_MEMORY)
+        cursor.execute(query, [*compared[1], *days_shown, *days_shown, most])
         total, *rows = cursor.fetchall()
-    width, has_past = len(columns), past is not None
-    return _report(
-        [_read_row(row, width, has_past=has_past) for row in rows if row[width]],
-        _read_row(total, width, has_past=has_past),
-        total[width],
-        [next((value for value in row[:width] if value is not None), None) for row in rows if not row[width]],
-        lacking_before or lacking,
-    )
+    width = len(columns)
+    shown_rows = [_read_row(row, width, has_past=has_past) for row in rows if row[width] == SHOWN]
+    total_row = _read_row(total, width, has_past=has_past)
+    costliest, daily = _read_costliest(groups, [row for row in rows if row[width] != SHOWN])
+    rest = total_row.sums.less(row.sums for row in shown_rows)
+    rest_before = total_row.cost_before and total_row.cost_before - sum(row.cost_before or 0 for row in shown_rows)
+    number = total[width]
+    others = ComparedSums(rest, rest_before) if number > len(shown_rows) or rest.has_use else None
+    lacking = lacking_before or lacking
+    return ComparedReport(shown_rows, others, number - len(shown_rows), total_row, costliest, daily, lacking)
 
 
-def _report(
-    rows: list[ComparedSums], total: ComparedSums, number: int, costliest: list[GroupValue], lacking: date | None
-) -> ComparedReport:
-    rest = total.sums.less(row.sums for row in rows)
-    rest_before = total.cost_before and total.cost_before - sum(row.cost_before or 0 for row in rows)
-    others = ComparedSums(rest, rest_before) if number > len(rows) or rest.has_use else None
-    return ComparedReport(rows, others, number - len(rows), total, costliest, lacking)
+def _typed(expression: str, name: str) -> str:
+    """Returns the SQL of a sum in the type of the column `name`: PostgreSQL adds integers up to decimals."""
+    return f"({expression})::{'numeric' if name in DOLLARS or name == 'cost_before' else 'bigint'}"
 
 
 def _costliest(groups: Sequence[str]) -> str:
-    """Returns the end of an SQL query, which adds rows for the costliest values of the first group that is not the day.
+    """Returns the end of a WITH clause: the table `costliest`, of the first group that is not the day.
 
-    In such a row, the number of groups is 0, and all columns except that of the value are null. If there is no such
-    group, the text is empty.
+    It has the costliest values and their dollars. If there is no such group, the text is empty.
+    """
+    column = next((f"by_{number}" for number, name in enumerate(groups) if name != "day"), None)
+    if column is None:
+        return ""
+    return f""", costliest AS MATERIALIZED (
+            SELECT {column} AS value, sum(cost) AS cost FROM compared
+            GROUP BY {column} HAVING sum(cost) <> 0 ORDER BY sum(cost) DESC, {column} LIMIT {MOST_COSTLIEST}
+        )"""
+
+
+def _rows_of_costliest(groups: Sequence[str]) -> str:
+    """Returns the end of an SQL query, which adds rows for the values of the table `costliest`, if there is one.
+
+    In such a row, the mark is `COSTLIEST`, and all columns except that of the value are null. If calls are grouped by
+    day, there are further rows with the mark `DAILY`, with the dollars of these values by day.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
         return ""
-    column = f"by_{place}"
-    keys = [column if number == place else "NULL" for number in range(len(groups))]
+    keys = ["value" if number == place else "NULL" for number in range(len(groups))]
     nulls = ", ".join("NULL" for _ in (*SUMS, "cost_before"))
-    return f"""
-        UNION ALL
-        (SELECT {", ".join(keys)}, 0, {nulls} FROM compared
-         GROUP BY {column} HAVING sum(cost) <> 0 ORDER BY sum(cost) DESC, {column} LIMIT {MOST_COSTLIEST})
+    rows = f"""
+        UNION ALL (SELECT {", ".join(keys)}, {COSTLIEST}, {nulls} FROM costliest ORDER BY cost DESC, value)
     """
+    if "day" not in groups:
+        return rows
+    dollars = ", ".join(name if name == "cost" else "NULL" for name in (*SUMS, "cost_before"))
+    # Null, which calls without a label have, is equal to nothing.
+    return f"""
+        {rows} UNION ALL
+        SELECT {", ".join(_columns(groups))}, {DAILY}, {dollars} FROM compared
+        WHERE COALESCE(by_{place}, E'\\x02') IN (SELECT COALESCE(value, E'\\x02') FROM costliest)
+    """
+
+
+def _read_costliest(
+    groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
+    """Returns the values in the rows of `_rows_of_costliest`, and their dollars by day; None without rows of these."""
+    width = len(groups)
+    place = next((number for number, name in enumerate(groups) if name != "day"), 0)
+    costliest = [row[place] for row in rows if row[width] == COSTLIEST]
+    if width == 1 or "day" not in groups:
+        return costliest, None
+    daily: dict[GroupValue, dict[date, Decimal]] = {}
+    for row in rows:
+        if row[width] == DAILY:
+            daily.setdefault(row[place], {})[row[groups.index("day")]] = row[width + 1 + SUMS.index("cost")]
+    return costliest, daily
 
 
 def _columns(groups: Sequence[str]) -> list[str]:
     return [f"by_{number}" for number in range(len(groups))]
 
 
-def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: int) -> Query:
-    """Returns the WITH clause of an SQL query: it defines the table `compared`, with each group's sums in two periods.
+def _compared(
+    days: Days, before: Days, groups: Sequence[str], only: Only, are_complete: tuple[bool, bool]
+) -> tuple[Query, bool]:
+    """Returns the SQL query for the sums of each group in two periods, and whether it has those of the period before.
 
-    The columns `SUMS` are of the present period; `cost_before` has the dollars of the period before. If that cannot be
-    read, `past` is None, and `cost_before` is 0. `shift` is the number of days between the beginnings of the periods.
+    The columns `SUMS` are of the days `days`; `cost_before` has the dollars of the days `before`, or 0 if these cannot
+    be read. `are_complete` says of each period whether it `is_complete` (`grouped_sums`).
+
+    Raises:
+        LabelsUnreadable: as in `read_compared_report`.
     """
-    columns = _columns(groups)
-    if past is None:
-        names = ", ".join((*columns, *SUMS, "0::numeric AS cost_before"))
-        return f"WITH compared AS MATERIALIZED (SELECT {names} FROM ({present[0]}) AS present)", list(present[1])
+    is_complete, is_complete_before = are_complete
+    shift = (days[0] - before[0]).days
+    if "day" in groups and len(groups) > 1 and len(labels_among(groups, only)) < 2:
+        # Day by day, few rows are grouped and joined at once, in the order of the primary key.
+        others = [name for name in groups if name != "day"]
+        present = grouped_sums(*days, others, only, is_complete=is_complete, day="days.day")
+        past = grouped_sums(
+            *before, others, only, ("cost",), is_complete=is_complete_before, day=f"(days.day - {shift})"
+        )
+        every_day = days_between(days[0], max(days[1], before[1] + timedelta(days=shift)))
+        return _day_by_day(_joined(present, past, others, shift), groups, every_day), True
+    present = grouped_sums(*days, groups, only, is_complete=is_complete)
+    try:
+        past = grouped_sums(*before, groups, only, ("cost",), is_complete=is_complete_before)
+    except LabelsUnreadable:  # rows of the period before have been deleted; those of this one have not
+        sql, values = present
+        return (
+            f"SELECT {', '.join((*_columns(groups), *SUMS))}, 0::numeric AS cost_before FROM ({sql}) AS present",
+            values,
+        ), False
+    return _joined(present, past, groups, shift), True
+
+
+def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
+    """Returns the SQL query that executes the query `joined` for each day, which it has as `days.day`.
+
+    `groups` are those of `joined`, and the day.
+    """
+    numbers = iter(range(len(groups)))
+    columns = ["days.day" if name == "day" else f"one.by_{next(numbers)}" for name in groups]
+    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
+    sql = f"""
+        SELECT {", ".join((*keys, *SUMS))}, cost_before
+        FROM unnest(%s::date[]) AS days (day) CROSS JOIN LATERAL ({joined[0]}) AS one
+    """
+    return sql, [every_day, *joined[1]]
+
+
+def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Query:
+    """Returns the SQL query that joins the sums of two periods by group.
+
+    `shift` is the number of days between the beginnings of the two periods.
+    """
     # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
+    columns = _columns(groups)
     pairs = [
         (f"present.{column}", f"past.{column} + {shift}", f"present.{column} = past.{column} + {shift}")
         if name == "day"
@@ -163,11 +249,9 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
     keys = [f"COALESCE({one}, {other}) AS {column}" for (one, other, _), column in zip(pairs, columns, strict=True)]
     sums = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
     sql = f"""
-        WITH compared AS MATERIALIZED (
-            SELECT {", ".join((*keys, *sums))}, COALESCE(past.cost, 0) AS cost_before
-            FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past
-                ON {" AND ".join(condition for _, _, condition in pairs)}
-        )
+        SELECT {", ".join((*keys, *sums))}, COALESCE(past.cost, 0) AS cost_before
+        FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past
+            ON {" AND ".join(condition for _, _, condition in pairs)}
     """
     return sql, [*present[1], *past[1]]
 

@@ -8,12 +8,10 @@ from decimal import Decimal
 
 from django.db import connection
 
-from usage.sums.labels.all_calls import has_totals, rows_of_totals
-from usage.sums.labels.compared_reader import Days
+from usage.sums.labels.compared_reader import DailyCosts, Days
 from usage.sums.labels.label_groups import GroupValue, Only, Query, column_of, labels_among
-from usage.sums.labels.label_reader import grouped_sums, rows_of_periods
-
-DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
+from usage.sums.labels.label_reader import grouped_sums
+from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
 
 
 def read_costliest(days: Days, group: str, *, only: Only, most: int, is_complete: bool) -> list[GroupValue]:
@@ -33,7 +31,13 @@ def read_costliest(days: Days, group: str, *, only: Only, most: int, is_complete
 
 
 def read_daily_costs(
-    days: Days, group: str, costliest: Sequence[GroupValue], *, only: Only, is_complete: bool
+    days: Days,
+    group: str,
+    costliest: Sequence[GroupValue],
+    *,
+    only: Only,
+    is_complete: bool,
+    known: Mapping[GroupValue, DailyCosts] | None = None,
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
     """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
 
@@ -41,15 +45,19 @@ def read_daily_costs(
     others is the last one. Entries without dollars are left out.
 
     `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` is that of
-    `grouped_sums`.
+    `grouped_sums`. `known` has the dollars of the values `costliest`, if they have been read before.
     """
     label = next(iter(labels_among((group,), only)), "")
-    named = [str(value) for value in costliest if value is not None]
-    costs = _read_named(group, _rows(days, label, ("day", group), only, is_complete, named))
     every = _read_days(_rows(days, label if label in only else "", ("day",), only, is_complete))
-    if None in costliest:
+    if known is not None:
+        costs = dict(known)
+    elif None in costliest:
         # The sums with the label have most of the rows. They are all read only to tell what the calls without it cost.
-        costs[None] = _less(every, [_read_days(_rows(days, label, ("day",), only, is_complete))])
+        costs = _read_values(group, costliest, _rows(days, label, ("day", group), only, is_complete))
+        costs[None] = _less(every, [costs[None]])
+    else:
+        named = [str(value) for value in costliest]
+        costs = _read_named(group, _rows(days, label, ("day", group), only, is_complete, named))
     others = _less(every, list(costs.values()))
     found = [(value, False, costs[value]) for value in costliest if value in costs]
     return [entry for entry in (*found, (None, True, others)) if any(entry[2].values())]
@@ -83,6 +91,17 @@ def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
         for value, day, cost in cursor:
             found.setdefault(value, {})[day] = cost
     return dict(found)
+
+
+def _read_values(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
+    """Returns the dollars by day of some values of a group, and with the key None those of all values together."""
+    named = [value for value in values if value is not None]
+    sums = ["sum(cost)", *(f"COALESCE(sum(cost) FILTER (WHERE {column_of(group)} = %s), 0)" for _ in named)]
+    with connection.cursor() as cursor:
+        query = f"SELECT start, {', '.join(sums)} FROM ({rows[0]}) AS source GROUP BY start"
+        cursor.execute(query, [*(str(value) for value in named), *rows[1]])
+        found = cursor.fetchall()
+    return {value: {row[0]: row[number + 1] for row in found} for number, value in enumerate((None, *named))}
 
 
 def _less(costs: DailyCosts, others: Sequence[DailyCosts]) -> DailyCosts:

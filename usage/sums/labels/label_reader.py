@@ -7,39 +7,38 @@ read from the sums by label, by whole months if the range has such. Sums by two 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from usage.database.snapshot import one_snapshot
 from usage.models import Dimension, Span, UsageTotal
-from usage.sums.labels.all_calls import days_between, has_totals, rows_of_totals
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
 from usage.sums.labels.label_groups import (
     VALUE,
     GroupValue,
     Only,
-    Parameter,
     Query,
     column_of,
     grouping,
     labels_among,
 )
-from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, TABLE, added_up
+from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, added_up
+from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
 from usage.sums.ranges import TimeRange
 from usage.sums.sum_tables import COST_PARTS
 
 DOLLARS = {"cost", *COST_PARTS}
+KINDS: list[Callable[[Any], Any]] = [Decimal if name in DOLLARS else int for name in SUMS]
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class GroupSums:
+class GroupSums(NamedTuple):
     """The sums of one group of calls; dollars are exact decimals.
 
     `cost` includes `estimated_cost` and `provisional_cost`. `group` has a value for each requested group, in the same
@@ -63,13 +62,16 @@ class GroupSums:
 
     def less(self, others: Iterable[GroupSums]) -> GroupSums:
         """Subtracts the sums of other groups from these sums, and returns the result, whose `group` is empty."""
-        found = list(others)
-        return GroupSums((), **{name: getattr(self, name) - sum(getattr(one, name) for one in found) for name in SUMS})
+        rest: list[Any] = list(self[1:])
+        for other in others:
+            figures: tuple[Any, ...] = other[1:]
+            rest = [one - more for one, more in zip(rest, figures, strict=True)]
+        return GroupSums((), *rest)
 
     @property
     def has_use(self) -> bool:
         """True if any of the sums is not zero."""
-        return any(getattr(self, name) for name in SUMS)
+        return any(self[1:])
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,14 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
 
 
 def grouped_sums(
-    first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS, *, is_complete: bool
+    first: date,
+    end: date,
+    groups: Sequence[str],
+    only: Only,
+    sums: Sequence[str] = SUMS,
+    *,
+    is_complete: bool,
+    day: str = "",
 ) -> Query:
     """Returns the SQL query that reads the sums of some whole days by `groups`.
 
@@ -149,7 +158,10 @@ def grouped_sums(
     `sums`.
 
     `is_complete` says whether the sums by label have all calls of these days (`lacks_since` is None). Then those of all
-    calls are read from the totals of days if that is quicker (`all_calls`).
+    calls are read from the totals of days if that is quicker (`sum_rows`).
+
+    With `day`, the SQL of a date from the query around this one, only this day is read. It must not be before `first`;
+    from `end` on, there are no calls. `groups` may have one label at most then, and not the day.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -158,16 +170,17 @@ def grouped_sums(
     if len(labels) > 1:
         return combined_sums(first, end, groups, only, sums)
     label = labels[0] if labels else ""
-    periods = _periods(first, end, by_day="day" in groups)
+    by_day = bool(day) or "day" in groups
+    periods = _periods(first, end, by_day=by_day)
     if label in only:
-        return _grouped(rows_of_periods(periods, label, groups, only, sums), groups, sums)
-    if is_complete and has_totals(groups, only):
-        every = rows_of_totals(first, end, groups, only, sums)
+        return _grouped(rows_of_periods(periods, label, groups, only, sums, day=day), groups, sums)
+    if is_complete and has_totals((*groups, "day") if by_day else groups, only):
+        every = rows_of_totals(first, end, groups, only, sums, day=day)
     else:
-        every = rows_of_periods(periods, "", groups, only, sums)
+        every = rows_of_periods(periods, "", groups, only, sums, day=day)
     if not label:
         return _grouped(every, groups, sums)
-    return _with_rest(rows_of_periods(periods, label, groups, only, sums), every, groups, sums)
+    return _with_rest(rows_of_periods(periods, label, groups, only, sums, day=day), every, groups, sums)
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -230,10 +243,7 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
 
 def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
     """Makes the `GroupSums` of a group from numbers that the database has added up, in the order of `SUMS`."""
-    named: dict[str, Any] = {
-        name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
-    }
-    return GroupSums(tuple(group), **named)
+    return GroupSums(tuple(group), *(kind(figure) for kind, figure in zip(KINDS, figures, strict=True)))
 
 
 def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
@@ -264,34 +274,3 @@ def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Seque
         FROM ({every[0]} UNION ALL SELECT {", ".join((*others, *less))} FROM summed) AS source{grouping(others)}
     """
     return sql, [*labelled[1], *every[1]]
-
-
-def rows_of_periods(
-    periods: Iterable[SpanRange],
-    label: str,
-    groups: Sequence[str],
-    only: Only,
-    sums: Sequence[str],
-    named: Mapping[str, list[str]] | None = None,
-) -> Query:
-    """Returns the SQL query for all rows of sums of a label (end user or tag) in some periods.
-
-    The label "" stands for the sums of all calls. The columns of the rows are those of `groups` (`column_of`), without
-    that of the value if the label is "", and `sums`. `only` restricts the calls; `named` maps a group to the values of
-    which the calls must have one.
-    """
-    columns = [column for column in map(column_of, groups) if label or column != VALUE]
-    restricted = {column_of(name): value for name, value in only.items() if value is not None}
-    among = {column_of(name): values for name, values in (named or {}).items()}
-    conditions = [*(f" AND {column} = %s" for column in restricted), *(f" AND {column} = ANY(%s)" for column in among)]
-    queries, values = [], list[Parameter]()
-    for span, start, end in periods:
-        days, bounds = "start >= %s AND start < %s", list[Parameter]((start, end))
-        if VALUE in among:  # all days one by one: in the primary key, the value comes after the day
-            days, bounds = "start = ANY(%s)", [days_between(start, end)]
-        queries.append(
-            f"SELECT {', '.join((*columns, *sums))} FROM {TABLE}"
-            f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
-        )
-        values += [span, label, *bounds, *restricted.values(), *among.values()]
-    return " UNION ALL ".join(queries), values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -13,11 +14,12 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.labels import daily_costs, label_reader
-from usage.sums.labels.all_calls import has_totals
-from usage.sums.labels.compared_reader import ORDERS, read_compared_report
+from usage.sums.labels.compared_reader import ORDERS, DailyCosts, read_compared_report
 from usage.sums.labels.daily_costs import read_daily_costs
+from usage.sums.labels.label_groups import GroupValue
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
+from usage.sums.labels.sum_rows import has_totals
 from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
@@ -57,10 +59,17 @@ def everything(days: tuple[date, date], groups: tuple[str, ...], only: dict[str,
     group = next((name for name in groups if name != "day"), "key")
     is_complete = report.lacks_since is None
     lines = read_daily_costs(days, group, report.costliest, only=only, is_complete=is_complete)
+    if report.daily is not None:
+        known = read_daily_costs(days, group, report.costliest, only=only, is_complete=is_complete, known=report.daily)
+        assert dollars(known) == dollars(lines)
     charts = [
         (value, is_others, {day: cost for day, cost in costs.items() if cost}) for value, is_others, costs in lines
     ]
     return [report, charts, read_label_report(*days, groups, only=only, most=7)]
+
+
+def dollars(lines: Iterable[tuple[GroupValue, bool, DailyCosts]]) -> list[tuple[GroupValue, bool, DailyCosts]]:
+    return [(value, is_others, {day: cost for day, cost in costs.items() if cost}) for value, is_others, costs in lines]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,0 +1,112 @@
+"""The rows of sums that a report adds up: of the sums by label, or of the totals of days.
+
+The table of sums by label (`LabelTotal`) counts all calls under the label "", by key, team, owner, model and route
+together. Where a report needs none of these, or one that has totals of its own, the totals of days (`UsageTotal`) say
+the same in far fewer rows: one a day instead of thousands. Both are written in one transaction, and must be read in one
+snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+from usage.models import Dimension
+from usage.sums.labels.completeness import SpanRange
+from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, is_label
+from usage.sums.labels.label_tables import TABLE
+
+DAY = timedelta(days=1)
+# The groups and filters that have totals of their own.
+DIMENSIONS = {"key": Dimension.KEY, "model": Dimension.MODEL, "route": Dimension.ROUTE}
+
+
+def days_between(first: date, end: date) -> list[date]:
+    """Returns the days from `first` until before `end`."""
+    return [first + DAY * number for number in range((end - first).days)]
+
+
+def has_totals(groups: Collection[str], only: Only) -> bool:
+    """Returns whether `rows_of_totals` can read all calls for these groups and filters, and whether that is quicker.
+
+    There may be one of key, model and route among them, besides the day and labels, but no team and no owner. Of keys,
+    which may be very many, the totals of days are no fewer than the sums of months by label; so they must be asked for
+    by day, or one of them.
+    """
+    names = {name for name in (*groups, *only) if name != "day" and not is_label(name)}
+    if not names:
+        return True
+    return len(names) == 1 and names <= DIMENSIONS.keys() and (names != {"key"} or "day" in groups or "key" in only)
+
+
+def rows_of_totals(
+    first: date,
+    end: date,
+    groups: Collection[str],
+    only: Only,
+    sums: Sequence[str],
+    named: Mapping[str, list[str]] | None = None,
+    day: str = "",
+) -> Query:
+    """Returns the SQL query for rows that add up to the sums of all calls of some days, for use where `has_totals`.
+
+    The days begin with `first` and end before `end`. The columns of the rows are those of `groups`, without labels, by
+    the names of `COLUMNS`, and `sums`. `only` restricts the calls; labels in it are ignored. `named` maps a group to
+    the values of which the calls must have one. `day` is that of `label_reader.grouped_sums`.
+    """
+    name = next((name for name in (*groups, *only) if name in DIMENSIONS), None)
+    expressions = {COLUMNS["day"]: "(start AT TIME ZONE 'UTC')::date"} | ({COLUMNS[name]: "value"} if name else {})
+    columns = [f"{expressions[column]} AS {column}" for column in (COLUMNS[one] for one in groups if not is_label(one))]
+    starts: list[Parameter]
+    if day:
+        days, starts = f"start = ({day})::timestamp AT TIME ZONE 'UTC' AND start < %s", [_midnight(end)]
+    else:  # all days one by one, so that one key's rows are found by the primary key, in which the key comes later
+        days, starts = "start = ANY(%s)", [[_midnight(one) for one in days_between(first, end)]]
+    sql = f"""
+        SELECT {", ".join((*columns, *sums))} FROM usage_usagetotal
+        WHERE span = 'day' AND dimension = %s AND {days}
+    """
+    values: list[Parameter] = [DIMENSIONS[name] if name else Dimension.ALL, *starts]
+    if name and (value := only.get(name)) is not None:
+        sql, values = f"{sql} AND value = %s", [*values, value]
+    if named and name:
+        sql, values = f"{sql} AND value = ANY(%s)", [*values, named[name]]
+    return sql, values
+
+
+def rows_of_periods(
+    periods: Iterable[SpanRange],
+    label: str,
+    groups: Sequence[str],
+    only: Only,
+    sums: Sequence[str],
+    named: Mapping[str, list[str]] | None = None,
+    day: str = "",
+) -> Query:
+    """Returns the SQL query for all rows of sums of a label (end user or tag) in some periods.
+
+    The label "" stands for the sums of all calls. The columns of the rows are those of `groups` (`column_of`), without
+    that of the value if the label is "", and `sums`. `only` restricts the calls; `named` maps a group to the values of
+    which the calls must have one. `day` is that of `grouped_sums`.
+    """
+    columns = [column for column in map(column_of, groups) if label or column != VALUE]
+    restricted = {column_of(name): value for name, value in only.items() if value is not None}
+    among = {column_of(name): values for name, values in (named or {}).items()}
+    conditions = [*(f" AND {column} = %s" for column in restricted), *(f" AND {column} = ANY(%s)" for column in among)]
+    queries, values = [], list[Parameter]()
+    for span, start, end in periods:
+        days, bounds = "start >= %s AND start < %s", list[Parameter]((start, end))
+        if day:
+            days, bounds = f"start = {day} AND start < %s", [end]
+        elif VALUE in among:  # all days one by one: in the primary key, the value comes after the day
+            days, bounds = "start = ANY(%s)", [days_between(start, end)]
+        queries.append(
+            f"SELECT {', '.join((*columns, *sums))} FROM {TABLE}"
+            f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
+        )
+        values += [span, label, *bounds, *restricted.values(), *among.values()]
+    return " UNION ALL ".join(queries), values
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
