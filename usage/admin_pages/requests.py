@@ -33,6 +33,7 @@ from usage.page_data.filters import (
 )
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
+from usage.sums.summed_names import UNKNOWN_MODEL
 
 SUGGESTED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)  # what one chooses a name of
 MAX_SUGGESTIONS = 20
@@ -131,6 +132,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         error_title=call_page.error_title(call),
         fault_sentence=fault_sentence(call, refused_parameter(call, reads_body=may_see_bodies(request))),
         is_unknown=call_page.is_unknown(call),
+        same_unknown=urlencode({"model": UNKNOWN_MODEL}) if call.unknown_model else "",
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": in_address(call.key_name)}),

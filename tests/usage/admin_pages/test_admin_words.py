@@ -6,7 +6,7 @@ import re
 
 import pytest
 from django.apps import apps
-from django.contrib.admin.models import ADDITION, DELETION, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
@@ -39,6 +39,26 @@ def test_a_name_in_the_heading_is_as_it_is_written(admin: Client) -> None:
     key, _ = AccessKey.objects.issue("support-bot")
     for page in ("change/", "usage/", "rotate/", "revoke/"):
         assert "Support-bot" not in seen(admin, f"{KEYS}{key.pk}/{page}")
+
+
+def heading(admin: Client, path: str) -> str:
+    found = re.search(r"<h1.*?</h1>", admin.get(path).content.decode(), flags=re.S)
+    assert found
+    return " ".join(text_of(found[0]).split())
+
+
+def test_a_heading_has_our_words_and_no_name_of_an_app(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("support-bot")
+    entry = LogEntry.objects.create(
+        user=User.objects.get(), object_repr="support-bot", action_flag=CHANGE, change_message="Rotated."
+    )
+    assert heading(admin, AUDIT) == "Audit log"
+    assert heading(admin, f"{AUDIT}?q=support").startswith("Audit log 1 found")
+    assert heading(admin, f"{AUDIT}{entry.pk}/change/") == "Audit log chevron_right support-bot"
+    assert heading(admin, KEYS) == "Keys"
+    assert heading(admin, f"{KEYS}{key.pk}/change/") == "Keys chevron_right support-bot"
+    assert heading(admin, "/admin/") == "Dashboard"
+    assert heading(admin, "/admin/auth/user/") == "Users"
 
 
 def test_the_audit_log_says_changes_in_words(admin: Client) -> None:

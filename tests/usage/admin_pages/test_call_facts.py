@@ -8,11 +8,12 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tests.support.ledger.pages import REQUESTS, make_call, page_of, text_of
+from tests.support.ledger.pages import REQUESTS, listed, make_call, page_of, text_of
 from usage.journal_shipping.background_cost import COUNTED_BEFORE
 from usage.models import Request
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import call_page
+from usage.sums.summed_names import UNKNOWN_MODEL
 
 pytestmark = pytest.mark.django_db
 
@@ -113,3 +114,12 @@ def test_a_body_that_was_cut_is_not_offered_as_a_whole_one(admin: Client) -> Non
         assert words in text_of(admin.get(page_of(request_id)).content.decode())
         answer = admin.get(reverse("pages:download_body", args=[request_id, "request"]))
         assert answer["Content-Disposition"].endswith(name.format(request_id))
+
+
+def test_a_call_that_is_in_the_sums_of_unknown_models_says_so(admin: Client) -> None:
+    call_id = make_call(response_model="", request_model="gpt-4o-typo", outcome="upstream_error", status=404)
+    assert listed(admin, model=UNKNOWN_MODEL) == [call_id]
+    page = admin.get(page_of(call_id)).content.decode()
+    assert "gpt-4o-typo (in sums: unknown model" in text_of(page)
+    assert "?model=%28unknown+model%29" in page
+    assert "in sums" not in text_of(admin.get(page_of(make_call())).content.decode())

@@ -28,13 +28,14 @@ from usage.sums.labels.compared_reader import (
     read_compared_report,
 )
 from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
-from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, labels_among
+from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, is_label, labels_among
 from usage.sums.labels.label_reader import DAY, shown_value, whole_days
 from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
 
 MAX_ROWS = 100
 MAX_CHART_DAYS = 92
+NO_VALUE = "(no value)"  # of calls with a tag that has none
 NEW = "new"  # instead of a change, if the period before has no dollars
 SO_FAR = "so far"  # instead of a change, for a day that is not over; and behind the change of several days
 ChartData = dict[str, object]
@@ -94,8 +95,11 @@ def group_label(name: str) -> str:
 
 
 def value_text(group: str, value: GroupValue) -> str:
-    """Returns a group's value, such as a team, as text for pages and files; "(none)" for calls without a value."""
-    return shown_value(group, value) or NO_NAME
+    """Returns a group's value, such as a team, as text for pages and files; "(none)" for calls without a value.
+
+    Calls with a tag that has no value are "(no value)", since "(none)" are those without the tag.
+    """
+    return shown_value(group, value) or (NO_VALUE if value is not None and is_label(group) else NO_NAME)
 
 
 def read_choice_or_default(query: QueryDict, now: datetime) -> SpendingChoice:

@@ -7,6 +7,8 @@ const HEIGHT = 200, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 24;
 const PATTERNS = ["", "M0 8 L8 0", "M4 0 V8", "M0 0 L8 8 M0 8 L8 0", "M0 4 H8", "M2 2 h1 v1 h-1 z M6 6 h1 v1 h-1 z", "M2 0 V8 M6 0 V8"];
 const DASHES = ["", "6 3", "2 3", "9 3 2 3", "1 4"];
 const SPACINGS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800]; // of the labels, in seconds
+const MINUTE = 60000; // in milliseconds, as all durations
+const MINUTES = [0.5, 1, 2, 5, 10, 15, 30, 60, 120].map((times) => times * MINUTE); // between the marks of an axis
 const NUMBER = new Intl.NumberFormat("en-US");
 
 function element(name, attributes = {}, parent = null, text = "") {
@@ -28,7 +30,7 @@ function html(name, parent, text = "", attributes = {}) {
 function shown(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "ms") {
-    if (value >= 60000) return `${Math.round(value / 6000) / 10} min`;
+    if (value >= MINUTE) return `${Math.round((10 * value) / MINUTE) / 10} min`;
     if (value >= 1000) return `${Number((value / 1000).toPrecision(3))} s`;
     return `${Number(value.toPrecision(value < 10 ? 2 : 3))} ms`;
   }
@@ -43,13 +45,14 @@ function short(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-// The top of the axis and its steps: 1, 2 or 5 times a power of ten.
+// The top of the axis and its steps: 1, 2, 2.5 or 5 times a power of ten; of minutes, a number that a clock has.
 function ticks(most, unit) {
   if (!(most > 0)) return [0, unit === "$" ? 0.01 : 1];
   const rough = most / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 2.5, 5, 10].map((times) => times * power).find((size) => size >= rough);
   if (unit === "") step = Math.max(1, Math.ceil(step));
+  if (unit === "ms" && most > 2 * MINUTE) step = MINUTES.find((size) => size >= rough) || 60 * MINUTE * Math.ceil(rough / (60 * MINUTE));
   const marks = [];
   for (let mark = 0; mark < most + step; mark += step) marks.push(mark);
   return marks;

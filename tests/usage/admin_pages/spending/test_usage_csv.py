@@ -62,3 +62,15 @@ def test_days_that_have_not_begun_are_not_compared(admin: Client) -> None:
     page = text_of(admin.get(USAGE, {"first": first, **query}).content.decode())
     assert f"Before: {MIDNIGHT - timedelta(days=7):%Y-%m-%d} to {MIDNIGHT - timedelta(days=5):%Y-%m-%d}" in page
     assert "Change so far" in page
+
+
+def test_calls_with_a_tag_without_a_value_are_not_those_without_the_tag(admin: Client) -> None:
+    for tags in (["project"], ["project=x"], []):
+        make_call(tags=tags)
+    query = {"by": "tag:project", "range": "today"}
+    rows = admin.get(USAGE, query).context["spending"].rows
+    assert {row.cells[0].text: bool(row.cells[0].query) for row in rows} == {
+        "x": True, "(no value)": True, "(none)": False,
+    }  # fmt: skip
+    exported = [line["tag:project"] for line in usage_lines(admin, **query)]
+    assert sorted(exported[:3]) == ["(no value)", "(none)", "x"]
