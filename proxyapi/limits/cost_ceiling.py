@@ -76,7 +76,7 @@ OUTPUT_CEILINGS = (
     ("daybreak-", 128_000), ("gpt-daybreak-", 128_000),  # names of models of these families
     ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
     ("codex-mini", 100_000), ("gpt-4.1", 32_768), ("gpt-4-turbo", 4096), ("gpt-4-vision", 4096),
-    ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-3.5", 4096),
+    ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-4:", 8192), ("gpt-3.5", 4096),
     ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
 )  # fmt: skip
 _CEILING = re.compile("|".join(f"({re.escape(beginning)})" for beginning, _ in OUTPUT_CEILINGS))  # a group for each

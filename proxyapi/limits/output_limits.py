@@ -28,6 +28,10 @@ OUTPUT_LIMIT_HEADER = "x-proxy-output-limit"  # of an answer: the tokens of the 
 # A legacy completion that states no limit has 16 tokens (community.openai.com/t/192968, read 2026-11-28). More would
 # make its answer longer than the caller has asked for.
 DEFAULT_LIMITS = {"/v1/completions": 16}
+# A request may state any number. These are more than any call can have, and few enough for the ledger's columns, even
+# multiplied with each other.
+MOST_COUNTED = 10**6  # answers, pictures, searches and the like
+MOST_TOKENS = 10**9
 # The member of a response that lets the model start other agents, and how many of them may work at once if it does not
 # say so. How many there are in all, nothing limits (the SDK's `beta.response_create_params.MultiAgent`).
 SUBAGENTS = "multi_agent"
@@ -77,7 +81,7 @@ class OutputLimit:
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
-        return max(limits) if limits and len(limits) == len(values) else most
+        return min(max(limits), MOST_TOKENS) if limits and len(limits) == len(values) else most
 
     def check(self, cap: int) -> None:
         """Checks each output limit in the body: all answers together must stay within `cap` output tokens.
@@ -148,7 +152,7 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
     choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]
-    return max(prompts, default=1) * max([1, *choices]) * (1 + count_subagents(fields))
+    return min(max(prompts, default=1) * max([1, *choices]) * (1 + count_subagents(fields)), MOST_COUNTED)
 
 
 def count_subagents(fields: Mapping[str, Sequence[object]]) -> int:
@@ -192,14 +196,15 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 def count_in(value: object) -> int:
     """Converts a value in a request, such as `n`, to the number that upstream may read: `"5"` to 5.
 
-    A fraction is rounded up. Values that are no positive numbers become 0.
+    A fraction is rounded up. Values that are no positive numbers become 0, and larger ones than `MOST_COUNTED` become
+    that.
     """
     if is_positive_integer(value):
-        return value
+        return min(value, MOST_COUNTED)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return 0
     try:
-        return max(0, math.ceil(float(value)))
+        return max(0, min(math.ceil(float(value)), MOST_COUNTED))
     except (ValueError, OverflowError):
         return 0
 

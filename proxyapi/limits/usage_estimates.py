@@ -26,7 +26,7 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.limits.output_limits import is_positive_integer
+from proxyapi.limits.output_limits import MOST_TOKENS, count_in, is_positive_integer
 from proxyapi.limits.request_content import LEAST_BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
 from usage.answers.audio_duration import length_of_file
@@ -274,8 +274,8 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
     The maximum for one choice is the highest output limit in the request or, without one, the model's maximum.
     """
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
-    choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
-    return max(limits, default=output_ceiling(model)) * max(choices, default=1)
+    choices = [count_in(count) for count in request.get("n", ()) if is_positive_integer(count)]
+    return min(max(limits, default=output_ceiling(model)), MOST_TOKENS) * max(choices, default=1)
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import orjson
 
 from usage.answers.reader import AnswerReader
+from usage.answers.tokens import MAX_COUNT
 from usage.call_record import CallRecord, OtherUsage
 from usage.kept_bodies.body_excerpts import SLACK, margin_for, storable
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
@@ -112,15 +113,20 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
     """Yields the names of the members of a usage object, and of the objects directly in it, to be checked for secrets.
 
-    Also yields None for each value that may itself be a secret, such as a string.
+    Also yields None for each value that may itself be a secret, such as a string, or a number that cannot be stored.
     """
     for name, value in usage.items():
         yield name
         if type(value) is dict:
             for inner, count in value.items():
-                yield inner if type(count) is int or count is None else None
-        elif type(value) not in {int, float}:
+                yield inner if count is None or _is_storable(count) else None
+        elif type(value) is not float and not _is_storable(value):
             yield None
+
+
+def _is_storable(count: object) -> bool:
+    """Returns whether `count` is a whole number of so few digits that the journal can store it."""
+    return type(count) is int and -MAX_COUNT < count < MAX_COUNT
 
 
 @lru_cache(maxsize=256)
