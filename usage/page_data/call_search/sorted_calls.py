@@ -2,24 +2,28 @@
 
 Without filters other than the time, the index of the duration or the cost has these calls. With other filters, the
 matching calls of a small range are all read and compared. Of a range that is too large for that, the calls with the
-largest values of all are read through that index, and those that match are listed. If these are too few, or if the
-column has no index, only the newest calls of the range are compared; then the page says so.
+largest values of all are read through that index, and those that match are listed. If these are too few, if reading
+them takes too long, or if the column has no index, only the newest calls of the range are compared; then the page says
+so. It takes long where the largest values are those of other times, as in a range of days with quick calls only.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import ceil
 from uuid import UUID
 
-from django.db import connection
+import psycopg
+from django.db import OperationalError, connection, transaction
 
 from usage.ids import first_id, time_of
 from usage.page_data.call_search.index_scan import IndexScan, joined, values_of
-from usage.page_data.filters import SORTS, Condition, Filters, conditions_of
+from usage.page_data.filters import SORTS, Condition, Filters, SQLValue, conditions_of
 from usage.page_data.search import PAGE_SIZE, Page, find_by_id, plan_scans, read_calls
 
 COMPARE_SECONDS = 0.12  # after this time no further slice of calls is compared
+INDEX_SECONDS = 0.1  # for reading calls through the index of a column
 MAX_INDEXED = 2000  # calls that are read through the index of a column
 INDEXED = frozenset({"duration", "cost"})
 
@@ -80,7 +84,7 @@ def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]
     """Reads the calls with the largest values from the column's index; returns the ids of those that match the filters.
 
     `conditions` are those of the filters. At most `MAX_INDEXED` calls in the filters' range of time are read. At most
-    `PAGE_SIZE` ids are returned, the one with the largest value first.
+    `PAGE_SIZE` ids are returned, the one with the largest value first; none if this takes longer than `INDEX_SECONDS`.
     """
     column = SORTS[filters.sort]
     most = MAX_INDEXED if conditions else PAGE_SIZE
@@ -95,6 +99,23 @@ def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]
         WHERE request_id = ANY(ARRAY(SELECT request_id FROM largest)) AND {joined(conditions)}
         ORDER BY {column} DESC, request_id DESC LIMIT {PAGE_SIZE}
     """
-    with connection.cursor() as cursor:
-        cursor.execute(query, values_of([*bounds, *conditions]))
-        return [request_id for (request_id,) in cursor.fetchall()]
+    return _read_in_time(query, values_of([*bounds, *conditions]))
+
+
+def _read_in_time(query: str, values: Sequence[SQLValue]) -> list[UUID]:
+    """Executes a query that reads request ids, and returns them; an empty list if it takes longer than `INDEX_SECONDS`.
+
+    Raises:
+        django.db.Error: the database cannot be read.
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {ceil(INDEX_SECONDS * 1000)}")
+            cursor.execute(query, values)
+            found = [request_id for (request_id,) in cursor.fetchall()]
+            transaction.set_rollback(True)  # nothing was written, and a transaction around this one keeps its limit
+    except OperationalError as error:
+        if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+            raise
+        return []
+    return found
