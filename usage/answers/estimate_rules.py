@@ -22,6 +22,7 @@ An estimate of output is never above the call's limit. Audio has the length that
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
@@ -46,13 +47,18 @@ REASONING_TOKENS = {
 # A large request has pictures or sound in it, which are few tokens for their size.
 MAX_INTERRUPTED_INPUT_TOKENS = 32_768
 # Daybreak names models of these families.
-REASONING_MODELS = ("gpt-5", "gpt-6", "o1", "o3", "o4", "codex-", "daybreak-", "gpt-daybreak-")
+REASONING_MODELS = ("gpt-5", "gpt-6", "gpt-rosalind-", "o1", "o3", "o4", "codex-", "daybreak-", "gpt-daybreak-")
 CHAT_MODELS = ("gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat")  # of these families, but without reasoning
 # The effort without `reasoning_effort`: "gpt-5.1 defaults to none, all models before it to medium, gpt-5-pro to high"
 # (OpenAI's reference, as in openai-ruby's `reasoning_effort.rb`, read 2026-11-28). Of later models nothing is known.
 USUAL_EFFORTS = (("gpt-5.1-codex", "medium"), ("gpt-5.1", "none"))
 USUAL_EFFORT = "medium"
 PRO_EFFORT = "high"
+# Models of other vendors that reason unless they are told not to, by their own names. Gemini since 2.5: Flash-Lite
+# hardly by default, Pro much (docs.cloud.google.com, "Developer's guide to Gemini 3.5 Flash"). Grok since 4
+# (vercel.com/ai-gateway/models/grok-4/faq). Both were read on 2026-11-30. Claude reasons only if asked to.
+_OTHERS = re.compile(r"gemini-(?:2\.5|[3-9])|grok-(?:[4-9]|3-mini|build|code)")
+_OTHERS_WITHOUT = re.compile(r"-(?:image|tts|live|native-audio|non-reasoning)\b")
 
 
 def tokens_of_text(size: int) -> int:
@@ -72,10 +78,13 @@ def reasoning_tokens(model: str, effort: object) -> int:
     effort is used.
     """
     name = model.lower().removeprefix("ft:")
-    if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
+    is_other = _OTHERS.match(name) is not None and _OTHERS_WITHOUT.search(name) is None
+    if not is_other and (not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS)):
         return 0
     if isinstance(effort, str) and effort in REASONING_TOKENS:
         return REASONING_TOKENS[effort]
+    if "-flash-lite" in name:
+        return 0
     if "-pro" in name:
         return REASONING_TOKENS[PRO_EFFORT]
     usual = next((usual for prefix, usual in USUAL_EFFORTS if name.startswith(prefix)), USUAL_EFFORT)
