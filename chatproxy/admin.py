@@ -106,7 +106,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description="who is told")
     def told(self, alert: Alert) -> str:
-        """Returns how many channels send the alerts of this alert's rule; if none does, a link to add a channel."""
+        """Returns a text for an alert's page: how many channels send its messages, or a link to add a channel."""
         channels = AlertChannel.objects.filter(enabled=True).prefetch_related("rules")
         number = len(channels_for(alert.rule, channels))
         if number:

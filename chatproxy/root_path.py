@@ -63,7 +63,7 @@ class RootPath:
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Returns a request's scope with the root path removed from its path; the root path is kept for `root_path_of`.
+        """Returns a request's ASGI scope with the root path, such as `/ai`, removed from the path and recorded.
 
         If the request has no root path, the same scope is returned.
         """

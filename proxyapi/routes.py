@@ -149,7 +149,7 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Returns the route of a path, as `_find_route` does; caches the routes of the most recently used paths."""
+    """Returns the route of a path below `/v1`, or None; caches the routes of the most recently used paths."""
     return _find_route(raw_path)
 
 

@@ -201,7 +201,7 @@ class CallRecord(Counts, total=False):
 class SummedRow(Counts, total=False):
     """The fields of a call's row from which the tables of sums are computed.
 
-    `usage.sums.adding_up.SUMMED_NAMES` has the names of these columns.
+    `usage.sums.sum_tables.SUMMED_NAMES` has the names of these columns.
     """
 
     request_id: UUID

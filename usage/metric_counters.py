@@ -188,9 +188,10 @@ class WorkerCounters:
         return team if team in self._teams else OTHER
 
     def _add_dollars(self, row: SummedRow, dollars: Decimal) -> None:
-        """Adds dollars to the counters of costs; a negative amount is added to the counters of dollars taken back.
+        """Adds `dollars` to the counters of costs: that of the row's route and model, and that of its team, if any.
 
-        The amount is added to the counter of the row's route and model and, if the row has a team, to that of the team.
+        A counter cannot fall. So there are separate counters of dollars taken back: a negative amount is added to them,
+        without its sign.
         """
         # Two counters, because a counter cannot fall.
         if not dollars:

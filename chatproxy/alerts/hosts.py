@@ -37,8 +37,9 @@ def find_hosts_away(now: datetime, window: timedelta) -> Iterator[AlertHost]:
 def forget_hosts(now: datetime, longest_window: timedelta) -> list[str]:
     """Deletes the records of hosts that are not expected to come back; returns the names of these hosts.
 
-    A host that was stopped properly is deleted after an hour. A host that is away is deleted after `longest_window`
-    (the longest that a rule waits before its alert) and one more day, in which people can see the alert.
+    A host that was stopped properly is deleted one hour after its stop. Any other host is deleted when it was not seen
+    for `longest_window` (the longest time that a rule waits before its alert) and one more day: then people have had
+    time to see the alert.
     """
     away = AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - longest_window - FORGOTTEN_AFTER)
     stopped = AlertHost.objects.filter(stopped_at__lt=now - FORGOTTEN_AFTER_STOP)

@@ -16,8 +16,8 @@ from usage.metric_counters import counters
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
     """Answers a request that has invalid headers with status 400 and the message `words`, and closes the connection.
 
-    The refusal is counted, and is delayed if the client causes many of them (`stranger_pace`). Bytes of the body that
-    have not arrived yet are not read.
+    The refusal is counted. If the client causes many refusals, the answer is delayed. Bytes of the body that have not
+    arrived yet are not read.
     """
     counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))

@@ -72,9 +72,9 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the call on a lost connection that its client has left, and removes the connection from the worker's.
+        """Tells the running call of a lost connection that its client has left; frees the connection's memory.
 
-        Also frees the connection's memory.
+        Also removes the connection from the register of the worker's connections. asyncio calls this.
         """
         # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
@@ -140,7 +140,10 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Removes the function `departed`, if it is the one that `watch_departure` has registered."""
+        """Makes the connection no longer call the function `departed` when the client hangs up.
+
+        Does nothing if another function was registered by `watch_departure` since.
+        """
         if self._on_departure == departed:
             self._on_departure = None
 
@@ -296,10 +299,11 @@ class Protocol(RequestReader):
             self.transport.close()
 
     def end_after_answer(self) -> None:
-        """Makes this connection end after the answer in progress, because its worker ends; without one, does nothing.
+        """Makes this connection end after the answer in progress, because its worker ends.
 
-        If the answer has not begun, its head announces the close. If it has begun, the client may already be sending
-        another request: the connection then stays open for `LAST_IDLE_SECONDS` after the answer.
+        Does nothing if no call runs. If the answer has not begun, its head announces the close. If it has begun, the
+        client may already be sending another request: the connection then stays open for `LAST_IDLE_SECONDS` after the
+        answer.
         """
         if self._is_between_requests:
             return

@@ -194,7 +194,7 @@ class RequestReader(HttpToolsProtocol):
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Starts or queues the call of a request after its last header; puts this connection into the call's scope."""
+        """Starts or queues the call of a request whose head is complete; puts this connection into the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -213,7 +213,7 @@ class RequestReader(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Marks the running request's body as complete, and wakes its call; does nothing if the request is answered.
 
-        Ignores the end that the parser reports after a head that offers to switch protocols: its body is still to come.
+        Does nothing after a head with `Upgrade` either: the parser then calls this although the body is still to come.
         """
         # There the parser stops, and the body is still to come.
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
@@ -235,7 +235,7 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
-        """Stops the timer of the next request's head."""
+        """Stops the timer that limits the time until the head of the next request is complete."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

@@ -125,8 +125,8 @@ class LoginThrottle:
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
     """Returns whether an attempt to sign in succeeded; for attempts that were answered with a redirect only.
 
-    Usually a redirect means success. The forms in `PROOFS`, which ask for a further proof such as a code, also redirect
-    people who may not use them. There, the attempt succeeded only if the session has a new proof.
+    Usually a redirect means success. But forms that ask for a further proof, such as a code, also redirect people who
+    may not use them. In these forms (`PROOFS`), an attempt has succeeded only if the session has a new proof.
     """
     if view_name not in PROOFS:
         return True

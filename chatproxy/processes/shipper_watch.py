@@ -95,8 +95,8 @@ class ShipperWatch(KeepRunning):
     def start_again(self) -> float:
         """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
 
-        These are `LOOK_SECONDS`. If the last start was less than `LONG_LIFE_SECONDS` ago, they are twice those of the
-        last time, up to `LONGEST_PAUSE`. If the shipper cannot be started, an error is logged.
+        Usually, these are `LOOK_SECONDS`. They are doubled, up to `LONGEST_PAUSE`, each time that the shipper has ended
+        within `LONG_LIFE_SECONDS` after its start. If the shipper cannot be started, an error is logged.
         """
         if self._process is not None:
             logger.warning(

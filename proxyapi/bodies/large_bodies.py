@@ -122,8 +122,9 @@ def in_utf_8(body: bytes) -> bytes:
 class Numbers:
     """Parser of the numbers in one large JSON text, which limits the digits of all long numbers together.
 
-    The numbers of more than `LONG_NUMBER` characters may have `MAX_LONG_DIGITS` characters in total; beyond that, the
-    methods raise `ValueError`. The function `read_float` converts a number's text to a float.
+    A number of more than `LONG_NUMBER` characters is long. Once the long numbers have more than `MAX_LONG_DIGITS`
+    characters in total, the methods raise `ValueError`. `read_float`, an argument of the constructor, is the function
+    that converts the text of a number to a float.
     """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
@@ -131,20 +132,20 @@ class Numbers:
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`.
+        """Parses the digits of a JSON integer; passed to `json.JSONDecoder` as the argument `parse_int`.
 
-        Raises `ValueError` if the integer has too many digits for Python, or if the numbers longer than `LONG_NUMBER`
-        that were parsed until now have more than `MAX_LONG_DIGITS` characters in total.
+        Raises `ValueError` if the integer has too many digits for Python's `int`, or if the long numbers of the JSON
+        text so far have more than `MAX_LONG_DIGITS` characters in total.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`.
+        """Parses a JSON number such as `1.5` or `1e3`; passed to `json.JSONDecoder` as the argument `parse_float`.
 
-        Raises `ValueError` if the numbers longer than `LONG_NUMBER` that were parsed until now have more than
-        `MAX_LONG_DIGITS` characters in total.
+        Raises `ValueError` if the long numbers of the JSON text so far have more than `MAX_LONG_DIGITS` characters in
+        total.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)

@@ -63,7 +63,7 @@ class CallerConnection(Protocol):
         """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
-        """Lets the close of the connection end the answer, without Content-Length and chunks (RFC 9112, 6.3)."""
+        """Makes the answer end with the close of the connection, without Content-Length or chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:

@@ -76,7 +76,8 @@ class FormUpload:
     def size(self) -> int | None:
         """The number of bytes that go upstream, or None while it is unknown.
 
-        The size of an unedited form is its Content-Length. The size of an edited form is known if `is_whole`.
+        The size of an unedited form is its Content-Length. The size of an edited form is known only if the whole form
+        was read before anything went upstream.
         """
         if not self._is_edited:
             return self._body.announced
@@ -124,8 +125,8 @@ class FormUpload:
     async def receive(self, size: int) -> None:
         """Receives and parses at least `size` bytes of the form, before anything goes upstream.
 
-        If the form has fewer bytes, or has arrived already, the whole form is read. Raises the errors of `pieces`; only
-        the function `check` is not called yet.
+        If the form has fewer bytes, or has arrived already, the whole form is read. Raises the errors that `pieces`
+        lists; but the function `check` is not called yet.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:
@@ -193,7 +194,7 @@ class FormUpload:
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
         """Yields the form's bytes without their Content-Encoding: first those received already, then new ones.
 
-        Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
+        Raises `BodyTooLarge`, `BadRequest`, `RequestTimeout` and `CallerGone`.
         """
         received, self._received = self._received, b""
         for number, at in enumerate(range(0, len(received), STEP_BYTES), 1):
@@ -224,10 +225,10 @@ class FormUpload:
             raise self._body.too_large("The form, decoded,") from None
 
     async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
-        """Yields the bytes of a compressed form for upstream as they are; decodes them only to check the form.
+        """Yields the bytes of a compressed form as they arrived, for upstream; decodes them only to check the form.
 
-        The last bytes are yielded after the whole form has been checked. Raises the errors of `pieces`; `BadForm` also
-        if the compressed data has more than one gzip member.
+        The last bytes are yielded after the whole form has been checked. Raises the errors that `pieces` lists;
+        `BadForm` also if the compressed data has more than one gzip member.
         """
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():

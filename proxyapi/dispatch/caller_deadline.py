@@ -29,7 +29,7 @@ class CallerDeadline:
     async def stop(self) -> None:
         """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent.
 
-        The caller still waits for an answer afterwards if `IncomingBody.left_at` is None.
+        Afterwards, `left_at` of the request's `IncomingBody` is None if the caller still waits for an answer.
         """
         # From now on only the call's handler sends to the caller, and `left_at` tells it whether it still may.
         self._timer.cancel()

@@ -86,9 +86,9 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(snapshot: Snapshot) -> None:
-    """Reads the administrator's own prices from the database, if a key or team in `snapshot` has a budget.
+    """Loads the administrator's own prices from the database into memory, if a key or team in `snapshot` has a budget.
 
-    Prices that were read lately are not read again. An error of the database is ignored.
+    Does nothing if they were loaded lately. An error of the database is ignored.
     """
     if _is_any_budgeted(snapshot):
         try:

@@ -30,12 +30,12 @@ class Allowances:
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
         """Takes up to `dollars` for one call from the allowances of its key and team, while the database is away.
 
-        `ceilings` has the budgets of the key, of the team, or of both. Returns how many dollars were taken from each of
-        them: `dollars`, or less if one of the allowances has less left.
+        `ceilings` has the budgets of the key, of the team, or of both. The same amount is taken from each of them, and
+        returned: `dollars`, or less if one of the allowances has less left.
 
         Raises:
-            BudgetUnavailable: an allowance has less than `least` dollars left, or the key or team has made all its
-                calls of this outage.
+            BudgetUnavailable: an allowance has less than `least` dollars left, or the key or team has made as many
+                calls as it may make in one outage.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages

@@ -116,7 +116,7 @@ class CostCeiling:
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The output limit that keeps the call in this ceiling when added to its body; None if none may be added."""
+        """The output limit to add to the call's body to keep the call in this ceiling; None if none may be added."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
@@ -132,11 +132,12 @@ def ceiling_of(
 ) -> CostCeiling | None:
     """Computes from a request the upper bound of what the call can use: its cost ceiling.
 
-    Returns None for a free call, and for any method but POST. With `is_estimate`, a name that occurs twice in a nested
-    JSON object is accepted, and its last value counts.
+    Returns None for a free call, and for any method but POST. With `is_estimate`, a name may occur twice in a nested
+    JSON object; its last value counts.
 
     Raises:
-        RouteNotAllowed: the cost of this route, or of speech without `stream_format` `sse`, cannot be counted.
+        RouteNotAllowed: the cost of calls of this route cannot be counted; or the call is to make speech, and its
+            `stream_format` is not `sse`.
         BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):

@@ -29,10 +29,10 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers, with the gateway's own rate limits in place of those that have more left.
+    """Returns upstream's headers, with the gateway's own `x-ratelimit-*` headers where these leave less to the caller.
 
-    `limit_states` says how many requests and tokens the key or its team has left. Limits that upstream does not state
-    are added.
+    `limit_states` says how many requests and tokens the key or its team has left. The gateway's headers are also added
+    where upstream has sent none.
     """
     tight = dict(passed)
     for window, state in limit_states.items():

@@ -127,7 +127,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Returns the output limits that a call's body states, and the member in which the gateway may add a limit.
+    """Returns the `OutputLimit` of a call's body: the limits that the body states, and where the gateway may add one.
 
     Returns None if calls of this route cannot limit their output, or if the call has no JSON body.
     """
@@ -158,7 +158,7 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 def count_subagents(fields: Mapping[str, Sequence[object]]) -> int:
     """Returns how many subagents a response may have at the same time; 0 if the request asks for none.
 
-    `fields` is as in `count_answers`.
+    `fields` maps the names of the request's members to lists of their values; the highest number in them counts.
     """
     asked = [value for value in fields.get(SUBAGENTS, ()) if isinstance(value, dict) and value.get("enabled")]
     return max((count_in(one.get("max_concurrent_subagents")) or USUAL_SUBAGENTS for one in asked), default=0)

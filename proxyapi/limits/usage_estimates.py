@@ -202,10 +202,10 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call without an answer, or of one whose answer broke off and is no stream of text.
+    """Estimates the usage of a call that got no answer, or whose answer broke off and is no stream of text.
 
-    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, with no more output
-    than upstream can make in `seconds`, the time that it had.
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. The output is lowered to
+    what upstream can make in `seconds`, the time that it had.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
@@ -213,9 +213,9 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
-    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the output
-    tokens computed from `size`, the bytes of the answer or of its text, if these are fewer. `request` has the values of
-    the request's members by name.
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. But if `size`, the bytes of
+    the answer or of its text, stands for fewer output tokens, their number is used. `request` maps the names of the
+    request's members to lists of their values.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -227,11 +227,11 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 
 
 def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call to the Images API whose answer or stream has arrived whole but states no usage.
+    """Estimates the usage of a call to the Images API whose answer has arrived whole, but states no usage.
 
-    Returns usage fields of the call's ledger row: those of `most`, the upper bound of the usage, but with the known
-    number of output tokens for pictures of this model, quality and size, if this is lower. `fields` has the values of
-    the request's members by name.
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. But if pictures of the
+    requested quality and size have fewer output tokens than that, their number is used. `fields` maps the names of the
+    request's members to lists of their values.
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)
@@ -279,9 +279,9 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Parses a request's JSON body; returns a dict from the name of each member to a list with the member's value.
+    """Returns the members of a request's JSON body, as a dict from each member's name to a list with its value.
 
-    A large body gives only the members that may limit the output; a body above `MAX_OUTLINED_BYTES` gives none.
+    Of a large body, only members that may limit the output are returned; of a body above `MAX_OUTLINED_BYTES`, none.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}
@@ -315,9 +315,10 @@ def most_of_stream(
 
 
 def effort_in(request: Mapping[str, Sequence[object]]) -> object:
-    """Returns the reasoning effort that a chat completion or a response asks for; None if it asks for none.
+    """Returns the reasoning effort that a request for a chat completion or a response states; None if it states none.
 
-    `request` has the values of the request's members, by name; the last value counts.
+    `request` maps the names of the request's members to lists of their values. `reasoning.effort` takes precedence over
+    `reasoning_effort`; of several values of a member, the last one counts.
     """
     reasoning = [value.get("effort") for value in request.get("reasoning", ()) if isinstance(value, dict)]
     given = [value for value in (*request.get("reasoning_effort", ()), *reasoning) if value is not None]

@@ -72,7 +72,11 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         return super().to_internal_value(sent)
 
     def _without_value(self, name: str) -> object:
-        """Returns the value to store for a field sent as null: null, or the value that a new row has there."""
+        """Returns the value to store for a field that was sent as null.
+
+        This is None for the name and for fields that may be null, an empty text for the upstream key, else the column's
+        default.
+        """
         if self.fields[name].allow_null or name == "name":
             return None
         return "" if name == "upstream_key" else self.Meta.model._meta.get_field(name).get_default()  # type: ignore[attr-defined]  # of the subclasses

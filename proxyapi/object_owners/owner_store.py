@@ -74,8 +74,8 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
-    Objects without a known owner are left out. Owners that this host does not know are read from the database; for an
-    object in `others`, at most once a minute, and without an error if the database is unavailable.
+    Objects without a known owner are left out. Owners that this host does not know are read from the database. For an
+    object in `others`, an unknown owner is read at most once a minute, and an error of the database is ignored.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.

@@ -112,7 +112,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
     """Adds the ids of stored objects in a request's JSON body and query to `named`.
 
     Raises:
-        BadRequest: the value in the place of an id cannot be an id, or the request names too many objects.
+        BadRequest: a value that must be an id cannot be one, or the request names too many objects.
     """
     if request.json is not None:
         await large_bodies.run(request.json.size, named.add_body, request.json.members)
@@ -123,8 +123,8 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
     """Checks that the caller's key may use every stored object that a form names; returns the ids of these objects.
 
-    `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. Raises the
-    errors of `check`.
+    `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. Raises
+    `NotFound`, `BadRequest` and `DatabaseUnavailable`, as the function `check` does.
     """
     # More of the form is not in memory, because it is sent on while it arrives.
     size = sum(len(part.content) for part in parts)
@@ -167,7 +167,8 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Checks that the caller may use all objects that a request names in its path or in `named`.
 
-    Looks up the owners of these objects. Returns the same result, and raises the same errors, as the function `check`.
+    Looks up the owners of these objects. Returns their ids, and the reader for the ids of new objects in the answer.
+    Raises `NotFound`, `RouteNotAllowed` and `DatabaseUnavailable`, as the function `check` does.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -245,9 +246,9 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of a path that may be ids of objects; none for a path in OpenAI's reference.
+    """Returns those segments of an unknown path that may be ids of objects; none for a path in OpenAI's reference.
 
-    `route.object_id` and the first two unknown segments are left out, because they are checked elsewhere.
+    `route.object_id` and the first two unknown segments are left out: `_check_owners` itself checks them.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.

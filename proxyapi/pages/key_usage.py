@@ -93,9 +93,9 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the values for those parts of a key's usage page that are refreshed while the page is open.
+    """Returns the template values for those parts of a key's usage page that are refreshed while the page is open.
 
-    Each part is a template of its own: the result maps the template's name to the values for it.
+    Each part is a template of its own: the result maps the template's name to a dict of the values for it.
     """
     now = datetime.now(UTC)
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}

@@ -201,9 +201,9 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns the facts for a key's usage page as this person sees it.
+    """Returns what a key's usage page shows to `person`, the owner of the key or the lead of its team.
 
-    Single calls are shown only if the key is the person's own, and only those that were made while it was.
+    Single calls are shown only to the owner, and only calls that were made while this person owned the key.
     """
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.

@@ -28,8 +28,12 @@ class JSONCallView(CallView):
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Builds the request for upstream: the caller's JSON text, edited to have exactly the members in `body`.
 
-        Stores in the facts of the call, for the ledger, the model and whether `body` asks for a stream. Frees the
-        memory of the caller's text. Raises the errors of `gateway_fields.credentials` and `gateway_fields.deadline`.
+        Stores the model, and whether `body` asks for a stream, in the call's facts for the ledger. Frees the memory of
+        the caller's text.
+
+        Raises:
+            BadRequest: a field for the gateway, such as `openai_api_key` or `timeout`, has an invalid value.
+            UpstreamKeyMissing: no upstream key is in the request, stored for the caller, or in the settings.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

@@ -20,8 +20,9 @@ from proxyapi.unauthenticated.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. The bodies from
-    one client network count for at most half of `limit` in `bytes_in_use`.
+    `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. If the bodies
+    from one client network use more than half of `limit`, `bytes_in_use` counts only half of it for them: no network
+    can use up the memory of the others.
     """
 
     def __init__(self, limit: int) -> None:

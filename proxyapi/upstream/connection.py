@@ -32,8 +32,10 @@ class Connection(asyncio.Protocol):
     async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
         """Sends a request on this connection; returns the exchange when the answer's head has arrived.
 
+        `body` is None, bytes, or an iterator of bytes. An exception that the iterator raises is raised unchanged.
+
         Raises:
-            TransportFault: the head did not arrive. An exception that `body` raises is raised unchanged.
+            TransportFault: the head did not arrive.
         """
         exchange = self._exchange = Exchange(self, deadline, silence)
         try:

@@ -79,9 +79,10 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def _is_second_spelling(name: bytes, kept_back: Collection[bytes]) -> bool:
-    """Returns whether a header's name with underscores may be taken for one with hyphens that the gateway acts on.
+    """Returns whether a server may take a header's name with underscores for one that must not be sent on or doubled.
 
-    CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`.
+    CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`. `kept_back` are the names that must not
+    be sent on.
     """
     usual = name.replace(b"_", b"-")
     return usual in kept_back or usual in SPELLED_ONCE or usual.startswith(KEPT_BACK_PREFIXES)

@@ -96,7 +96,8 @@ class ListPage:
         """Returns the member `data` of the page's JSON object, whose value is the list of items.
 
         Raises:
-            ValueError: there is no such list, its name is not unique, or another member may have items, too.
+            ValueError: there is no such list; two members have the same name, in any letter case; another member is a
+                list or an object, and so may have items, too; or a number is not finite.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)

@@ -180,8 +180,8 @@ class PassThroughView(FormView):
     async def check_form(self, form: FormUpload) -> None:
         """Checks that the caller's key may use the models and objects that a form names; reserves dollars for the call.
 
-        Call this when the whole form was read, before its last bytes are sent upstream. Raises the errors of
-        `admit_form`.
+        Call this when the whole form was read, before its last bytes are sent upstream. Raises a `ProxyError` if the
+        call is refused: then the last bytes must not be sent.
         """
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)

@@ -75,20 +75,20 @@ def _check(kind: str) -> None:
 
 
 def _reader(request: HttpRequest) -> str:
-    """Returns the name under which the signed-in person's running exports are counted."""
+    """Returns the signed-in person's name for the limit of exports that run at the same time."""
     return account_reader(request.user.get_username())
 
 
 def account_reader(username: str) -> str:
-    """Returns the name under which the running exports of a person with an account are counted."""
+    """Returns a person's name for the limit of exports that run at the same time: `account`, a space, the user name."""
     return f"account {username}"
 
 
 def download(pieces: Iterator[bytes], kind: str, name: str, reader: str) -> HttpResponseBase:
     """Returns the response for an export: a file `name` with the ending `kind` (`csv` or `json`), sent piece by piece.
 
-    `reader` is the name of the person or key that gets it (see `account_reader`). If `READER_EXPORTS` exports are being
-    sent to this reader already, the response has the status 429.
+    `reader` is the name under which the running exports of the person or key are counted. If `READER_EXPORTS` exports
+    are being sent to this reader already, the response has the status 429.
     """
     if _sent_to[reader] >= READER_EXPORTS:
         words = f"You have {READER_EXPORTS} exports running. Try again when one of them has ended.\n"
@@ -106,10 +106,10 @@ _making = asyncio.Semaphore(PARALLEL_PIECES)
 
 
 async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
-    """Converts the iterator `pieces` of an export to an asynchronous one. Each piece is made only when it is needed.
+    """Yields the pieces of an export; each is made in a thread only when it is needed.
 
-    At most `PARALLEL_PIECES` pieces are made at the same time, over all exports. Until the end, the export counts as a
-    running export of `reader`.
+    At most `PARALLEL_PIECES` pieces of all exports are made at the same time. Until its end, the export counts as one
+    that runs for `reader`, the name of a person or key.
     """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     _sent_to[reader] += 1

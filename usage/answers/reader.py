@@ -71,7 +71,7 @@ class AnswerReader:
     To be set before reading:
 
     * `states_usage`: False if a usage in the answer is not that of this call, and must be ignored.
-    * `must_end`: True if even a stream without any event counts as cut off.
+    * `must_end`: True if a stream that ends without any event counts as cut off.
     * `text`: if not None, collects the text of every event.
     * `created`: if not None, collects the ids of created objects.
     * `expected_pictures`: the number of pictures that the call requests from the Images API. The last one ends a
@@ -143,10 +143,10 @@ class AnswerReader:
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Drops the usage that upstream has stated, if it cannot be that of the whole answer.
+        """Drops the usage object that upstream has stated, if it cannot be that of the whole answer.
 
-        Counts above zero are kept. The usage cannot be that of the whole answer if more text came after it, if it came
-        in the middle of a stream that was cut off, or if it lacks counts that the answer must have.
+        It cannot be if more text came after it, if it came in the middle of a stream that was cut off, or if it lacks
+        counts that the answer must have. Counts above zero that were read from it stay stored.
 
         The usage of a failed response stays if it states tokens: without it, the response would count as not billed.
         """
@@ -184,7 +184,7 @@ class AnswerReader:
         return self.text is None or not self.text.has_finished_choices
 
     def read_events(self, events: bytes) -> None:
-        """Reads ids, model, usage, error and text for the ledger from server-sent events; each must be whole."""
+        """Reads ids, model, usage, error and text for the ledger from the bytes of whole server-sent events."""
         for name, data in event_stream.read(events):
             if self._has_only_text is not None and self.text is not None and self._has_only_text(name, data):
                 self.text.feed_later(data)

@@ -47,7 +47,10 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event that has only text, to be parsed once 16 are stored or the text is needed."""
+        """Stores the `data` of an event that has only text; once 16 events are stored, parses all of them.
+
+        They are parsed earlier if the text is needed.
+        """
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()

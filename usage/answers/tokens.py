@@ -72,9 +72,9 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 def lacks_counts(usage: Mapping[str, object], counts: Counts, *, needs_output: bool) -> bool:
     """Returns whether a usage object lacks the number of input tokens or, if `needs_output` is true, of output tokens.
 
-    A 0 counts as lacking, because servers that do not count state zeros. If the object has a length of audio, or a
-    total above the sum of both numbers, nothing is lacking: the bill can be computed from that. `counts` are the counts
-    that were read from the object.
+    A 0 counts as missing, because servers that do not count state zeros. Nothing is missing if the object states a
+    length of audio, or a total above the sum of both numbers: the bill can be computed from that. `counts` are the
+    counts that were read from the object.
     """
     into, out = counts.get("input_tokens") or 0, counts.get("output_tokens") or 0
     if counts.get("audio_seconds") or whole_count(usage.get("total_tokens")) > into + out:

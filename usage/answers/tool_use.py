@@ -214,7 +214,7 @@ def tokens_of_picture(model: str, quality: str, size: str) -> int:
 def _tokens_by_patches(patches: int, width: int, height: int) -> int:
     """Returns how many tokens a picture of `width` by `height` pixels has, by OpenAI's formula.
 
-    `patches` is the number of parts into which the formula divides the longer side.
+    The formula divides the picture into a grid; `patches` is the number of its fields along the longer side.
     """
     longer, shorter = max(width, height), min(width, height)
     on_shorter = max((2 * patches * shorter + longer) // (2 * longer), 1)

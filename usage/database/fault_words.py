@@ -36,8 +36,8 @@ OTHER = "the log says more"
 def words_of(error: BaseException) -> str:
     """Returns a database error's class name and its meaning in words, such as "OperationalError: it cannot be reached".
 
-    The words for an unknown meaning are "the log says more". `error` is an error of psycopg or psycopg_pool, or the
-    error of Django that was caused by one.
+    `error` is an error of psycopg or psycopg_pool, or Django's error with one of these as its cause. If the meaning is
+    not known, the words are "the log says more".
     """
     words = LOST if is_unreached(error) else WORDS.get(_sqlstate(error), OTHER)
     return f"{type(error).__name__}: {words}"

@@ -138,7 +138,7 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Starts a new journal file; the journal's thread closes the previous one. Logs it if the disk refuses."""
+        """Starts a new journal file; if the disk refuses it, logs an error and goes on with the present file."""
         with self._lock:
             self._rotate()
 

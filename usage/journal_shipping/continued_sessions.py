@@ -33,9 +33,10 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """The result of `name_sessions`: the rows to write, and sessions to add to rows that are in the table already.
+    """The rows of a batch of calls with their sessions, and sessions for calls that are in the database already.
 
-    `begun` maps the request ids of rows in the table to their sessions.
+    `rows` are the rows to insert. `begun` maps the request ids of calls in the database to the sessions to store for
+    them.
     """
 
     rows: list[CallRecord]
@@ -43,13 +44,15 @@ class NamedSessions(NamedTuple):
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Puts calls that continue a stored response into the session of the call that created it; returns all rows.
+    """Gives each call that continues a stored response the session of the call that created the response.
 
-    A row that states a session keeps it. If the creating call has no session, both calls get the response's id as their
-    session. If it is unknown or of another key, only the continuing call gets this id.
+    * A row that states a session keeps it.
+    * If the creating call has no session, the response's id becomes the session of both calls.
+    * If the creating call is unknown, or of another key, only the continuing call gets the response's id as its
+      session.
 
-    The result's `begun` has the new sessions of creating calls that are in the table already; `begin_sessions` must
-    write them. Call this in the transaction that writes the rows.
+    Returns all rows, and in `begun` the new sessions of creating calls that are in the database already:
+    `begin_sessions` must store these. Call this in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})
@@ -77,11 +80,11 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
-    """Writes sessions to rows in the table of calls; `begun` maps the request ids of rows to sessions.
+    """Stores sessions in rows that are in the table of calls already; `begun` maps request ids to sessions.
 
-    Call this after locking the responses of these calls in `PendingResponse`: polls lock in this order, too, so that
-    there is no deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody
-    else has made is still noticed.
+    Lock the responses of these calls in `PendingResponse` before: polls lock in this order, too, so that there is no
+    deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody else has made
+    is still noticed.
     """
     if not begun:
         return

@@ -121,7 +121,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes estimates from older rows in the table, and from the sums, because newer rows have the exact usage.
+    """Removes the usage from older rows of calls, and from the sums, because newer rows have the exact usage.
 
     `replaced` maps the request ids of the older rows to those of the newer ones. Returns a pair for each older row: the
     newer row's request id, and the older row as it was before.
@@ -138,9 +138,9 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of those rows in `inserted` whose usage is estimated.
+    """Returns the request ids of the inserted rows whose usage is estimated.
 
-    `inserted` lacks the column that says so, so it is read from `rows`, all rows of the batch.
+    `inserted` has these rows without the source of their usage. So the source is looked up in `rows`, the whole batch.
     """
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
@@ -179,9 +179,9 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns the ranks of rows (see `_rank`) as the text of a JSON object, by request id.
+    """Returns how complete the given rows are (a rank from 0 to 3, by request id), as the text of a JSON object.
 
-    Rows of the highest rank are left out, so the object is usually empty.
+    Complete rows, which have the highest rank, are left out, so the object is usually empty.
     """
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 

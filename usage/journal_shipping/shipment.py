@@ -73,7 +73,7 @@ class JournalShipment:
         """Writes the undelivered part of a dead process's journal to the database; the caller deletes the files.
 
         * A call without an end record gets a row with the outcome `interrupted`.
-        * A call whose row was deleted for its age gets no row (`Delivery.without_pruned`).
+        * A call whose row was in the database before, and was deleted for its age, gets no row again.
         * Damaged lines, and lines of a newer version, are appended to files of their own.
 
         Args:

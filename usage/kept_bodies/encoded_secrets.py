@@ -133,7 +133,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` of a secret from the secret's base64 letters, `letters`."""
+    """Makes a `Base64Form` of a secret in base64 (`letters`): adds the two short parts that are searched for first."""
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     return Base64Form(letters, first, parts[-1][-_PART_LETTERS:])

@@ -46,8 +46,8 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 def group_of(message: str, names: Iterable[str] = (), parameter: str = "") -> str:
     """Returns the group of an error message: a hash in hex that is equal if messages differ only in ids and names.
 
-    The hash is made of the message's pattern (`pattern_of`) and of `parameter`, the refused parameter. A parameter that
-    the message itself names first adds nothing. The result is an empty text if there is neither message nor parameter.
+    The hash covers the message's pattern (`pattern_of`) and the refused `parameter`. The parameter is left out if the
+    message itself names it first. The result is an empty text if there is neither message nor parameter.
     """
     pattern = pattern_of(message, names).casefold()
     # Most messages name the parameter. Their groups are the same as before parameters were stored.

@@ -114,9 +114,10 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that keeps this host's shipper, which copies journals to the database, from starting meanwhile.
+    """Context manager that keeps this host's shipper from starting while the block runs.
 
-    Yields True normally. Yields False if a shipper is running already; that one goes on.
+    The shipper is the process that copies journals to the database. Yields True normally; yields False if a shipper
+    runs already, which is not stopped.
     """
     with shipper_lock().open("a") as lock:
         try:

@@ -8,14 +8,14 @@ from usage.models.sums import PART
 
 
 class LabelPeriod(models.Model):
-    """A range of days (UTC), from `first` until before `until`, with the sums of all calls that began in it.
+    """The sums of all calls that began in a range of days (UTC), from `first` until before `until`.
 
     * `is_summed`: whether the table `LabelCombination` has this range's sums by all labels together. It has none if
-      there would be nearly as many of them as calls, or if the rows did not add up to these totals.
+      they would be nearly as many as the calls, or if they did not add up to the sums in this row.
     * `has_others`: whether those sums count the calls of some end users together, as `OTHERS` (`usage.sums.labels`).
 
-    `usage.upkeep.label_sums.combining` writes both tables; `usage.sums.labels.changed_days` makes `calls` negative when
-    a row of a call has been replaced.
+    `usage.upkeep.label_sums.combining` writes both tables. `calls` is negative if the row of a call has been replaced
+    or deleted since (`usage.sums.labels.changed_days`).
     """
 
     first = models.DateField()
@@ -40,9 +40,10 @@ class LabelPeriod(models.Model):
 
 
 class LabelCombination(models.Model):
-    """The sums of the calls in a `LabelPeriod` that have the same key, model, route, team, owner, end user and tags.
+    """The sums of the calls of a range of days with the same key, model, route, team, owner, end user and tags.
 
-    `number` tells the rows of one period apart. `tags` has all tags, each between two line breaks.
+    `period` is the range, and `number` numbers the rows of this range. `tags` has all tags, each between two line
+    breaks.
     """
 
     pk = models.CompositePrimaryKey("period_id", "number")

@@ -127,9 +127,9 @@ class UsageTotal(models.Model):
     The dashboard reads this table, because it is as fast for a month as for an hour. Totals of minutes are deleted
     after a few days.
 
-    Rows of all calls have three histograms of latencies; rows of a key, model or route have only that of durations.
-    That one has two columns, which a reader adds together: `durations`, and `duration_ms_histogram`, to which servers
-    with an earlier release write. Only `usage.sums.adding_up` writes this table.
+    Rows of all calls have three histograms of latencies. Rows of a key, model or route have only a histogram of
+    durations; it has two columns, which a reader adds together: `durations`, and `duration_ms_histogram`, to which only
+    servers with an earlier release write. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")

@@ -140,7 +140,10 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns the most expensive of the models in `most.picture_models`, of which there must be at least one."""
+    """Returns the name of the most expensive model with which the hosted image tool may make a call's pictures.
+
+    `most` is the upper bound of the call's usage; its `picture_models` must not be empty.
+    """
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
@@ -176,9 +179,10 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     * Usually, the items of the bill add up to the dollars exactly (8 decimals).
     * If upstream bills nothing, or the usage is unknown or impossible, the cost is $0, and the bill has a note.
     * If the price of the model is unknown, or lacks a rate, both results are None.
-    * If the response goes on in the background, only the dollars are None.
+    * If the response goes on in the background, the dollars are None, and the bill is `COUNTED_AT_END`.
 
-    The caller must check whether the same usage was billed before, as for a call that reads a stored response.
+    The caller must check whether another call was billed for the same usage: a call that reads a stored response states
+    the usage of that response.
     """
     tier = service_tier(row.get("service_tier"))
     if reason := why_unbilled(row):
@@ -216,9 +220,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the call's service tier; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. But if the answer was cut, or is a compaction,
-    it states none. Then the price in the tier that the request names is returned, if there is one, marked as
-    provisional.
+    The tier is the one that the answer states, or else the default tier. But if the usage is only estimated, or the
+    call is a compaction (whose answer never states a tier), the tier in the request comes before the default tier. Its
+    price is marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -278,8 +282,8 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
     """Returns how certain a call's cost is, as a `CostKind`; an empty text if the call has no cost.
 
-    `price` is the bill that `price_call` returns. `estimated` takes precedence over `provisional`. The cost of $0 of a
-    call whose usage is unknown is `estimated`, too.
+    `price` is the call's bill, or None. `estimated` takes precedence over `provisional`. A cost of $0 because the usage
+    is unknown is `estimated`, too.
     """
     if price is None or price == COUNTED_AT_END:
         return ""
@@ -333,7 +337,10 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
 
 
 def _with_origin(item: PricedItem, line: Line) -> PricedItem:
-    """Adds the model, price source and cost kind of a bill's line to the line's item; returns the item."""
+    """Copies the model, price source and kind of cost from `line` to `item`, the same line as the ledger stores it.
+
+    Facts that `line` lacks are not copied. Returns `item`.
+    """
     if line.model:
         item["model"] = line.model
     if line.source:

@@ -151,13 +151,13 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        If the call wants more than the free dollars, it gets all of them on two conditions:
+        If fewer than `wanted.dollars` are free, the call gets all free dollars on two conditions:
 
         * They are at least `wanted.least`.
         * They are at least half of `unheld`, or this is the call's last try.
 
-        `unheld` is what the spender's budgets would have left if nothing were reserved. If it is None, it is unknown,
-        and the call gets either all that it wants or nothing.
+        `unheld` is what the spender's budgets would have left if nothing were reserved. If it is None (unknown), the
+        call gets either all that it wants or nothing.
         """
         free = self.free
         dollars = wanted.dollars
@@ -188,10 +188,10 @@ class Lease:
         """Updates the lease with the database's answer to its request for dollars.
 
         * `granted`: all dollars ever granted to the lease, less those given back; None if it got nothing this time.
-        * `spare`: the part of the new dollars that is meant for later calls. When less than half of it is free, the
-          lease asks for more.
-        * `has_waited`: whether calls waited for the answer. If so, the lease keeps free dollars from now on if `spare`
-          is more than 0, and gives them back otherwise.
+        * `spare`: the dollars among the new ones that are meant for later calls. When less than half of them are free,
+          the lease asks for more.
+        * `has_waited`: whether calls waited for the answer. Only then is it decided anew whether the lease keeps free
+          dollars for later calls: it does if `spare` is more than 0.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

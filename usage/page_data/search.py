@@ -184,7 +184,8 @@ def _page(walk: Walk, wanted: int) -> Page:
 def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
     """Searches calls for words in prompts and answers; returns a page of at most `wanted` calls.
 
-    The `Walk` finds calls by the other filters. The search ends after about `max_seconds`.
+    `walk` finds the calls that match all other filters; only these are searched. The search ends after about
+    `max_seconds`.
     """
     search = WordSearch(filters.text, walk)
     search.go_on(wanted + 1, time.monotonic() + max_seconds)

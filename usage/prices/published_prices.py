@@ -98,8 +98,8 @@ class ModelRates:
         """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 
         The rate may depend on `input_tokens`, the length of the prompt. Cached input, or input that is written to the
-        cache, costs the same as other input if it has no rate of its own. But if only 12-hour cache writes lack one,
-        they cost `LONG_CACHE_FACTOR` times as much.
+        cache, costs the same as other input if it has no rate of its own. An exception are 12-hour cache writes, if
+        other cache writes have a rate: they cost `LONG_CACHE_FACTOR` times as much as input.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
@@ -113,10 +113,11 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest rate of `input` tokens and that of `output` tokens, in dollars per million, as a map.
+        """Returns the highest price of any input token and of any output token, in dollars per million.
 
-        Text tokens and the kinds of tokens in `kinds`, such as `audio_input`, are compared. A value is None if there is
-        no price. Rates may depend on `input_tokens`, the length of the prompt.
+        The result maps `input` and `output` to these prices; a value is None if there is no price. Text tokens are
+        compared with the other kinds in `kinds`, such as `audio_input`. Rates may depend on `input_tokens`, the length
+        of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -250,8 +251,9 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
     """Finds a model in a price list; returns its vendor and its entry, or None.
 
-    OpenAI's models are searched first, then those of vendors whose models nobody else sells. None means that the model
-    was not found, or has open weights, so that anyone may sell it.
+    OpenAI's models come first; None for those with open weights, which anyone may sell. A model of another vendor is
+    found only if this vendor alone sells its models (`SOLE_SELLERS`), and the name has no `/` or `:`, as a reseller's
+    name has.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):

@@ -104,8 +104,8 @@ def rows_of_range(
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
     """Divides a range of whole hours into months, days and hours for which sums can be read; yields the pieces.
 
-    No unit is longer than `coarsest`. Months and days without complete breakdowns (`UsageBreakdown`) are divided into
-    hours. Following pieces of the same unit are yielded as one.
+    A piece has a unit, a start and an end; neighbours of the same unit are one piece. No unit is longer than
+    `coarsest`. Where the table `UsageBreakdown` lacks calls of a day or month, hours are used instead.
     """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
@@ -120,9 +120,10 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into pieces of months, days or hours, each within one month; yields them.
+    """Divides a range of whole hours into pieces of months, days or hours, each within one month; yields the pieces.
 
-    A piece has a unit, a start and an end. The months in `whole` are not divided into days.
+    A piece has a unit, a start and an end. Only a month that begins at one of the times in `whole` becomes a piece with
+    the unit month; other months are divided into days and hours.
     """
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
@@ -133,11 +134,10 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the beginnings of those pieces of time for which the table `UsageBreakdown` has sums of all calls.
+    """Returns the starts of those pieces of time for which the sums in the table `UsageBreakdown` include all calls.
 
     Pieces of hours are left out, since the table has days and months only. For a whole month, only the sums of the
-    month are checked, not the many sums of its days: whoever writes one writes the other, and `ledger sum` mends the
-    days first.
+    month are checked, and not those of its days: both are written together, and `ledger sum` mends the days first.
     """
     asked = [
         (Span.MONTH if first == floor(first, Span.MONTH) and last == next_month(first) else span, first, last)

@@ -78,10 +78,10 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Adds up the rows of sums that the query `rows` selects by `groups`; returns the groups, sorted by their values.
+    """Adds up the given rows of sums by the named groups; returns a dict for each group, sorted by the groups' values.
 
-    At most `MOST_GROUPS` are returned; those without calls or usage are left out. Without `groups`, the only item is
-    the total.
+    At most `MOST_GROUPS` groups are returned; groups without calls or usage are left out. If `groups` names none, the
+    only dict is the total.
     """
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:

@@ -114,8 +114,8 @@ def _assignments(
 def histograms_sql(name: HistogramName) -> str:
     """Returns an SQL expression for the histogram of one latency in a row of sums, as two rows to be added up.
 
-    One has the counts that the table stores as a plain histogram, the other those that it stores packed. The columns
-    are `first`, the number of the first bucket, and `histogram`, the numbers of calls from this bucket on.
+    The table has two columns for a histogram, a plain and a packed one; each of them becomes a row. In a row, `first`
+    is the number of the first bucket, and `histogram` has the numbers of calls from this bucket on.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"
@@ -174,5 +174,8 @@ ADD_NAMES = """
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Returns the rows of the cursor's last statement, which must select `SUMMED_SQL`, as dictionaries."""
+    """Returns the rows that the cursor's last statement has selected or changed, as dictionaries.
+
+    The statement must return the columns `SUMMED_SQL`, from which the sums of calls are computed.
+    """
     return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]

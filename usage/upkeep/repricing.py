@@ -31,7 +31,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
     * unfinished calls
     * calls whose usage is counted in another call's row
-    * calls that upstream does not bill, unless the reason was the call's route
+    * calls that upstream does not bill; but calls that are not billed because of their route are included
     """
     pricer = Pricer()
     last = first_id(since)

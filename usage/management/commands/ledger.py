@@ -161,10 +161,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Corrects the sums of calls by computing them again from the rows of calls, as far as these still exist.
+        """Computes the sums of calls again from the calls' rows, as far as these still exist, and corrects wrong sums.
 
-        It also marks estimated costs that an earlier release left unmarked, and adds up past days and months by all
-        labels together. Prints how many hours had wrong sums, and how many costs were not marked.
+        Also marks estimated costs that an earlier release left unmarked, and computes the sums of past days and months
+        by all labels together (end user and tags) anew. Prints how many hours had wrong sums, and how many costs were
+        not marked.
         """
         # Older versions have left some estimated costs unmarked.
         marked = set_missing_kinds()

@@ -53,9 +53,9 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 
 
 class _Form(NamedTuple):
-    """A body in one of its readable forms, such as with escapes undone, with the start and the end of each hit.
+    """A readable form of a stored body, such as with escapes undone, and the places of searched words in it.
 
-    `source` is the body's name.
+    `source` is the body's name. `hits` has the start and the end of each place in `text`.
     """
 
     source: str
@@ -73,10 +73,10 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Moves hits in a body to `texts`, a form of the same body without JSON's syntax, which is easier to read.
+    """Moves the places of searched words to `texts`: the same body without JSON's syntax, which is easier to read.
 
-    `texts` becomes the first of `forms`. A word that it lacks, such as the name of a JSON member, keeps its hit in
-    another form. If `texts` has none of the words, nothing changes.
+    If `texts` contains one of the words, it becomes the first of `forms`. Words that it lacks, such as the name of a
+    JSON member, keep their places in the other forms. If it contains none of the words, nothing changes.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:
@@ -89,7 +89,10 @@ def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) 
 
 
 def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
-    """Returns the excerpts around the hits in a form of a body; hits near each other share an excerpt."""
+    """Returns excerpts of a stored body around the places of the searched words; near places share an excerpt.
+
+    `form` is a readable form of the body, with these places.
+    """
     source, text, hits = form
     windows: list[tuple[int, int]] = []
     for start, end in sorted(hits):

@@ -29,11 +29,11 @@ class SearchedWord:
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns lists of short texts by which the database rules out bodies that cannot contain this word.
+        """Returns lists of short texts: a body that lacks all texts of one of the lists cannot contain this word.
 
-        There is one list for each piece of the word between white space, with the ways in which the piece may be
-        written, plain or escaped as in JSON. A body that lacks all texts of a list cannot contain the word. Compare
-        them with the body in lower case. The result is empty if the word has only ASCII punctuation.
+        There is one list for each piece of the word between white space; its texts are ways to write the piece, plain
+        or escaped as in JSON. The database compares them with the body in lower case. There is no list for a piece of
+        ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -68,11 +68,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns short texts, of which each body that contains `part`, a piece of a searched word, has at least one.
+    """Returns short texts; a body that contains `part`, a piece of a searched word, contains at least one of them.
 
-    The body must be in lower case. If the piece has ASCII letters or digits, their longest run is the only text.
-    Otherwise the texts are the ways to write its first two characters, plain and escaped. The result is empty for a
-    piece of ASCII punctuation.
+    The body must be in lower case. If the piece has ASCII letters or digits, the only text is the longest run of these.
+    Otherwise the texts are the piece's first two characters in all spellings, plain and escaped. The result is empty
+    for a piece of ASCII punctuation.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:

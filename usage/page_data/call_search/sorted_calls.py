@@ -55,9 +55,10 @@ def find_largest(filters: Filters) -> Page:
 
 
 def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
-    """Lets the scans read calls until `COMPARE_SECONDS` are over; returns the ids of those with the largest values.
+    """Makes the scans read calls for `COMPARE_SECONDS`; returns the ids of those with the largest values of `column`.
 
-    There are at most `PAGE_SIZE`, the largest first; of equal values, the newest call comes first.
+    At most `PAGE_SIZE` ids are returned, the largest value first; of equal values, the newest call comes first. The
+    scans stop earlier when no calls are left.
     """
     largest: dict[UUID, float] = {}
     deadline, slices = time.monotonic() + COMPARE_SECONDS, 0
@@ -72,7 +73,7 @@ def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
 
 
 def _first(values: dict[UUID, float]) -> dict[UUID, float]:
-    """Returns the `PAGE_SIZE` largest values by request id, the largest first.
+    """Returns the `PAGE_SIZE` largest of the given values, as a dict from request id to value, the largest first.
 
     Of calls with equal values, the newest comes first.
     """
@@ -81,10 +82,11 @@ def _first(values: dict[UUID, float]) -> dict[UUID, float]:
 
 
 def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]:
-    """Reads the calls with the largest values from the column's index; returns the ids of those that match the filters.
+    """Reads the calls with the largest values from the index of the sorted column; returns the ids of matching calls.
 
-    `conditions` are those of the filters. At most `MAX_INDEXED` calls in the filters' range of time are read. At most
-    `PAGE_SIZE` ids are returned, the one with the largest value first; none if this takes longer than `INDEX_SECONDS`.
+    At most `MAX_INDEXED` calls in the filters' range of time are read. `conditions` are the SQL conditions of all other
+    filters, which the returned calls match. At most `PAGE_SIZE` ids are returned, the one with the largest value first.
+    None are returned if this takes longer than `INDEX_SECONDS`.
     """
     column = SORTS[filters.sort]
     most = MAX_INDEXED if conditions else PAGE_SIZE

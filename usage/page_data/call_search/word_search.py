@@ -38,7 +38,7 @@ class WordSearch:
         self.reached: UUID | None = None
 
     def go_on(self, wanted: int, deadline: float) -> None:
-        """Continues the search until `wanted` calls are found in all, or no calls are left.
+        """Continues the search until `found` has `wanted` calls, or no calls are left.
 
         Ends at the latest when `time.monotonic()` reaches `deadline`; but at least one batch of calls is begun.
         """
@@ -88,8 +88,8 @@ class WordSearch:
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
         """Returns the ids of those calls in a batch whose bodies may contain all words, in the order of the batch.
 
-        The database rules out the other calls, whose bodies lack short pieces of the words (`needles_of`). The next
-        batch is twice as large if this query was quick, else half as large.
+        The database rules out the other calls, whose bodies lack short pieces of the words (`needles_of`). If its query
+        takes less than `BATCH_SECONDS`, the next batch is made larger, otherwise smaller.
         """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.
@@ -110,9 +110,9 @@ class WordSearch:
 
 
 def first_call_with_body(since: UUID | None) -> UUID:
-    """Returns the id of the oldest call, not older than the id `since`, whose prompt or answer is stored.
+    """Returns the id of the oldest call whose prompt or answer is stored; calls with an id below `since` are left out.
 
-    If there is no such call, returns an id above those of all calls.
+    If there is no such call, returns the highest possible id.
     """
     query = "SELECT request_id FROM usage_requestbody WHERE request_id >= %s ORDER BY request_id LIMIT 1"
     with connection.cursor() as cursor:

@@ -76,9 +76,9 @@ class Members:
         return list(found.items())
 
     def give_back(self, name: str, others: Members) -> None:
-        """Puts a nested object that was taken out back as the member `name`, with those of its members that remain.
+        """Puts back the nested object `name` that was taken out; does nothing if no members of the object remain.
 
-        `others` are the members of the object. If none remain, nothing is put back.
+        `others` are the members of the object, without those that were taken out of it.
         """
         if others.rest:
             self.rest[name] = others.rest

@@ -224,9 +224,9 @@ def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request, with about `room` parts in total, but at least one turn.
+    """Returns the newest turns of a request: as many as have about `room` parts together, but at least one turn.
 
-    If the oldest of these turns has too many parts, those at its end are removed.
+    If the oldest of the returned turns has more parts than there is room for, its last parts are removed.
     """
     for number, turn in enumerate(reversed(turns)):
         room = _limit_parts([turn], max(room, 1))
@@ -236,10 +236,10 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Shortens the turns of a conversation, in place, to about `room` parts in total; returns the remaining room.
+    """Shortens the turns of a conversation, in place, to about `room` parts in total; returns the room that is left.
 
-    A turn, a part, and a result of a tool call take the room of one part each. Every list of parts keeps at least its
-    first one, and a text at its end says how many were removed. The remaining room may be less than 0.
+    Each turn, part and result of a tool call takes one unit of room. Every list of parts keeps at least its first part;
+    a text at its end says how many were removed. The room that is left may be negative.
     """
     for turn in turns:
         room -= 1

@@ -89,7 +89,7 @@ def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
     """Reads the new turns of each call of a page: questions that no earlier call on the page had, and the answers.
 
     `is_start` says whether the first call is the first one of its session or end user. Reading stops when the bodies
-    have more than `MAX_BODY_BYTES` together, when the page is full, or after `READ_SECONDS`.
+    have more than `MAX_BODY_BYTES` together, when the page has no room for more texts, or after `READ_SECONDS`.
     """
     # The size of a text is known without reading the text.
     size = Func(F("request_body"), function="octet_length", output_field=IntegerField()) + Func(

@@ -83,8 +83,8 @@ class DashboardNumbers:
 
     * `time_range`: the range whose calls were counted.
     * `totals`: the sums of this range.
-    * `before_range`: the start and the end of the previous range, for comparison. They are equal, so the range is
-      empty, if rounding to whole minutes or hours would change its length too much.
+    * `before_range`: the start and the end of the previous range, for comparison. Both are equal if there is none,
+      because rounding it to whole minutes or hours would change its length too much.
     * `before`: the sums of the previous range.
     * `by_value`: for each dimension with a table (key, model and route; no key in a key's dashboard), the totals by
       name, with the most calls first.
@@ -156,8 +156,8 @@ def read_durations_of_key(
 ) -> dict[str, dict[str, list[int]]]:
     """Reads the histograms of the durations of one key's calls, by model and by route, from the database.
 
-    `wanted` maps a dimension (model, route) to the names to read. The result has, by dimension and name, the numbers of
-    calls in the buckets of the histogram. A name without a histogram is left out.
+    `wanted` maps a dimension (model, route) to the names to read. The result maps each dimension to a dict from name to
+    histogram: a list with the number of calls in each bucket. A name without a histogram is left out.
 
     The range of time is extended to whole hours. Hours that are weeks old have no histograms any more.
     """
@@ -214,7 +214,8 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
     """Reads one key's sums from the database; yields one row for each chart bin, model, route and outcome.
 
-    A row is a dictionary with the names in `GROUPS` and `SUMMED`, and `errors`, the number of failed calls.
+    A row is a dictionary: `bin` (the bin's start), `model`, `route`, `outcome`, the sums named in `SUMMED`, and
+    `errors`, the number of failed calls.
     """
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
     rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)
@@ -226,9 +227,9 @@ def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
-    """Adds up the histograms of one key's call durations in the database, for each bin of the charts.
+    """Reads the histograms of the durations of one key's calls from the database, one for each bin of the charts.
 
-    Yields the start of the bin, and the numbers of calls in the histogram's buckets.
+    Yields the start of the bin, and a list with the number of calls in each bucket of the bin's histogram.
     """
     first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
     if step < LENGTHS[Span.DAY] or first > last:

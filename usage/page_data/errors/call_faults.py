@@ -137,8 +137,8 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
 def refused_parameter(call: Request, *, reads_body: bool) -> str:
     """Returns the parameter of a failed call's request that was refused; an empty text if it is not known.
 
-    Rows of earlier releases do not state it. If `reads_body` is true, it is then looked up in the stored body of the
-    answer, if the error was the caller's.
+    Rows of earlier releases do not have it. If `reads_body` is true, and the caller was at fault, it is then read from
+    the stored body of the answer.
     """
     if call.error_param or not reads_body:
         return call.error_param

@@ -122,13 +122,14 @@ def days_before(choice: SpendingChoice) -> tuple[date, date]:
 
 
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
-    """Reads the sums of calls that a `SpendingChoice` asks for, by group, with the dollars of the period before.
+    """Reads the sums of calls for the page *Usage*, by group, with each group's dollars in the period before.
 
-    There are at most `most` rows; the groups beyond them are added up in `ComparedReport.others`.
+    `choice` says which calls and groups. At most `most` rows are returned; all further groups are added up in the
+    result's `others`.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), and for too many of
-            these days there are neither sums by both nor rows of calls.
+        LabelsUnreadable: the choice has two labels (an end user and a tag, or two tags), which cannot be read together
+            for these days.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,
@@ -173,12 +174,12 @@ def _lacking(since: date | None) -> str:
 
 
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the format for a row's change since the period before; in it, `{}` stands for the change as text.
+    """Returns the format string for a row's change in cost; `{}` in it stands for the change as text.
 
-    * "so far", without the change, if the row's day or the first chosen day is today or later: a part of a day cannot
-      be compared with a whole one.
-    * "{} so far" in a table by day, for the others or the total, if the last day is not over.
-    * "{}" for all other rows.
+    * "so far", without the change: the row's day, or the first chosen day, is today or later. A part of a day cannot be
+      compared with a whole one.
+    * "{} so far": in a table by day, the row adds up several days (the others or the total), and the last is not over.
+    * "{}": all other rows.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]
     if max([choice.first, *days]) >= choice.today:
@@ -191,8 +192,8 @@ def _row(
 ) -> SpendingRow:
     """Makes a row of the page *Usage* from the sums of the row's calls.
 
-    `whole` is the cost of all rows, for the row's share. `calls_query` is the link to the row's calls. `so_far` is the
-    format for the row's change (see `_so_far`).
+    `whole` is the cost of all rows, of which the row shows its share. `calls_query` is the query string of the link to
+    the row's calls. `so_far` is the format string for the row's change in cost; `{}` in it stands for the change.
     """
     sums, before = row.sums, row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
@@ -261,11 +262,11 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     """Reads the data of the chart of the page *Usage*: dollars by day, with a line for each of the costliest values.
 
-    The values are those of the first group that is not the day, or keys if there is none. A last line has all other
-    values. `report` is the report for the same choice.
+    These are values of the first group that is not the day, or keys if there is none. A last line adds up all other
+    values. `report` has the sums that the page shows.
 
-    The map is empty if the sums would take long to read: for more than `MAX_CHART_DAYS` days, or for two labels (an end
-    user and a tag, or two tags).
+    Returns an empty map if the sums would take long to read: for more than `MAX_CHART_DAYS` days, or for two labels (an
+    end user and a tag, or two tags).
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

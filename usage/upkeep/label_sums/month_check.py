@@ -53,8 +53,8 @@ _MISSING = f"""
 def wrong_months(since: datetime | None) -> Iterator[str]:
     """Compares sums by label (end user or tag) of months with those of their days; yields a line for each wrong sum.
 
-    At most 100 are named. Only months that begin at `since` or later are compared; all if it is None. In a month in
-    which some tags have no sums (`CLOSED`), no tags are compared.
+    There are at most 100 lines. Only months that begin at `since` or later are compared; all if it is None. Tags are
+    left out in a month in which some tags have no sums (`CLOSED`).
     """
     first = ceiling(since, Span.MONTH).date() if since else date.min
     for group in _differing(first, date.max, 100):
@@ -66,9 +66,9 @@ def mend_months(end: date) -> None:
 
     The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
 
-    Differences are added value by value. Where a month or one of its days counts some values together as `OTHERS`, this
-    is impossible; then the whole difference is added to `OTHERS`. The sums of tags are not corrected in a month in
-    which some tags have none (`CLOSED`).
+    Each value of a label is corrected. If the month or one of its days counts some values together as `OTHERS`, this is
+    impossible: then the whole difference is added to `OTHERS`. In a month in which some tags have no sums (`CLOSED`),
+    the sums of tags stay as they are.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -77,10 +77,12 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Returns, value by value, the amounts to add to a month's sums of a label to make them the sums of its days.
+    """Compares a month's sums of one label with those of its days; returns the groups to add to the month's sums.
 
-    Returns an empty list if values cannot be compared: the month has sums of the label, and the month or one of its
-    days counts some values together as `OTHERS`.
+    A group has one value of the label, and the amounts that its sums lack (negative if they are too high).
+
+    The list is also empty if the values cannot be compared: the month has sums of the label, and the month or one of
+    its days counts some values together as `OTHERS`.
     """
     end = (month + timedelta(days=31)).replace(day=1)
     of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)
@@ -94,10 +96,11 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
-    """Compares the sums by label of months with those of their days; returns the amounts to add to the months' groups.
+    """Compares the sums by label of months with those of their days; returns the groups with different sums.
 
-    Only months from `first` until before `end` are compared. Tags are left out in a month in which some tags have no
-    sums (`CLOSED`). At most `most` groups are returned; all if it is None.
+    A group has its month, label, key, team, owner, model and route, and the amounts that the month's sums lack. Only
+    months from `first` until before `end` are compared. Tags are left out in a month in which some tags have no sums
+    (`CLOSED`). At most `most` groups are returned; all if it is None.
     """
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})

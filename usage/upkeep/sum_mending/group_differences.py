@@ -21,8 +21,9 @@ def missing_groups(
 ) -> list[Group]:
     """Returns the groups to add to a table of sums, so that its `stored` groups become equal to the `right` ones.
 
-    A stored group that is not among the right ones becomes zero. Highest figures can only be raised, and lowest ones
-    only be lowered. If `histograms` is false, the table's histograms are not changed.
+    A stored group that is not among the right ones becomes zero. Two kinds of figures cannot be corrected by adding: a
+    maximum that is too high, and a minimum that is too low; they stay. If `histograms` is false, the table's histograms
+    are not changed.
     """
     wanted, found = (
         {tuple(group[key] for key in table.keys): group for group in groups} for groups in (right, stored)
@@ -37,8 +38,8 @@ def missing_groups(
 def add_groups(statement: str, groups: list[Group]) -> None:
     """Adds `groups` to a table of sums with the SQL `statement`, in transactions of `MOST_GROUPS` groups.
 
-    Takes the same locks as the code that writes calls: so it waits for code that keeps writers out, such as
-    `without_writers`, and is never executed at the same time.
+    Takes the locks that the code takes that writes calls. So it waits while other code, such as `without_writers`,
+    keeps writers out.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
@@ -51,9 +52,10 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns what to add to the `stored` sums of one group of a table to get the `right` ones; None if they are equal.
+    """Returns the amounts to add to one group's `stored` sums to make them the `right` ones; None if they are equal.
 
-    `right` or `stored` is None if there are no such sums, and counts as zeros then.
+    If `right` or `stored` is None, the group has no such sums: they count as zeros. Histograms are compared only if
+    `histograms` is true.
     """
     known: Any = right or stored
     new: Any = right or {}
