@@ -89,10 +89,10 @@ class CutConnections(logging.Filter):
 
 
 class OnePerMinute(logging.Filter):
-    """Log filter that lets at most one record a minute pass for each kind of record.
+    """Log filter that lets one record of each kind pass per minute, and drops the others.
 
-    Two records are of the same kind if they have the same text before values are inserted, and the same texts and
-    errors as values; numbers may differ. The next record of the kind to pass says how many were left out.
+    Records are of the same kind if they have the same message format and the same arguments; arguments that are numbers
+    may differ. The next record of the kind that passes says how many were dropped.
     """
 
     # While the database is away, a pool of connections logs each attempt to connect.
@@ -222,9 +222,9 @@ def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def exception_words(error: BaseException) -> str:
-    """Returns the first line of an exception's message, with `…` for quoted texts, which may be a caller's data.
+    """Returns the first line of an exception's message, at most `MAX_EXCEPTION_LENGTH` characters, for the log.
 
-    At most `MAX_EXCEPTION_LENGTH` characters are returned.
+    Texts in quotes are replaced by `…`, because they may be a caller's data.
     """
     try:
         first = str(error).strip().partition("\n")[0]

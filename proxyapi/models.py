@@ -194,10 +194,10 @@ class ApiTokenManager(models.Manager["ApiToken"]):
     """Django's manager of API tokens: finds the token that a request has sent."""
 
     def find_valid(self, text: str) -> ApiToken | None:
-        """Returns the valid API token that has this secret, with its user; None if no valid token has it.
+        """Returns the valid API token whose secret is `text`, with its user; None if no valid token has this secret.
 
         A token is valid if it is neither revoked nor expired, and its user is active and has the staff status. Also
-        records the time of use, at most once in `LAST_USED_STEP`.
+        stores the time in `last_used_at`, unless the stored time is quite new (`LAST_USED_STEP`).
         """
         if not may_be_api_token(text):  # a made-up text causes no query
             return None

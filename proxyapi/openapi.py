@@ -118,7 +118,7 @@ def operation(
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
-    """Returns a decorator that adds a view's method, with its description, to the list `METHODS`."""
+    """Returns a decorator that records a view's method for `/openapi.json`, with its description, if there is one."""
 
     def decorator(method: Method) -> Method:
         METHODS.append((method, description))

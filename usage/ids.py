@@ -34,9 +34,10 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns by how many seconds the times in this process's request ids are ahead of the clock; normally about 0.
+    """Returns by how many seconds the time in this process's new request ids is ahead of the clock; normally about 0.
 
-    They are ahead after the clock was set back, until the clock has caught up or the process starts again.
+    The ids run ahead when the clock is set back, because a new id is never lower than the last one. This ends when the
+    clock has caught up, or the process starts again.
     """
     # A new id is never lower than the last one.
     return uuid7().timestamp / 1000 - time.time()

@@ -96,7 +96,8 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Looks for faults of this host, and opens and resolves alerts about them.
 
-        `seen_at` is the time when this host last looked; None if the host is new or was stopped properly.
+        `seen_at` is the time of this host's previous look for faults. It is None if the host is new, or if its server
+        was stopped properly.
         """
         facts = read_host_facts(now, self._logins)
         is_first, self._is_first = self._is_first, False
@@ -154,10 +155,10 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of `fault` that has in `since` when this process first found it, if that is earlier than its
-        `since`.
+        """Returns a copy of `fault`, with `since` set back to the time at which this process first found the fault.
 
-        The time is remembered for the next searches. A fault that the last search did not find counts as new.
+        A `since` that is earlier already stays. The time is remembered for the next search. A fault that the last
+        search did not find counts as new.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first

@@ -22,10 +22,9 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next call of `close` leave the connection open for receiving, and call the callback `linger`.
+        """Makes the next `close` end only the sending, so that bytes can still be received, and then call `linger`.
 
-        That call only ends the sending. The callback must arrange for a second call of `close`, which closes the
-        connection.
+        The callback `linger` must arrange for a second call of `close`, which closes the connection.
         """
         self._linger = linger
 

@@ -101,9 +101,9 @@ class _Turn:
         return True
 
     def is_over(self) -> bool:
-        """Returns whether this process must stop shipping, and let another one ship the journals.
+        """Returns whether this shipper process must stop, so that another one can copy the journals to the database.
 
-        It must if its own server was killed, and another server's shipper waits for its turn.
+        This is so if the server that started this process is dead, and another server's shipper waits for its turn.
         """
         if os.getppid() == self._parent:
             return False
@@ -199,9 +199,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns the time (`time.monotonic()`) up to which earlier shippers have copied all records to the database.
+    """Returns the time (`time.monotonic()`) up to which all journal records are known to be in the database.
 
-    `lock` is the descriptor of the shippers' lock file, whose modification time is this time. For a new file, it is the
-    time when the file was created.
+    It is the modification time of the shippers' lock file, whose descriptor is `lock`. For a new file, this is the time
+    when the file was created.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

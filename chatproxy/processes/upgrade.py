@@ -55,7 +55,7 @@ class StartReports:
 
     @property
     def has_any(self) -> bool:
-        """True if a worker has ever reported that it serves, also one of before the last upgrade."""
+        """True if any worker has reported that it serves, including workers of the code before an upgrade."""
         return self._memory[0] != 0
 
     def mark(self) -> None:
@@ -122,10 +122,10 @@ class Upgrade:
         self._is_prepared = False
 
     def install(self, master: Arbiter) -> None:
-        """Makes this object the handler of SIGUSR1 and SIGUSR2 in gunicorn's master.
+        """Makes gunicorn's master call this object for the signals SIGUSR1 (new workers) and SIGUSR2 (new code).
 
-        Also keeps the master running if a worker cannot start. If the master has just replaced its code, the workers of
-        the old code are counted as its own, and new workers are started in their place.
+        Also keeps the master from stopping when a worker cannot start. If the master has just replaced its code, it
+        takes over the workers of the old code, and starts new ones in their place.
         """
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
@@ -139,7 +139,10 @@ class Upgrade:
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
 
     def worker_has_ended(self, worker: Worker) -> None:
-        """Keeps gunicorn from replacing a worker that was meant to end; called for each worker that has ended."""
+        """Keeps gunicorn from starting another worker in place of an old one that a replacement has ended.
+
+        Called for each worker that has ended; does nothing for other workers.
+        """
         if worker.pid in self._retiring:
             self._retiring.discard(worker.pid)
             self._master.num_workers -= 1

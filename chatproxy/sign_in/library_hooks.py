@@ -24,7 +24,10 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         return False
 
     def is_safe_url(self, url: str) -> bool:
-        """Returns whether people may be sent to a URL. Unlike in the library, only this request's host is allowed."""
+        """Returns whether people may be sent to a URL: only to one with the host of this request.
+
+        django-allauth itself also allows other hosts.
+        """
         return is_own(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:

@@ -16,7 +16,7 @@ class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]  # the library has
     """The rules of second factors for django-allauth: secrets of apps and recovery codes are stored encrypted."""
 
     def encrypt(self, text: str) -> str:
-        """Encrypts the secret of a second factor, as upstream keys are encrypted."""
+        """Encrypts the secret of a second factor with Fernet, and returns the encrypted text to store."""
         return sealing.seal(text)
 
     def decrypt(self, encrypted_text: str) -> str:

@@ -69,10 +69,10 @@ def migrate(notice: Callable[[], object]) -> None:
 
 
 def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
-    """Calls `run`, which applies migrations, and calls it again while other transactions use the tables.
+    """Calls `run`, which applies migrations, until it succeeds: repeatedly while other transactions use the tables.
 
-    `notice` is called when such transactions are in the way, and then once a minute. `run` is also called once more if
-    another server has just made the same tables.
+    `notice` is called the first time that such transactions are in the way, and then once a minute. If another server
+    has just made the same tables, `run` is called once more.
 
     Raises:
         django.db.Error: a migration failed for another reason.
@@ -102,11 +102,11 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
 def _limit_wait(
     execute: Callable[..., object], sql: str, params: object, many: bool, context: Mapping[str, object]
 ) -> object:
-    """Runs one SQL statement of a migration; makes sure that the database's time limits do not stop it.
+    """Executes one SQL statement of a migration without the database's usual time limits; returns the result.
 
-    * In a transaction, the limits are lifted. The statement waits at most `LOCK_TIMEOUT_MS` for a table.
-    * Outside of one, they are lifted only for a statement that makes or drops an index concurrently, and not if a
-      pooler is in between.
+    * In a transaction, only the wait for a table's lock is limited, to `LOCK_TIMEOUT_MS`.
+    * Outside of a transaction, the limits are lifted only for a statement that makes or drops an index concurrently.
+      Through a connection pooler, they stay.
     """
     database = cast(DatabaseWrapper, context["connection"])
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR

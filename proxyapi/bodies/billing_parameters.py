@@ -31,12 +31,12 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
     """Returns what a request asks for, apart from tokens, that affects the price of its call; None if nothing does.
 
-    * Chats, responses and compactions: the service tier, and the completion window of a background response, as far as
-      their values are known.
+    * Chats, responses and compactions: the service tier, and the completion window of a background response. A value
+      whose effect on the price is not known is left out.
     * Speech: the number of characters to speak, if the model is billed by characters.
     * Images: the number of pictures to make, and their quality and size.
 
-    `fields` has the values of the body's members, by name; of several values, the last one counts.
+    `fields` has the values of the body's members, by name. If a name is given several times, its last value counts.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:

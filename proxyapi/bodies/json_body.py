@@ -89,7 +89,10 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """Whether the request asks for a stream, by its last member `stream`; None if it has no such member."""
+        """Whether the request asks for a stream (its member `stream` is `true`); None if it has no such member.
+
+        If the member is given several times, the last one counts.
+        """
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 

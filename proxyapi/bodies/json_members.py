@@ -144,10 +144,10 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns a lenient JSON decoder for `text`, which accepts `NaN`, for example.
+    """Returns the JSON decoder to use for `text`; it is lenient, and accepts `NaN`, for example.
 
-    The decoder for a large text is slower, but does not block the event loop. It raises `ValueError` if the long
-    numbers in the text have too many digits in total.
+    For a large text, the decoder is slower, but lets other threads run meanwhile. That decoder raises `ValueError` if
+    the text has too many digits in long numbers.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER

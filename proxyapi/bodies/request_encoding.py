@@ -148,9 +148,9 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether deflate data that has a zlib header could also be decoded as deflate data without a header.
+    """Tests whether deflate data with a zlib header could also be decoded as deflate data without a header.
 
-    `is_possible` becomes true when decoding it that way reaches a valid end, or gives more than `limit` bytes.
+    `is_possible` becomes true if such a decoding succeeds, or gives more than `limit` bytes.
     """
 
     def __init__(self, limit: int) -> None:

@@ -55,19 +55,20 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Demands that the next `speed.size` bytes of the body arrive within `speed.seconds` from now.
+        """Demands that `speed.size` more bytes of the body arrive within `speed.seconds` from now.
 
-        Sets the body's time limit accordingly, but never beyond `REQUEST_TIMEOUT`, and not while the process drains.
-        `received` is the number of bytes that have arrived already.
+        If they do not, the receiving of the body times out, at the latest after `REQUEST_TIMEOUT`. While the process
+        drains, the time limit is not changed, because a shorter one has been set. `received` is the number of bytes
+        that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Demands the next bytes of the body (see `demand`) if those demanded before have arrived; else does nothing.
+        """Demands the next bytes of the body if all bytes that `demand` demanded last have arrived; else does nothing.
 
-        `received` is the number of bytes that have arrived.
+        `speed` is the lowest speed for the next bytes, and `received` the number of bytes that have arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)

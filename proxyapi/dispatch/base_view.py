@@ -179,7 +179,7 @@ class ProxyView(APIView):
             await self.authorize(request)
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the request's body; `search` looks for a valid key in the arriving bytes.
+        """Receives the request's body. `search`, if given, looks for a valid key in the bytes while they arrive.
 
         Raises:
             InvalidKey: `search` was given and has found no valid key.

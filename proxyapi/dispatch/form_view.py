@@ -18,10 +18,11 @@ class FormView(CallView):
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
         """Checks a whole form before its end goes upstream, and reserves dollars for the call.
 
-        * Stores the form's model, labels and the like for the ledger row.
+        * Stores what the ledger row needs of the form, such as its model and its labels.
         * Checks that the key may use the models and objects that are named in the form. Models may also be named in
           `query`, the query string of the request.
-        * Reserves the dollars, and writes the call's begin record to the journal again, with these dollars.
+        * Reserves dollars for the call, and writes the call's begin record to the journal again, with the reserved
+          dollars.
 
         Raises the errors of `model_policy.check_models`, `ownership_check.check_form`, `reserve` and
         `Call.begin_reserved`; after an error, the end of the form must not be sent.

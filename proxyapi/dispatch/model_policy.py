@@ -15,10 +15,11 @@ from proxyapi.routes import Route
 
 
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
-    """Checks the models in a request to upstream, for a caller whose key or team is limited to some models.
+    """Checks that a request to upstream uses only models that its caller may use; for a caller limited to some models.
 
-    The model in the path is checked for every method; those in the body and the query (`named`) for a POST only, unless
-    the request administers the upstream account. Use this only for such a caller: others could be refused.
+    The model in the path is checked for every method. The models in the body and the query (`named`) are checked for a
+    POST only, and not if the request administers the upstream account. Do not call this for a caller without such a
+    limit, who could be refused.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.

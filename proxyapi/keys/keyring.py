@@ -239,9 +239,10 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record], teams: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields the digest and the `KeyInForce` of each secret: of the keys in `records`, and of `SECURITY_KEY`.
+    """Yields a pair for each secret of the keys in `records`, and for `SECURITY_KEY`: the digest and the `KeyInForce`.
 
-    A key whose upstream key cannot be decrypted, or whose team is not in `teams`, is left out: its calls are refused.
+    A rotated key has two secrets. A key is left out, so that its calls are refused, if its upstream key cannot be
+    decrypted, or if its team is not in `teams`.
     """
     team_by_id = {team["id"]: team for team in teams}
     for record in records:

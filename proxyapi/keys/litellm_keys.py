@@ -247,9 +247,9 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
 
 
 def _span(duration: str) -> str:
-    """Returns the shortest span of a budget that covers LiteLLM's `duration`: `7d` gives `month`.
+    """Returns the shortest budget span (`day`, `month`, `total`) that is at least as long as LiteLLM's `duration`.
 
-    The spans are `day`, `month` and `total`. An empty or unknown duration gives `total`.
+    For example, `7d` gives `month`. An empty or unknown duration gives `total`.
     """
     if duration in EXACT:
         return EXACT[duration]

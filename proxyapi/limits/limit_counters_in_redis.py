@@ -139,7 +139,7 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, ceilings: Iterable[Ceilings], lease: str) -> None:
-        """Notes slots of an ended or refused call that Redis may still store, so that `renew` frees them later."""
+        """Records that a call has ended or was refused, so that `renew` frees its slots that Redis may still store."""
         for one in ceilings:
             if one.parallel_calls is not None:
                 self._unconfirmed[one.counted_as, lease] = time.monotonic()

@@ -23,7 +23,7 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """The facts that decide the cost of a multipart form: the texts of its fields, and its files' sizes in bytes."""
+    """What decides the cost of a call with a multipart form: the texts of its fields, and its files' sizes in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
@@ -104,9 +104,9 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns the upper bound of the tokens that the base64 of images, sound or files would have as text.
+    """Returns the upper bound of the tokens in `texts`, which are base64 of images, sound or files, if counted as text.
 
-    An estimate that has counted a whole body as text is too high by this number.
+    Subtract it from an estimate that has counted a whole body as text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 

@@ -88,9 +88,9 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _find_plain(events: bytes) -> tuple[int, int] | None:
-    """Finds `,"usage":null` in a chunk of the most usual form; returns its start and end, or None for any other event.
+    """Returns the start and end of `,"usage":null` in a chunk of a streamed chat, found by a fast search for bytes.
 
-    In this form, the chunk is one event of one line, and `usage` is not in an inner object.
+    Returns None if `events` are not exactly one event with one line of data, or if the field is in an inner object.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
     # time of the regular expression `_USUAL`.
@@ -112,7 +112,10 @@ def _find_plain(events: bytes) -> tuple[int, int] | None:
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:
-    """Returns the start and the end of the bytes to remove for a match of `_USUAL`: the field `usage` and one comma."""
+    """Returns the start and end of the bytes to cut out of an event: the field `"usage": null` with one comma.
+
+    `match` is a match of the regular expression `_USUAL`, which finds this field.
+    """
     number = match.lastindex or 0
     start, end = match.span(number)
     return (start - 1 if number == 1 else start), end
@@ -161,9 +164,10 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 
 
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
-    """Applies `edits` to the data of a server-sent event, and returns the bytes of the new event.
+    """Applies `edits` to the data of a server-sent event in `events`, and returns the bytes of the new event.
 
-    A data line that becomes empty is removed. Lines of the event that are no data stay unchanged.
+    `text` is the event's data as text. A data line that becomes empty is removed. Lines of the event that are no data
+    stay unchanged.
     """
     replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
     pieces, at, offset = [], event.start, 0
@@ -181,10 +185,10 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 
 
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """Applies edits to one line of an event's data, and returns the new line.
+    """Applies edits to `value`, one line of a server-sent event's data, and returns the new line.
 
-    An edit is `(start, end, new bytes)`; its positions are counted from the start of this line. If it covers more than
-    one line, the new bytes are put into the first.
+    An edit is a tuple: start, end, new bytes. Start and end are positions relative to this line. They may lie outside
+    of it, if the edit concerns other lines too; then the new bytes go into the line in which the edit starts.
     """
     pieces, at = [], 0
     for start, end, new in edits:

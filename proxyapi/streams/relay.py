@@ -51,9 +51,9 @@ def unchanged(events: bytes) -> bytes:
 class Dialect:
     """The rules for one kind of event stream, such as that of a chat.
 
-    `error_event` builds an event from an error of the gateway, the call's id, and the events that the caller got last.
-    `trailer` is the event with which such a stream must end; it is added if upstream leaves it out. `to_caller` edits
-    events before the caller gets them.
+    `error_event` makes an event from a gateway's error, the call's id, and the events last sent to the caller.
+    `trailer` is the event that ends such a stream; the gateway adds a missing one. `to_caller` edits events for the
+    caller.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that is resumed in the middle, which may have no more events."""
+    """Returns a copy of `dialect` that allows a stream without events, for a stream resumed in the middle."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
@@ -107,11 +107,11 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends upstream's answer to the caller by the function `send_now`; yields the bytes that are still to be sent.
+        """Sends upstream's answer to the caller by the function `send_now`; yields the bytes that could not be sent.
 
-        `send_now` returns False, and sends nothing, while the caller's socket is full. Then the bytes are yielded
-        instead. The last bytes are always yielded, once the call's ledger row is on disk. If the answer breaks off, the
-        call fails, and an event with the error is yielded if the stream allows one.
+        `send_now` returns False, and sends nothing, if the caller's socket is full. The answer's last bytes are always
+        yielded: they wait until the call's ledger row is on disk. If the answer breaks off, the call fails, and an
+        event with the error is yielded if the stream allows one.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -149,7 +149,7 @@ class Relay(ABC):
 
     @property
     def _between_events(self) -> bool:
-        """True while the bytes sent to the caller end with a whole event, so that a comment may follow."""
+        """True if the bytes sent end with a whole event, so that a keep-alive comment can follow; by default False."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
@@ -202,10 +202,10 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads server-sent events for the ledger, and returns the bytes to send to the caller.
+        """Reads whole server-sent events for the ledger; returns the bytes for the caller, and counts them as sent.
 
-        The bytes are counted as sent. `Dialect.to_caller` edits them. Secrets are removed from events with the word
-        `error`, and from all events once upstream has reported an error.
+        The returned events are edited as this kind of stream requires (`Dialect.to_caller`). Secrets are removed if the
+        events have the word `error`, or if upstream has reported an error.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -249,7 +249,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`; a blank line comes first if the events sent last do not end with one."""
+        """Returns the gateway's own `event`, preceded by a blank line if the last bytes sent end within an event."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
@@ -264,7 +264,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last event in `events` has its whole data; True if no event has data."""
+    """Returns whether the data of the last event in `events` are not cut off; True if no event has data."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

@@ -41,10 +41,9 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns a context manager that limits the time for sending a whole answer to `REQUEST_TIMEOUT`.
+    """Returns a context manager for sending a whole answer, with the time limit `REQUEST_TIMEOUT` if sending may block.
 
-    There is no limit if the client's socket takes bytes and the request is no HEAD, because the answer is then sent at
-    once.
+    It may block if the client's socket takes no bytes, or if the request is a HEAD. Otherwise there is no limit.
     """
     # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
     # limit takes a thirtieth of the time of a call.

@@ -100,11 +100,11 @@ class UpstreamAnswer:
         return (text[:1] == b"{" and text[-1:] != b"}") or (text[:1] == b"[" and text[-1:] != b"]")
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Returns what the function `reads` finds in the first bytes of upstream's body: True or False.
+        """Returns the verdict of the function `reads` on the first bytes of upstream's body: True or False.
 
-        `reads` gets the bytes that have arrived, and returns True, False, or None if it needs more. If the body ends
-        first, the result is False. The bytes are not lost: `chunk` and `read` still return them. After an error, which
-        is one of those of `chunk`, the answer is closed.
+        `reads` gets all bytes that have arrived until now, and returns True, False, or None if it needs more. If the
+        body ends before a verdict, the result is False. The bytes stay readable by `chunk` and `read`. Raises the
+        errors of `chunk`, and closes the answer after one.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -115,10 +115,10 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes upstream's body to the function `sink`, piece by piece, until `sink` leaves bytes; returns these.
+        """Passes upstream's body to the function `sink` piece by piece, until `sink` leaves a rest; returns the rest.
 
-        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned.
-        The result is empty at the end of the body.
+        `sink` gets a piece, and returns the bytes of it that it could not take. Without a `sink`, the next piece is
+        returned. The result is empty at the end of the body.
 
         Raises:
             UpstreamUnreachable: the connection broke.
@@ -131,9 +131,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes the part of upstream's body that has not been read yet to `sink`, as `chunk` does.
+        """Passes the bytes of upstream's body to `sink` as they arrive; returns the bytes that `sink` could not take.
 
-        Converts a fault of the connection to the error that the caller gets.
+        Raises a fault of the connection as the error for the caller: `UpstreamTimeout` or `UpstreamUnreachable`.
         """
         try:
             return await self._exchange.chunk(sink)

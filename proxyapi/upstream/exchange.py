@@ -128,10 +128,10 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the decoded body to the function `sink`, piece by piece, until `sink` leaves bytes; returns these.
+        """Passes the decoded body to the function `sink` piece by piece, until `sink` leaves a rest; returns the rest.
 
-        `sink` gets a piece, and returns the bytes that it could not take. Without a `sink`, the next piece is returned.
-        The result is empty at the end of the body.
+        `sink` gets a piece, and returns the bytes of it that it could not take. Without a `sink`, the next piece is
+        returned. The result is empty at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -223,9 +223,10 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Starts the measurement of upstream's silence anew, from now on.
+        """Sets the duration of upstream's silence back to zero.
 
-        To be called when the gateway begins to read again, or has sent the whole request: before, nothing can come.
+        To be called when the gateway starts to read again, or has sent the whole request: upstream's silence before
+        that was not upstream's fault.
         """
         if self._silence is not None:
             self._heard_at = self._loop.time()
@@ -286,9 +287,10 @@ class Exchange:
             self._next_step = self._loop.call_soon(self._decode_step)
 
     def _decode_step(self) -> None:
-        """Decodes one more step of an encoded answer, and wakes the task that waits for the bytes.
+        """Decodes a limited part of an answer's compressed bytes, and wakes the task that waits for the result.
 
-        After the last step, ends the exchange if the whole answer has arrived.
+        Once nothing is left to decode, ends the exchange if the whole answer has arrived. Fails the exchange if the
+        bytes cannot be decoded.
         """
         self._next_step = None
         decoder = self._decoder
@@ -317,10 +319,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Passes the buffered bytes to the `sink` of the task that waits in `chunk`; wakes the task if necessary.
+        """Gives the buffered bytes to the `sink` of the task that waits in `chunk`, and wakes this task if needed.
 
-        The task keeps waiting only if its `sink` has taken all bytes and the answer goes on. An exception of `sink`
-        fails the exchange.
+        The task sleeps on if `sink` took all bytes and more may come. If `sink` raises an exception, the exchange
+        fails.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -442,7 +444,10 @@ class Exchange:
             self._pause()
 
     def on_message_complete(self) -> None:
-        """Records that the answer's last byte has arrived, and ends the exchange if nothing is left to decode."""
+        """Records that the answer's last byte has arrived; ends the exchange if no bytes are left to be decoded.
+
+        Does nothing at the end of an interim answer (1xx), or if the exchange has failed.
+        """
         if self._state is not State.BODY:  # this is the end of an interim answer, or the exchange has failed
             return
         self._state = State.DECODING

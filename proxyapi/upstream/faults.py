@@ -65,7 +65,7 @@ class NotConnected(TransportFault):
     """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
     * `reason`: the reason as a text for the caller, without host, address or key.
-    * `kind`: the same text, but without words from a proxy. The log distinguishes errors by it.
+    * `kind`: a text for the log, equal for equal faults: `reason` without a proxy's own words.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -142,7 +142,7 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
 
 
 def lost(fault: Exception | None) -> Broken:
-    """Creates the error `Broken` for an open connection to upstream that was lost; its text tells a caller how.
+    """Creates the error `Broken` for a connection to upstream that was lost; its text tells the caller the reason.
 
     `fault` is the system's error, or None if upstream has closed the connection in an orderly way.
     """
@@ -161,10 +161,10 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Creates the error `Broken` for an answer of upstream that cannot be parsed, with a text for the caller.
+    """Creates the error `Broken` for bytes from upstream that are no HTTP answer, with a text for the caller.
 
-    `fault` is the parser's error. `start` has the first bytes that upstream has sent; it is empty once the head of an
-    answer has come.
+    `fault` is the parser's error. `start` has the first bytes that upstream has sent; leave it empty if the fault comes
+    after the answer's head.
     """
     # If a function of the gateway that the parser calls, such as `on_body`, has raised an exception, that is the
     # reason; the parser's error only says in which function.

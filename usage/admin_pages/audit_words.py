@@ -124,7 +124,7 @@ def _rows_in_words(formset: BaseModelFormSet) -> Iterator[str]:  # type: ignore[
 
 
 def _differences(before: Sequence[str], after: Sequence[str]) -> str:
-    """Returns in words how a list has changed: the items that were added and removed, or that their order changed."""
+    """Returns in words which items were added to a list and removed from it; "another order" if none were."""
     added = [item for item in after if item not in before]
     removed = [item for item in before if item not in after]
     told = [f"{verb} {_joined(items)}" for verb, items in (("added", added), ("removed", removed)) if items]

@@ -78,11 +78,11 @@ def read_order(request: HttpRequest) -> str:
 
 
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
-    """Returns the query strings of links from one group of errors to its calls.
+    """Returns the query strings of the links from one group of errors to lists of its calls.
 
-    The result is a tuple: the query string for all calls of the group, and a list with an entry each for keys, models,
-    routes and statuses. An entry has a title such as `Keys`, the number of different values, and a tuple for each shown
-    value: the value, its number of calls, and the query string for these calls.
+    The result is a pair: the query string for all calls of the group, and a list with an entry each for keys, models,
+    routes and statuses. An entry has a title such as `Keys`, the number of different values, and a list of the shown
+    values: each with its number of calls, and the query string for these calls.
     """
     times = time_range.as_times()
     parts = [

@@ -152,8 +152,8 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the calls of one session or end user, oldest first.
 
-    A query parameter names the session or the user. People who may see bodies also see, below each call, its messages
-    that no earlier call has. The query parameter `after`, a request id, leaves out that call and earlier ones.
+    A query parameter names the session or the user. People who may see bodies also see, below each call, the messages
+    that are new in this call. The query parameter `after`, a request id, leaves out that call and earlier ones.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
@@ -199,7 +199,10 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the template's values with a call's bodies, conversation and error, and with commands that repeat it."""
+    """Returns the part of the template's values about a call's bodies, its conversation and its error.
+
+    The values also include commands, for curl and Python, that repeat the call.
+    """
     url = base_url(request)
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"

@@ -130,7 +130,7 @@ def status_phrase(status: int) -> str:
 
 
 def _from_body(body: bytes) -> ErrorFacts:
-    """Reads type, code, message and parameter of an error from the body of an answer, of which a long one is cut first.
+    """Reads the facts of an error (type, code, message, parameter) from the start of an answer's body.
 
     The body may be JSON, a stream of events (of which the first is read), an HTML page or plain text. A missing type,
     code or message is an empty text; a missing parameter is left out.
@@ -150,7 +150,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns the facts of an error with the message `data`, which is a JSON string or plain text."""
+    """Returns the facts of an error with an empty type and code; `data`, text or a JSON string, is its message."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -162,8 +162,9 @@ def _from_text(data: bytes) -> ErrorFacts:
 def _from_json(value: object, depth: int) -> ErrorFacts:
     """Returns the facts of the error in a JSON value: type, code, message and parameter.
 
-    A fact that an inner object lacks is taken from the object around it; a fact that no object has is an empty text.
-    `depth` is the number of objects and lists around `value`.
+    A fact is taken from the innermost object that describes the error or, if it lacks there, from the objects around
+    it. A missing parameter is left out; any other missing fact is an empty text. `depth` is the number of objects and
+    lists that were entered to reach `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -277,12 +278,12 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error. Do not call this function with the chunk of a chat.
+    """Returns whether an event of a stream reports an error. Not for the chunks of a chat, which have other rules.
 
     * An event with a type or an `object` reports an error if the type ends with `error` or `exception`, or if the
       `object` is "error".
-    * Any other event reports an error if it has an error's message, and no sign of a good answer: `{"detail": …}` or
-      `{"code": 1, "msg": …}`, for example.
+    * Any other event, such as `{"detail": …}`, reports an error if it has an error's message, and no sign of a good
+      answer, such as a `usage`.
     """
     kind, named = event.get("type"), event.get("object")
     if named or isinstance(kind, str):

@@ -110,9 +110,9 @@ def is_whole(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> dict[str, object]:
-    """Returns the JSON object in the data of a server-sent event; an empty dict for any other JSON.
+    """Returns the JSON object in the data of a server-sent event; an empty dict if the data are other JSON.
 
-    If the JSON is invalid, the result has the members in front of the fault, without large values.
+    From invalid JSON, the members before the error are returned, and their large values are left out.
     """
     try:
         event = orjson.loads(data)
@@ -157,10 +157,9 @@ class _Builder:
         self._begin(0)
 
     def add_line(self, start: int, end: int, line_end: int) -> None:
-        """Adds one line of the stream to the server-sent event that is being built. A blank line ends the event.
+        """Adds one line of the stream to the server-sent event that is being built; a blank line ends this event.
 
-        The line's text is between the positions `start` and `end` of the stream, its line end between `end` and
-        `line_end`.
+        `start` and `end` are the positions of the line's text in the stream. Its line end follows, up to `line_end`.
         """
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream
@@ -212,7 +211,10 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the event that is being built, and begins the next one, if the blank line between them is missing."""
+        """Ends the server-sent event that is being built after its last `data` line, and begins the next event.
+
+        This is for a stream in which the blank line between two events is missing.
+        """
         # The border is behind the last `data` line. An event name behind that line is the next event's.
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)

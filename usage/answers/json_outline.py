@@ -72,10 +72,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`.
+        """Returns the first elements of the JSON array at position `at`, up to the first one that is not an object.
 
-        The list ends before the first element that is not an object. Objects that are not small are read down to
-        `depth` more levels, and their long strings become None.
+        Small objects are returned whole. Large ones are read down to `depth` more levels, without their long strings.
         """
         items: list[object] = []
         try:
@@ -89,10 +88,10 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the JSON value between the positions `at` and `end` of the body, without its large parts.
+        """Returns the JSON value between the positions `at` and `end` of the body; large parts of it are left out.
 
-        A value of up to `SMALL_BYTES` is returned whole, if a parser can read it. Other objects and arrays are read
-        down to `depth` levels; all other values become None.
+        A value of up to `SMALL_BYTES` is returned whole, if it is valid JSON. Other objects and arrays are read down to
+        `depth` levels. Everything else becomes None.
         """
         first = self._body[at : at + 1]
         value = None
@@ -185,9 +184,9 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position in `body` where a run of matching bytes that begins at `at` ends.
+    """Returns the position in `body` at which the bytes that match `pattern`, from `at` on, end.
 
-    `pattern` must match any number of bytes of one kind, such as white space, including none.
+    `pattern` must match a run of one kind of byte, such as white space, of any length. An empty run returns `at`.
     """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one

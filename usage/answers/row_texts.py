@@ -111,9 +111,9 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names of the members of a usage object, and of the objects directly in it, to be checked for secrets.
+    """Yields the names of the members of a usage object and of the objects directly in it, to check them for secrets.
 
-    Also yields None for each value that may itself be a secret, such as a string, or a number that cannot be stored.
+    Also yields None for each value that may be a secret, such as a string, or that is a number too large to be stored.
     """
     for name, value in usage.items():
         yield name
@@ -131,12 +131,11 @@ def _is_storable(count: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object, given by the names of its members, certainly has no secret, and can be stored as
-    it is.
+    """Returns whether a usage object certainly has no secret, and can be stored, judged by `names`, the result of
+    `_names`.
 
-    `names` come from `_names`, which yields None for a value that may be a secret. The result is False if there is a
-    None, if a name is that of a secret (`api_key`) or contains one (such as one of `secrets`), and, to be sure, if the
-    names are very long. Results are cached.
+    The result is False if there is a None, which stands for a doubtful value; if a name is or contains a secret; or if
+    the names are very long, to be sure. Results are cached.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

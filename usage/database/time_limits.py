@@ -44,10 +44,9 @@ def lift_limits(database: psycopg.Connection) -> None:
 
 @contextmanager
 def without_time_limits() -> Iterator[None]:
-    """Context manager that switches off PostgreSQL's time limits for its block's queries, in this thread.
+    """Context manager: inside its block, PostgreSQL's time limits are off for the queries of this thread.
 
-    * Limits stay if the open transaction has executed a statement before the block, or if the block sets them by `SET
-      LOCAL`.
+    * The limits are not switched off if the open transaction has executed a statement before the block began.
     * Each statement outside of a transaction is run in a transaction of its own. So the block cannot execute statements
       such as CREATE INDEX CONCURRENTLY.
     """
@@ -60,8 +59,8 @@ def _lift_and_execute(
 ) -> object:
     """Executes an SQL statement without PostgreSQL's time limits, and returns its result.
 
-    This is a wrapper for Django's `execute_wrapper`. The limits are switched off before the first statement of a
-    transaction. A statement outside of a transaction gets a transaction of its own.
+    This is a wrapper for Django's `connection.execute_wrapper`. It switches off the limits before the first statement
+    of a transaction; to a statement outside of a transaction, it gives a transaction of its own.
     """
     database = cast(DatabaseWrapper, context["connection"])
     if not database.in_atomic_block:

@@ -43,8 +43,9 @@ def frame(record: Mapping[str, object]) -> bytes:
 def scan(data: bytes) -> Scan:
     """Parses lines of a journal, and returns their records as a `Scan`. `data` must begin at the start of a line.
 
-    * A damaged line is in the result's `damaged`. A whole record at its end is treated like a line of its own.
-    * A record of a newer format version is in `newer`, as it is in the file.
+    * Damaged lines are in the result's `damaged`. If a damaged line ends with a whole record, this record is returned
+      as well.
+    * Records of a newer format version are in `newer`, as they are in the file.
     * A last line without a line end is left out.
     """
     size = data.rfind(b"\n") + 1
@@ -80,9 +81,9 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> tuple[bytes, CallRecord | None]:
-    """Looks for a whole record at the end of a damaged line of the journal; returns that end, and the record.
+    """Looks for a whole record at the end of a damaged journal line; returns the bytes of this record, and the record.
 
-    The record is None if there is none.
+    Returns empty bytes and None if there is none.
     """
     # When a newline is lost, two lines become one.
     for match in FRAME_START.finditer(line, 1):

@@ -80,10 +80,10 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Makes sure that each response is billed in one row only, since several calls may have created or read it.
+    """Makes sure that each response is billed in one row only, although several calls may have created or read it.
 
-    The other rows lose their counts and cost. Begins or ends the polling of the responses. Returns the rows to write,
-    and the older rows whose estimates must be removed. Call this in the transaction that writes the rows.
+    Returns the rows to write, those of the other calls without counts and cost; and the older rows whose estimates must
+    be removed. Also begins or ends the polling of the responses. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)
@@ -117,7 +117,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Returns a map from the id of each response in `rows` to the request id of the oldest row of this response."""
+    """Returns a map from each response's id to the request id of the oldest of the given rows with this response."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -125,7 +125,7 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Stores in the table `CountedResponse` which row is billed for each response; older entries stay.
+    """Stores in the table `CountedResponse` which row is billed for each response, unless it names one already.
 
     `stated` maps the ids of responses to the request ids of rows. Returns what the table then has for these responses,
     in the same form.
@@ -154,13 +154,13 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 def _replace_estimates(
     exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
 ) -> dict[str, str]:
-    """Finds older rows that bill a response by an estimate; the new row with exact usage becomes the billed row.
+    """Finds older rows that bill a response by an estimate, and bills the new row with exact usage instead.
 
     Returns a map from the request ids of the older rows to those of the new ones; the caller must remove the estimates
-    from the older rows. Changes the table `CountedResponse`.
+    from the older rows. The table `CountedResponse` then names the new rows.
 
-    `exact` and `owners` map the ids of responses to the request ids of the rows with exact usage, and of the billed
-    rows; `owners` is updated. Labels of older rows are added to `makers`, the rows of creating calls by response id.
+    `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the billed rows. `owners`
+    is updated. Labels of older rows are added to `makers`: the creating calls' rows, by response id.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -198,9 +198,9 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is that of this call alone, so that no other row can state it again.
+    """Returns whether the usage in a call's row can be in no other row, so that it cannot be billed twice.
 
-    True for a new chat completion with exact usage, for example. Calls of the Responses API can share their usage.
+    True for a new chat completion with exact usage, for example; false for calls of the Responses API.
     """
     # This check is quick, and spares most chats the comparison.
     if str(row.get("route")).startswith(RETRIEVABLE):
@@ -214,7 +214,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row is exact or unknown, and so not an estimate."""
+    """Returns whether the usage in a row will stay: it is no estimate, but stated by upstream or unknown."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
@@ -248,15 +248,15 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row has an estimated usage of a response, which exact usage may still replace.
+    """Returns whether a row has an estimated usage of a response, which an exact one may still replace.
 
-    False for the estimate of a cancelled response after a poll, because that is final.
+    False for the row of the poll that found a response cancelled: upstream will never state its usage.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether a row's cost is replaced as soon as another row states the exact usage of the same response.
+    """Returns whether a row's cost will be replaced once another row has the exact usage of the same response.
 
     True if the usage is estimated, or the cost is missing or marked as not counted. In SQL: `FIND_PROVISIONAL`.
     """
@@ -283,7 +283,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row to be written; without counts, and for $0, if another row is billed for its response.
+    """Returns a call's row to be written: for $0 and without counts, if another row is billed for its response.
 
     `owners` maps the ids of responses to the request ids of the billed rows. The column `usage` stays in any case. A
     row stays unchanged if its call created a response of its own that happens to have the same id as an older one.

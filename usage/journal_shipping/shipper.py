@@ -70,9 +70,10 @@ class Shipper:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of delivered bytes of each journal file, by file name: in the database, or set aside in a file.
+        """The number of bytes of each journal file whose records are delivered, by file name.
 
-        Journal files that are delivered to their end and deleted are absent. Any thread may read this.
+        Delivered means in the database, or set aside in another file. A journal file that is delivered to its end and
+        deleted is absent. Any thread may read this.
         """
         shipments = list(self._shipments.values())
         return {name: size for shipment in shipments for name, size in shipment.shipped_bytes.items()}
@@ -122,8 +123,8 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
-        Also deletes the budget leases of each dead process: at once, and again after `LATE_SECONDS`, because a late
-        statement of the process may have added one.
+        Also deletes the budget leases of each dead process: at once, and again `LATE_SECONDS` later, in case the
+        database has executed the process's last statement late.
 
         Raises:
             GaveUp: the time for stopping is over.
@@ -160,8 +161,8 @@ class Shipper:
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
         """Writes the new records in the journals of living processes to the database; returns the errors.
 
-        There is one error for each journal that failed. Without an error, sets `complete_at` to the time when this
-        began.
+        There is one error for each journal that failed. If none failed, sets `complete_at` to the time at which this
+        method was called.
 
         Raises:
             GaveUp: the time for stopping is over.
@@ -233,15 +234,16 @@ def adopt_dead(directory: Path, delivery: Delivery) -> None:
 
 
 def replay(directory: Path, *, adopts: bool = True) -> Delivery:
-    """Tries again to write everything to the database that could not be written before; returns the `Delivery`.
+    """Tries again to write records to the database that could not be written before; returns the `Delivery`.
 
-    The result has the numbers of written, refused, damaged and newer records. These are written:
+    The result has the numbers of written, refused, damaged and newer records. Three kinds of record are tried:
 
-    * dead letters: rows that are refused again stay dead letters, and unreadable lines go to `damaged.log`.
-    * records in `newer.log`: those of a version that is still unknown stay there.
-    * if `adopts` is true, the journals of dead processes. While a shipper runs, `adopts` must be false.
+    * The dead letters: rows that the database refused. If refused again, they stay; unreadable lines go to
+      `damaged.log`.
+    * The records in `newer.log`, of a newer format version. If this code cannot read it either, they stay.
+    * If `adopts` is true, the journals of dead processes. It must be false while a shipper runs.
 
-    Rows of calls that were deleted for their age go to `pruned.log` instead.
+    Rows of calls that were deleted because of their age go to `pruned.log` instead.
 
     Raises:
         GaveUp: the database cannot be reached.
@@ -267,9 +269,9 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes the rows of ended calls in the file `newer.log` to the database, if this code can read their version.
+    """Writes to the database the rows of ended calls in `newer.log`, which older code set aside as unreadable for it.
 
-    Records of a version that is still unknown stay in `newer.log`; damaged ones go to `damaged.log`. Begin records are
+    Records that this code cannot read either stay in `newer.log`; damaged lines go to `damaged.log`. Begin records are
     dropped, since their calls have rows.
 
     Raises:

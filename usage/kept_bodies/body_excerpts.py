@@ -49,8 +49,8 @@ class Draft(NamedTuple):
         """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
 
         `redacted` is this draft's text after its secrets were redacted. If bytes of the body are missing, a remark at
-        the end says how many. If the draft does not have the whole body, the end of the text is dropped as well,
-        because a part of one of `secrets` may be there.
+        the end says how many. If this draft has only the start of the body, its last bytes are dropped as well, because
+        they may be the beginning of one of `secrets`.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
@@ -63,7 +63,7 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Makes the draft of an excerpt from the body of a request or an answer. The draft is not cut yet.
+    """Makes a `Draft` of the body of a request or an answer: readable text, from which an excerpt is made later.
 
     JSON and text stay, except for base64, which becomes placeholders. A multipart form becomes lines of `name: value`,
     with secret fields redacted. Any other body becomes a placeholder such as `<audio/mpeg, 123 bytes>`.
@@ -94,8 +94,8 @@ def text_size(body: bytes, content_type: str) -> int:
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
     """Makes readable text of about `budget` bytes from the start of a body; also returns how many bytes were read.
 
-    Base64 becomes placeholders. A multipart form becomes lines of `name: value`, and a binary body its type and size.
-    Secret fields of forms become `[redacted]`.
+    Base64 becomes placeholders, a binary body one placeholder with its type and size. A multipart form becomes lines of
+    `name: value`. Secret fields of forms become `[redacted]`.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
@@ -142,7 +142,7 @@ def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """Returns the parts of a multipart form as lines of `name: value`, in about `budget` bytes.
+    """Returns the parts of a multipart form as lines of `name: value`, which have about `budget` bytes together.
 
     Also returns how many bytes of the parts' content were left out.
     """
@@ -215,7 +215,7 @@ def _size_placeholder(name: str, size: int) -> bytes:
 
 
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of a urlencoded form, with `[redacted]` as the value of secret fields.
+    """Returns the start of a urlencoded form, about `budget` bytes, with `[redacted]` as the value of secret fields.
 
     Also returns how many bytes of `body` were read.
     """
@@ -262,9 +262,9 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a multipart form as a line of about `budget` bytes, and how many bytes of content were read.
+    """Returns a part of a multipart form as one line of text, and how many bytes of the part's content were read.
 
-    `head` has the part's headers, and `body[start:end]` the part's content.
+    `head` has the part's headers, and `body[start:end]` its content. The line has about `budget` bytes (`_part_line`).
     """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
@@ -280,10 +280,10 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 
 
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a multipart form as a line, and how many bytes of the part's content were read.
+    """Returns a part of a multipart form as one line of text, and how many bytes of the part's content were read.
 
-    The line is `name: value` for a field, cut at about `budget` bytes; `name: [redacted]` for a field with a secret
-    name; `name: <file name, type, size>` for a file.
+    The line of a field is `name: value`, cut at about `budget` bytes, or `name: [redacted]` if the name is that of a
+    secret. The line of a file is `name: <file name, type, size>`.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size

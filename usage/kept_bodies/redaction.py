@@ -66,10 +66,10 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns the `prefix` of a kind of secret token, such as `sk-`, and the pattern that finds such tokens in texts.
+    """Returns `prefix` and a pattern that finds secret tokens with this prefix, such as `sk-`, in texts.
 
-    At least `length` letters, digits, `-` or `_` must follow the prefix. In a longer word, such as `disk-`, the prefix
-    may stand by chance: there, at least 20 must follow, a digit and a capital letter among them.
+    At least `length` letters, digits, `-` or `_` must follow the prefix. Inside a longer word, such as `disk-`, at
+    least 20 must follow, with a digit and a capital letter among them.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     # Inside a longer word the prefix may stand by chance, as in `disk-`: at least 20 characters must follow there, a
@@ -219,7 +219,7 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns whether `text` may have a secret, given or of a known form, by a rough and fast search.
+        """Returns False if `text` certainly has no secret, given or of a known form; a rough and quick search.
 
         `lower` is `text` in lower case.
         """

@@ -32,13 +32,13 @@ class Round:
     """One round trip to the database for a worker's leases (parts of budgets): the requests, and their answers.
 
     * `writer`: the id of the worker's journal.
-    * `version`: the number of this round trip.
-    * `given`: the dollars that each lease gives back; with 0, the lease is only renewed.
-    * `needs`: requests for dollars.
+    * `version`: the number of this round trip; the next one has a higher number.
+    * `given`: for each lease to renew, the dollars that it gives back to the budgets; often 0.
+    * `needs`: the leases' requests for more dollars.
     * `answers`: the answers to `needs`, in the same order.
-    * `looked`: the leases to look up.
-    * `rows`: for the id of each lease that was found: whether another worker needs its unused dollars, and its total
-      dollars.
+    * `looked`: the leases whose rows in the database are to be read.
+    * `rows`: what these rows say, by the lease's id: whether another worker needs the unused dollars, and all dollars
+      of the lease. A lease without a row is absent.
     """
 
     writer: str
@@ -149,10 +149,10 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip, in which leases (parts of budgets) give dollars back or get dollars.
+    """Returns the SQL statements of a worker's round trip to the database for its leases (parts of budgets).
 
-    They also look leases up. If there is nothing to send, returns a single statement without effect. `mogrify` puts
-    values into SQL.
+    They give dollars back, request dollars, and read the leases' rows, as far as `planned` asks for it. If it asks for
+    nothing, the result is a single statement without effect. `mogrify` puts values into SQL.
     """
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:

@@ -115,11 +115,11 @@ class Mogrify(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """The database's answer to a lease's request for dollars; a lease is a worker's part of a budget.
+    """The database's answer to a lease's request for dollars; a lease is the part of a budget that one worker may use.
 
-    * `spent`: the dollars that were spent before, by span (`day`, `month` and `total`).
-    * `held`: the dollars that were reserved or leased before, by span.
-    * `granted`: all dollars ever granted to this lease, less those given back; None if it got nothing this time.
+    * `spent`: the dollars spent of the budgets, by span (`day`, `month` and `total`).
+    * `held`: the dollars reserved or leased before this answer, by span.
+    * `granted`: all dollars that this lease has got, less those given back; None if this request got nothing.
     * `spare`: the part of the new dollars that is meant for later calls.
     * `others`: the number of other workers' leases that may have unused dollars.
     """
@@ -132,17 +132,17 @@ class Grant:
 
     @classmethod
     def from_row(cls, row: Sequence[object]) -> Grant:
-        """Makes a `Grant` from the row that the SQL statement of a grant returns."""
+        """Makes a `Grant` from the row that is the result of the SQL statement that grants dollars to a lease."""
         *sums, others, spare, granted = row
         spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
         return cls(spent, held, others, spare, granted)  # type: ignore[arg-type]  # a row of a driver is untyped
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that grants a lease dollars of the budgets, as far as any are left.
+    """Returns the SQL statements of a transaction that grants dollars of budgets to a lease, if any are left.
 
-    `need` is the lease's request for dollars. `writer` is the id of the worker's journal, `version` the number of the
-    worker's round trip. `mogrify` puts values into SQL.
+    `need` is the lease's request. `writer` is the id of the worker's journal, and `version` the number of the worker's
+    round trip; both are stored with the lease. `mogrify` puts values into SQL.
     """
     lease = need.lease
     kind, name = lease.spender
@@ -164,8 +164,8 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of a transaction that renews leases, and gives some of their dollars back to budgets.
 
-    `given` maps each lease to the dollars that it gives back; with 0, it is only renewed. `version` is the number of
-    the worker's round trip: rows that a later one has changed stay as they are. `mogrify` puts values into SQL.
+    `given` maps each lease to the dollars to give back; with 0, the lease is only renewed. `version` is the number of
+    this round trip; a row that a later round trip has changed stays as it is. `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],
@@ -177,10 +177,10 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that reads the rows of `leases`, after it has deleted ended leases.
+    """Returns the SQL statements of a transaction that reads the rows of `leases` in the database.
 
-    `over` are the leases that calls no longer use. Such a lease is deleted if the rows of all its calls are in the
-    table of calls. `mogrify` puts values into SQL.
+    Before that, the transaction deletes the leases among `over` (which calls no longer use) whose calls all have rows
+    in the table of calls. `mogrify` puts values into SQL.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

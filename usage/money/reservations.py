@@ -111,8 +111,8 @@ class Reservations:
     async def take(self, wanted: Wanted) -> BudgetState:
         """Reserves a call's highest possible cost in the budgets of its key or team; waits for the database if needed.
 
-        Returns the state of the budgets; its `share` is the reservation, or None if too little was left. If less than
-        the highest cost is left, that may be reserved instead (`Wanted` has the conditions).
+        Returns the state of the budgets, with the reservation in `share`, which is None if too little was left. If less
+        than the highest cost is left, the call may get all that is left, on the conditions in `Wanted`.
 
         Raises:
             ReservationsUnavailable: the database does not answer, so it is unknown how much is left.
@@ -193,10 +193,10 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes one round trip to the database, if there is anything to send, and answers waiting calls.
+        """Makes a round trip to the database, if there is anything to send; answers the calls that wait for dollars.
 
-        It answers the calls of at most `LEASES_AT_ONCE` leases; the others wait for the next round trip. If it fails,
-        all waiting calls get the error `ReservationsUnavailable`, which this method does not raise itself.
+        It answers the calls of at most `LEASES_AT_ONCE` leases; the others wait for the next round trip. If the round
+        trip fails, nothing is raised here, but all waiting calls get the error `ReservationsUnavailable`.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
@@ -225,9 +225,10 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Plans and returns the next round trip to the database, for all leases and for the calls in `waiting`.
+        """Plans the next round trip to the database, for all leases and for the calls in `waiting`, and returns it.
 
-        Retires idle leases. Dollars that are to be given back are subtracted from the leases at once.
+        Leases that no call has used for a while are retired: they give all their dollars back. Dollars to be given back
+        are subtracted from the leases in memory at once.
         """
         now = time.monotonic()
         self._version += 1
@@ -257,9 +258,10 @@ class Reservations:
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Updates the leases by the answers in the round trip `done`, then answers the calls in `waiting`.
+        """Updates the leases by the answers to the round trip `done`, then answers the calls in `waiting`.
 
-        A call keeps waiting if its lease made no request in this round trip, and has too few free dollars.
+        A call goes on waiting if too few dollars of its lease are free, and `done` had no request for more. It is
+        answered after the next round trip.
         """
         now = time.monotonic()
         if self.fault:
@@ -286,10 +288,10 @@ class Reservations:
             self._read_rows(done)
 
     def _read_rows(self, done: Round) -> None:
-        """Updates the leases in memory by their rows in the database, which the round trip `done` has read.
+        """Updates the leases in memory from their rows in the database, which the round trip `done` has read.
 
-        A row has the lease's dollars, and says whether another worker needs some of them. A lease whose row is gone is
-        retired. Retired leases that are no longer needed are forgotten.
+        A row has the lease's dollars, and whether another worker needs some of them. A lease whose row is gone is
+        retired: no further call uses it. Retired leases that are no longer needed are forgotten.
         """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:
@@ -311,9 +313,10 @@ class Reservations:
         ]
 
     def _record_failure(self, fault: str, planned: Round | None) -> None:
-        """Records that the round trip `planned` has failed: sets `fault`, and marks the trip's leases as in doubt.
+        """Records that the round trip `planned` has failed for the reason `fault`; logs the beginning of an outage.
 
-        In doubt means that the database may have executed the statements, or not. The beginning of an outage is logged.
+        The leases that it would have changed are marked as in doubt: the database may have executed the statements, or
+        not. `planned` is None if the round trip was not planned yet.
         """
         # Nobody knows whether the statements were executed.
         if planned is not None:
@@ -337,8 +340,8 @@ class Reservations:
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
     """Reserves dollars of a lease for a call that has waited; returns the reservation, with the state of the budgets.
 
-    `answer` is the database's answer to the lease's request for dollars. It is None if the lease has made no request;
-    then the state of the budgets is empty.
+    `answer` is the database's answer to the lease's request for dollars. If the lease has requested none, it is None,
+    and the result has only the reservation.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

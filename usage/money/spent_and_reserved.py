@@ -85,10 +85,11 @@ SPENT: dict[SpenderKind, str] = {
 
 @dataclass(frozen=True)
 class Spent:
-    """The dollars that one spender has spent on one day, in the month of that day, and since its first call.
+    """The dollars that one spender has spent on one UTC day, in the month of this day, and in `total`.
 
-    Dollars that are reserved for calls in flight, or leased to workers for later calls, are included; `held` states
-    them separately. `last_day` is the UTC day of the spender's newest call, or None if there is none.
+    All three include the dollars that are reserved for calls in flight, or leased to workers for later calls; `held`
+    has these dollars alone, of all days. `last_day` is the UTC day of the spender's newest call, or None if there is
+    none.
     """
 
     day: Decimal = Decimal(0)
@@ -120,10 +121,10 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallRecord]) -> None:
-    """Subtracts the dollars that ended calls have used from their leases, which are parts of budgets for one worker.
+    """Subtracts the dollars that ended calls have used from their leases; a lease is a part of a budget for one worker.
 
-    If a call's response goes on in the background and is polled, the dollars stay set aside: as a reservation for this
-    call. Call this function in the transaction that inserts the calls' rows.
+    If a call's response goes on in the background and is polled, the same dollars become a reservation of this call.
+    Call this function in the transaction that inserts the calls' rows.
     """
     with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
     if not with_shares:
@@ -170,9 +171,8 @@ def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estima
     `ids` are the calls' request ids, as the text of a PostgreSQL array. Call this in the transaction that writes the
     rows.
 
-    The reservation of a background response stays while the response is polled. If the call is in `estimated`, its
-    reservation is reduced by the estimated cost, which the sums include from now on: the same dollars must not count
-    twice.
+    The reservation of a background response stays while the response is polled. If its call is in `estimated`, the
+    reservation is lowered by the estimated cost, because the sums have this cost now, and it must not count twice.
     """
     cursor.execute(SETTLE, {"ids": ids, "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would

@@ -32,9 +32,9 @@ def read_counters() -> dict[str, float | None]:
 
 
 def read_newest_calls(*, failed_only: bool) -> list[Request]:
-    """Returns the newest `MAX_CALLS` calls of all keys, or the newest failed ones if `failed_only`; the latest first.
+    """Returns the newest `MAX_CALLS` calls of all keys, the latest first; with `failed_only`, the newest failed ones.
 
-    Polls (the gateway's own requests for background responses) are left out, except failed ones if `failed_only`.
+    Polls (the gateway's own requests for background responses) are left out, unless `failed_only` is true.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:MAX_CALLS])

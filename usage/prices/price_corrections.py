@@ -81,9 +81,10 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Applies a correction to a model's `listed` price: each corrected rate replaces the listed rate of the same unit.
+    """Returns a model's `listed` price with a correction applied: its rates replace the listed rates of the same units.
 
-    Prices of pictures are replaced as a whole. If `listed` is None, the result has only the correction's prices.
+    A unit is, for example, input tokens. Prices of pictures are replaced as a whole. If `listed` is None, the result
+    has only the correction's prices.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)
@@ -114,7 +115,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Makes a rate from dollars as text: `text`, or `long` (if given) for prompts of more than `LONG_PROMPT_TOKENS`."""
+    """Makes a rate of `text` dollars; with `long`, a rate of `long` dollars for prompts over `LONG_PROMPT_TOKENS`."""
     rate = Decimal(text)
     return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 

@@ -202,9 +202,9 @@ def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statem
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
-    """Adds up sums of short periods, such as minutes, to sums of longer ones: hours, days or months, as `span` says.
+    """Adds up sums of short periods, such as minutes, to sums of the hours, days or months (`span`) in which they lie.
 
-    A group is a tuple; its second item is the time at which the period begins.
+    In each group, a tuple, the second item is the time at which the period begins.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():

@@ -82,10 +82,10 @@ def merged(parts: Sequence[Sums]) -> Sums:
 
 @dataclass
 class Failures:
-    """The failed calls with one kind of error: their number, when the first and the last began, and a sample's id.
+    """The failed calls with one kind of error: their number, when the first and the last began, the id of the last.
 
-    If a call's row is replaced, the earlier row is subtracted. This lowers only the number: the times of the other
-    calls are not known here.
+    If a call's row is replaced, `add` subtracts the earlier row. This lowers only the number: the times stay, since
+    those of the other calls are not known here.
     """
 
     calls: int = 0

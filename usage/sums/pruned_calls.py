@@ -22,10 +22,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time since which all rows of calls are kept; sums of later times can be compared with the rows.
+    """Returns the time since which all rows of calls are kept, so that sums can be compared with them.
 
     Returns None if no rows were ever pruned: deleted because of their age. If the stored time is in the future, because
-    of a wrong clock, the result is a day after the oldest row.
+    of a wrong clock, the result is one day after the start of the oldest call that has a row.
     """
     mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -35,9 +35,9 @@ def comparable_since() -> datetime | None:
 
 
 def histograms_since() -> datetime | None:
-    """Returns the time since which all sums of hours have histograms; None if none were ever emptied.
+    """Returns the time since which the sums of all hours have histograms; None if histograms were never deleted.
 
-    If the stored time is in the future, because of a wrong clock, all histograms may be empty, and the result is the
+    If the stored time is in the future, because of a wrong clock, all histograms may be deleted, and the result is the
     end of the present day (UTC).
     """
     mark = _stored_state().histograms_emptied_before

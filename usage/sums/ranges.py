@@ -72,14 +72,14 @@ class TimeRange:
 
     @property
     def counted(self) -> timedelta:
-        """The length of the part of this range that has passed; only calls in this part can have been counted."""
+        """The length of this range without the part that lies in the future."""
         return self.length if self.passed is None else self.passed
 
     def as_query(self) -> dict[str, str]:
         """Returns this range of time as query parameters for a link.
 
-        If the range has a name, such as `today`, or an open end, the link does not fix the end: opened later, it may
-        show a longer range.
+        A range with a name, such as `today`, is given by its name, and a range with an open end by its start only. So
+        the same link may show a longer or later range when it is opened again.
         """
         if self.name != CUSTOM:
             return {"range": self.name}
@@ -87,7 +87,7 @@ class TimeRange:
         return {"from": times["from"]} if self.is_open else times
 
     def as_times(self) -> dict[str, str]:
-        """Returns the start and the end as the query parameters `from` and `to`, so that a link keeps this very range.
+        """Returns the start and the end as the query parameters `from` and `to`, for a link to exactly this range.
 
         The end is rounded up to the minute, since a part of a minute is counted as the whole minute.
         """
@@ -96,7 +96,7 @@ class TimeRange:
     def in_hours(self, now: datetime) -> TimeRange:
         """Returns this range extended to whole hours, for pages that read sums by the hour.
 
-        Such a page must show the extended range as its time, and link to its calls by `as_times`.
+        Such a page must show the extended times, and its links to calls must have them, too (`as_times`).
         """
         start, end = floor(self.start, Span.HOUR), ceiling(self.end, Span.HOUR)
         return replace(self, start=start, end=end, passed=_passed(start, end, now))
@@ -105,11 +105,11 @@ class TimeRange:
     def before(self) -> TimeRange:
         """The earlier range of time with which this one is compared.
 
-        * For a whole month, week or day: the one before.
-        * For a month, week or day that has not ended: the beginning of the one before, as long as the part that has
-          passed, but at most all of it.
-        * For any other range: the range of the same length just before it. If this range has passed only in part, only
-          the same part of the earlier one.
+        * For a whole month, week or day: the previous month, week or day.
+        * For a month, week or day that has not ended: the first part of the previous one, as long as the part of this
+          one that has passed (at most the whole of it).
+        * For any other range: the range of the same length just before it. If a part of this range lies in the future,
+          the same part of the earlier range is left out.
         """
         unit = _unit_of(self.name)
         if unit is None:
@@ -166,15 +166,15 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def _readable_start(start: datetime, now: datetime) -> datetime:
-    """Rounds the start of a range of time down to the minute, or to the hour if it is days ago; returns the result.
+    """Rounds the start of a range of time down to the minute or, days ago, to the hour; returns the result.
 
-    These are the times from which sums can be read.
+    There are sums by the minute for the last few days only.
     """
     return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
 
 
 def _passed(start: datetime, end: datetime, now: datetime) -> timedelta | None:
-    """Returns the length of the part of a range of time that has passed, at least a minute; None if all of it has."""
+    """Returns the length of the passed part of a range of time, at least a minute; None if all of it has passed."""
     # Of a range that has just begun or has not begun, a minute is compared.
     return max(now - start, timedelta(minutes=1)) if end > now else None
 

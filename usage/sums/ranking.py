@@ -30,7 +30,7 @@ class RankedGroup:
 
 
 def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
-    """Adds up the sums of names that share a line of a table; returns the lines, the costliest first.
+    """Adds up sums by line of a table, where a line may have several names; returns the lines, the costliest first.
 
     `groups` maps names to sums. `lines` maps a name to the name of its line; a name that is missing there has a line of
     its own. Of lines that cost the same, the one with more calls comes first.
@@ -55,10 +55,10 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of all the groups that a table does not show (`groups`) together.
+    """Returns the sums of all groups that a table does not show (`groups`) together.
 
-    The histogram of durations is that of all calls (`total`) less those of the `shown` groups, so that the many others
-    need not be read.
+    Their histogram of durations is computed as that of all calls (`total`) minus those of the `shown` groups. So it
+    need not be read for the groups that are not shown, of which there may be thousands.
     """
     totals = Totals()
     for group in groups:
@@ -82,5 +82,5 @@ def lines_of_models(models: Collection[str]) -> dict[str, str]:
 
 
 def dates_of(group: RankedGroup) -> Sequence[str]:
-    """Returns the dates in the names of models that share a line, such as `2024-07-18`, in order."""
+    """Returns the dates in the names of the models that a line of a table adds up, such as `2024-07-18`, in order."""
     return sorted(name.removeprefix(f"{group.name}-") for name in group.members if name != group.name)

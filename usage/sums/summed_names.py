@@ -61,10 +61,9 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which the tables of sums count a failed call.
+    """Returns the error code under which sums count a failed call; `OTHER_CODE` if its code has no sums of its own.
 
-    For a code that has no sums of its own, this is `OTHER_CODE`. If the group of the call's error message has sums of
-    its own, it follows the code (`with_group`).
+    If the group of the call's error message has sums of its own, the group is appended to the code (`with_group`).
     """
     # `SUMMED_CODE_SQL` is the same rule in SQL.
     return OTHER_CODE if row["other_code"] else with_group(row["error_code"], row["error_group"])
@@ -74,8 +73,8 @@ def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[Call
     """Marks new rows of calls whose model or error code has no sums of its own; returns all rows, in their order.
 
     * Models in the price list, and names in the table `KnownName`, have sums of their own.
-    * New models that have answered a call, new codes and new groups of messages are added to this table, a limited
-      number each day.
+    * New models that have answered a call, new error codes and new groups of error messages are added to this table, a
+      limited number each day.
     * Rows with any other model or code are marked in the columns `unknown_model` and `other_code`.
     * The column `error_group` gets the group of the error's message, if the group and the code have sums of their own.
 
@@ -108,11 +107,11 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of a failed call's error message as a name to count by: the pair of `MESSAGE` and the group.
+    """Returns the group of a failed call's error message, as a name for sums: the pair of `MESSAGE` and the group.
 
     Errors of upstream are grouped by message and refused parameter, those of the gateway by the parameter alone, since
-    their code says the rest. For all other calls, for polls (the gateway's own requests), and for stubs (shortened
-    rows), the group is empty.
+    their code says the rest. The group is empty for all other calls, for polls (the gateway's own requests) and for
+    stubs (shortened rows).
     """
     if row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""
@@ -147,9 +146,9 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds unknown names to the table `KnownName`, up to the day's limit; returns those of them that it has now.
+    """Adds names to the table `KnownName`, as far as the day's limit allows; returns those that the table then has.
 
-    They include names that another process has added meanwhile. If the limit allows none, returns an empty set.
+    Names that another process has added meanwhile are returned, too. If the limit allows none, returns an empty set.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

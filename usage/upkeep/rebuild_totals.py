@@ -152,7 +152,7 @@ def rebuild_day(day: datetime) -> None:
 
 
 def _starts(span: Span) -> list[datetime]:
-    """Returns the beginnings of all days or months (UTC) that have sums, in order."""
+    """Returns the start of each day, or of each month (UTC), for which there are sums of hours or totals, in order."""
     hours = UsageHour.objects.annotate(first=Trunc("hour", span, tzinfo=UTC))
     totals = UsageTotal.objects.exclude(span=Span.MINUTE).annotate(first=Trunc("start", span, tzinfo=UTC))
     return sorted({first for sums in (hours, totals) for first in sums.values_list("first", flat=True).distinct()})
@@ -169,7 +169,7 @@ def _wrong_hours() -> set[datetime]:
 
 
 def _has_histograms(day: datetime) -> bool:
-    """Returns whether the sums of a day's hours (UTC) still have histograms, which are emptied after some time.
+    """Returns whether the sums of a day's hours (UTC) still have histograms; those of older days have been deleted.
 
     Must be called in the snapshot in which the histograms are read.
     """
@@ -196,8 +196,8 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
     """Corrects the sums of some hours of one day (UTC) from the rows of their calls.
 
-    Hours whose rows may have been deleted are left out. `strays` are the ids of calls that a search by a range of ids
-    would miss (`_strays`).
+    Hours whose rows may have been deleted are left out. `strays` are the ids of calls with a wrong time in their id,
+    which the search by id does not find.
     """
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
@@ -215,9 +215,9 @@ def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[U
 
 
 def _mend_peak(day: date) -> None:
-    """Corrects a day's stored longest duration and highest token counts (`UsagePeak`) from those of its hours.
+    """Corrects a UTC day's longest duration and highest token counts (`UsagePeak`), from the sums of its hours.
 
-    The day is in UTC. Writers wait meanwhile.
+    Other processes that write sums wait until this is done.
     """
     names = ", ".join(PEAKS.maxima)
     start = datetime.combine(day, time(), UTC)

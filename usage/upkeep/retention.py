@@ -88,10 +88,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A plan to delete the rows of old calls from one table: of calls that began from `since` until before `until`.
+    """A plan to delete from one table the rows of calls that began from `since` until before `until`.
 
-    If `since` is None, all calls before `until` are meant. `wanted` is the time before which calls are old enough to be
-    deleted. `until` is earlier than `wanted` if these are too many for one deletion.
+    If `since` is None, all calls before `until` are meant. Calls before `wanted` are old enough to be deleted; `until`
+    is earlier if they are too many for one deletion.
     """
 
     table: str
@@ -110,8 +110,8 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be dropped as a whole, instead of row by row.
 
-        It is if it ends at `until` or before, and one of these is true: it is empty; `since` is None; it is the
-        partition of a month and ends after `since`.
+        It is if it ends at `until` or before, and one of these is true: `since` is None, the partition is empty, or it
+        is the partition of a month and ends after `since`.
         """
         if partition.end > self.until:
             return False
@@ -177,7 +177,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Limits the number of names in the sums by label, and deletes old sums; logs an error of the database."""
+    """Deletes old sums by all labels, and shortens the sums by label (`fold_labels`); logs an error of the database."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
         delete_old_combinations(now)
@@ -189,11 +189,11 @@ def _fold(now: datetime) -> None:
 def _plan_deletion(
     table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
 ) -> Deletion:
-    """Returns a plan which rows of `table` to delete now; deletes nothing.
+    """Returns a plan which rows of `table` to delete now, of calls from before `wanted`; deletes nothing.
 
-    All calls from before `wanted` are old enough. With `all_at_once`, the plan has all of them. Otherwise it begins
-    shortly before `mark`, the end of the last deletion or, if that is None, at the oldest call. It ends with the month
-    in `months` in which it begins or, if there is none, after `PRUNED_AT_ONCE`, and never after `wanted`.
+    With `all_at_once`, the plan has all these calls. Otherwise it begins shortly before `mark`, the end of the last
+    deletion or, without one, at the oldest call. It ends with the partition in `months` in which it begins or, without
+    one, after `PRUNED_AT_ONCE`, but never after `wanted`.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -210,11 +210,11 @@ def _delete(
     condition: str = "true",
     note: Callable[[], object] = lambda: None,
 ) -> RowCount:
-    """Deletes the rows that a `Deletion` plans; returns how many, as an estimate if whole partitions had very many.
+    """Deletes the rows that a `Deletion` plans; returns how many, or an estimate if whole partitions had very many.
 
-    First drops whole partitions, then deletes the other rows in batches: only those that fulfil the SQL `condition`.
-    `note` is called in the transaction that drops the partitions, to store something with it. The deletion ends after a
-    batch once the event `stopping` is set.
+    First drops whole partitions, then deletes other rows in batches: only those that fulfil the SQL `condition`. `note`
+    is called in the transaction that drops the partitions, to store something in the same transaction. Once the event
+    `stopping` is set, the deletion ends after the present batch.
     """
 
     def drop(cursor: CursorWrapper) -> RowCount:
@@ -254,10 +254,10 @@ class DailyPruning(PeriodicThread):
     failure = "pruning failed and is tried again in an hour"
 
     def work(self) -> None:
-        """Does the tasks of one round: deletes abandoned reservations, makes partitions and, daily, deletes old rows.
+        """Deletes abandoned reservations, makes partitions, deletes old rows once a day, and adds up past days.
 
-        Also adds up past days by all labels. If a task fails because of the database, the error is logged, and the
-        other tasks are still done; if the database cannot be reached, they are not.
+        If a task fails because of the database, the error is logged, and the next task is done. If the database cannot
+        be reached, the other tasks are left out.
         """
         long_tasks = (partial(task, self.stopping) for task in (prune_if_due, combine_labels))
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, *long_tasks)

@@ -62,9 +62,9 @@ SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in
 
 
 class Kept(NamedTuple):
-    """The times from which on `ledger verify` compares sums: `rows` is for sums of calls, `histograms` for histograms.
+    """The times since which `ledger verify` compares sums: `rows` for the sums of calls, `histograms` for histograms.
 
-    Each is the time in `--since`, or the time up to which rows or histograms have been deleted, whichever is later. It
+    Each is the later of two times: the one in `--since`, and the one up to which rows, or histograms, were deleted. It
     is None if there is neither.
     """
 
@@ -135,7 +135,10 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of the histograms of one latency: each is a name, and an iterator that yields the faults."""
+    """Yields the checks of the histograms of a latency: each is a pair of a title, and an iterator of the faults.
+
+    `name` is the latency, such as `duration_ms`. One check is of the hours, the other of the totals.
+    """
     of_hours = _check_kept(lambda at: wrong_histograms(name, latest(at.rows, at.histograms)), since)
     yield f"{name} of hours", of_hours
     yield f"{name} of totals", _check_kept(lambda at: wrong_histograms_of_totals(name, at.histograms), since)
@@ -144,8 +147,8 @@ def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[t
 def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) -> Iterator[str]:
     """Runs a check in one snapshot of the database, and yields the faults that it finds.
 
-    `check` gets the times from which on rows and histograms are kept, read in the same snapshot. So rows that are
-    deleted during the check do not look like wrong sums.
+    `check` is called with the times since which rows and histograms are kept, read in the same snapshot. So rows that
+    are deleted during the check do not look like wrong sums.
     """
     with one_snapshot_of_rows():
         faults = list(check(Kept(latest(since, comparable_since()), latest(since, histograms_since()))))
@@ -155,8 +158,8 @@ def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) 
 def changed_rows(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each call's row that was changed after it was written, which its digest shows.
 
-    At most 100 rows are named. Only calls from about `since` on are checked (the minutes before are included); all if
-    it is None.
+    At most 100 rows are named. Only calls that began at `since` or later are checked, and some that began minutes
+    before; all if it is None.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -176,11 +179,13 @@ def wrong_sums(
     since: datetime | None,
     summed: str = "true",
 ) -> Iterator[str]:
-    """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums.
+    """Compares a table of sums with the rows of calls; yields a line for each group with wrong sums, at most 100.
 
-    At most 100 are named. `keys` are the columns that identify a group, `groups` the SQL that computes them from a
-    call's row, and `sums` the compared columns. Only groups from `since` on are compared; all if it is None. `summed`
-    is the SQL condition for the rows that are counted in the table.
+    * `keys`: the columns that identify a group.
+    * `groups`: the SQL that computes these columns from a call's row.
+    * `sums`: the columns with the sums to compare.
+    * `since`: only groups from this time on are compared; None compares all.
+    * `summed`: the SQL condition for the calls' rows that the table counts.
     """
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS, summed):
@@ -190,8 +195,8 @@ def wrong_sums(
 def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; yields a line for each wrong one.
 
-    At most 100 are named. `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all
-    if it is None.
+    At most 100 are named. `name` is the latency, such as `duration_ms`. Only hours from `since` on are compared; all if
+    it is None.
     """
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
@@ -231,8 +236,8 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 def stray_reservations() -> Iterator[str]:
     """Yields a line of text for each reservation that should be gone, since the call's cost is known; at most 100.
 
-    A reservation is a part of a budget, set aside for a call until its cost is in its row. A call with a background
-    response that is still polled may have both, and is left out.
+    A reservation is a part of a budget, set aside for a call until its cost is in its row. If a call's background
+    response is still polled, the reservation rightly stays.
     """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
@@ -267,9 +272,9 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of `faults`; if there are more, one more line with the number of the others.
+    """Yields the first `MOST_FAULTS` of `faults`; if there are more, also a line with the number of the others.
 
-    `others` are the words after that number.
+    That line is the number, the word "more", and the words `others`.
     """
     yield from faults[:MOST_FAULTS]
     if len(faults) > MOST_FAULTS:

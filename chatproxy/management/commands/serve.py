@@ -97,9 +97,9 @@ class Command(BaseCommand):
     def prepare_start(self, undo: ExitStack) -> None:
         """Prepares this process to become the server: checks the port, starts the bundled PostgreSQL, calls `prepare`.
 
-        Also locks `DATA_DIR`, and raises the limit of open files. If a later step fails, `undo` stops PostgreSQL. If
-        this code takes over from a running server (an upgrade), the port is not checked, and `prepare` is not called:
-        both were done before.
+        Also locks `DATA_DIR`, and raises the limit of open files. A function that stops PostgreSQL is added to `undo`,
+        for the case that a later step fails. If this code takes over from a running server (an upgrade), the port is
+        not checked, and `prepare` is not called: both were done before.
         """
         # When this code takes over from a running server, `--prepare` has just done the checks and `prepare`. They are
         # not done again: they could fail now, or wait for the database, and signals to stop are blocked.
@@ -200,8 +200,8 @@ def make_data_dir() -> None:
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
     """Returns the text to print at the start: version, addresses of server and upstream, and the generated secrets.
 
-    The text also says whether there is an upstream key. If the first admin was just created (`admin_made`), it has the
-    admin's name, and the password if that was generated.
+    The text also says whether there is an upstream key. If the first admin was just created (`admin_made`), the text
+    has the name and the password of the admin; a password that was set, and not generated, is not shown.
     """
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"

@@ -100,9 +100,9 @@ class Command(BaseCommand):
         return texts
 
     def _make_one(self, proposal: KeyProposal) -> str:
-        """Makes one key, with an entry in the audit log, and returns its secret.
+        """Creates the access key of a proposal, with an entry in the audit log, and returns the key's secret.
 
-        If that fails, stores the reason in the proposal's `refusal` and returns "".
+        If the key cannot be created, returns "" and stores the reason in `proposal.refusal`.
         """
         if AccessKey.objects.is_taken(proposal.name):
             proposal.refusal = "there is a key of this name already"

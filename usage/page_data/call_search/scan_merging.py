@@ -14,8 +14,8 @@ from usage.page_data.call_search.index_scan import IndexScan
 class Walk:
     """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
-    Calls come newest first, or oldest first if the scans read upward. When a scan has found a call, the search waits
-    until all other scans have read as far, because one of them may find a call that comes before it.
+    Calls come newest first; or oldest first, if the scans go that way. A call that one scan has found only counts once
+    all other scans have read as far, because one of them may find a call that comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -26,15 +26,18 @@ class Walk:
 
     @property
     def border(self) -> UUID | None:
-        """The id of the call up to which all unfinished scans have read; None if all scans are finished."""
+        """The id of the call up to which the search is complete: every scan has read as far, or has finished.
+
+        None if all scans have finished, or none has read anything.
+        """
         reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
         return min(reached, default=None) if self._is_upward else max(reached, default=None)
 
     def read(self, wanted: int, deadline: float) -> None:
-        """Lets the scans read slices until `wanted` calls are found or no calls are left.
+        """Searches on until `wanted` calls are found, no calls are left, or `time.monotonic()` reaches `deadline`.
 
-        Ends at the latest when `time.monotonic()` reaches `deadline`; but each scan first reads at least one slice, so
-        that every search makes progress.
+        Calls are read in slices of some hundreds or thousands. Each scan reads at least one slice, even after the
+        deadline, so that every search makes progress.
         """
         for scan in self._unfinished(wanted):
             scan.scan_slice(wanted)
@@ -46,16 +49,16 @@ class Walk:
             self._last(behind).scan_slice(wanted)
 
     def found(self, most: int | None = None) -> list[UUID]:
-        """Returns the ids of the first `most` matching calls that were found until now, in the order of the search.
+        """Returns the ids of the calls found until now, at most `most`, in the order of the search.
 
-        A call counts as found only when all scans have read that far.
+        A call that lies beyond the place up to which all scans have read (`border`) is left out.
         """
         border = self.border
         found = {one for scan in self.scans for one in scan.found if border is None or self._is_reached(one, border)}
         return sorted(found, reverse=not self._is_upward)[:most]
 
     def take(self) -> list[UUID]:
-        """Returns the ids of all calls that are found, and forgets them; the next `read` goes on to later calls."""
+        """Returns the ids of all calls found until now, and forgets them; the next `read` continues behind them."""
         taken = self.found()
         known = set(taken)
         for scan in self.scans:
@@ -66,7 +69,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the scan that has made the least progress in its search, among the given ones."""
+        """Returns that one of the given scans that has come the least far in the order of the search."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

@@ -38,7 +38,7 @@ class TurnList:
         self.calls |= {part.call_id: part for part in parts if part.kind is PartKind.TOOL_CALL and part.call_id}
 
     def add_result(self, call_id: str, parts: list[Part]) -> None:
-        """Appends a tool call's result to the results of the part that shows the tool call with the id `call_id`.
+        """Adds a tool call's result, the `parts`, to the part of a turn that shows the tool call with the id `call_id`.
 
         If no tool call has this id, the result becomes a turn of its own.
         """

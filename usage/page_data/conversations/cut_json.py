@@ -52,7 +52,7 @@ def read_json(text: str) -> object:
 
 
 class _Objects:
-    """Builder of the objects in one JSON body; it counts how many names are repeated in the whole body."""
+    """Builder of dictionaries from the JSON objects in one body; refuses a body with too many repeated names."""
 
     def __init__(self) -> None:
         self._repeats = 0

@@ -39,10 +39,10 @@ class NewTurns:
 
 
 class NewTurnsReader:
-    """Reader of the conversations of a session's calls, in order; finds the turns in each call that are new.
+    """Reader of the conversations of a session's calls, in order; it finds out which turns are new in each call.
 
-    If `is_start` is false, the session has earlier calls, which are not read. Then only the last exchange of the first
-    call counts as new. But a request that continues a stored response repeats nothing, so all of it is new.
+    If `is_start` is false, earlier calls of the session were not read. Then only the last exchange in the first call
+    counts as new; all of it does if its request continues a stored response, and so repeats nothing.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -69,10 +69,10 @@ class NewTurnsReader:
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
-        """Returns the new turns of a call's request: those with parts that no earlier call had, without other parts.
+        """Returns the new turns of a call's request: turns with parts that no earlier call had, reduced to these parts.
 
-        If only instructions are new, the last turn is returned as well, since the same question may be asked again. The
-        parts of the call are stored, to recognise them in later calls.
+        If only instructions are new, the last turn is returned as well, since the same question may be asked again. All
+        parts of the call are remembered, to recognise them in later calls.
         """
         turns = [*conversation.earlier, *conversation.asked]
         already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)
@@ -98,16 +98,16 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts one more occurrence of a part in a call; returns whether no earlier call had so many of it.
-
-        `counts` has the number of occurrences of each part in this call.
-        """
+        """Counts a part of the present call in `counts`; returns whether no earlier call had the part so often."""
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
 
     def _shortened(self, turn: Turn) -> Turn | None:
-        """Returns a turn cut to the room that the turn and the page have; None if there is no room for any part."""
+        """Returns a turn, cut to what one turn may have and the page has room for; None if the page has no room.
+
+        The room is then smaller by the turn's characters.
+        """
         room = min(MAX_TURN_CHARACTERS, self._room)
         parts = []
         for part in turn.parts:
@@ -140,9 +140,9 @@ class NewTurnsReader:
 
 
 def _marks(part: Part) -> Iterator[str]:
-    """Yields texts that identify a part of a turn, to recognise the part when a later request sends it again.
+    """Yields texts that together identify a part of a turn, to recognise it when a later request sends it again.
 
-    Ids, white space and the remark about a cut are left out, since they may differ.
+    They have no ids, white space at most as single spaces, and no remark that a text was cut: these may differ.
     """
     yield part.kind
     if part.kind is PartKind.TOOL_CALL:

@@ -122,7 +122,8 @@ def _usage_tables(
 ) -> dict[str, list[UsageRow]]:
     """Returns a dashboard's tables of keys, models and routes as lists of rows, by dimension (`key`, `model`, `route`).
 
-    The function `read` reads the histograms of call durations for the keys, models and routes that get a row.
+    `read` is a function that reads histograms of call durations. It is called once, with the names of the keys, models
+    and routes that get a row of their own.
     """
     lines = reading.model_lines
     ranked = {

@@ -72,9 +72,9 @@ class SpendingChoice:
 
     @property
     def is_said_so_far(self) -> bool:
-        """True if the head of the column of changes says “so far”: the last day is not over.
+        """True if the head of the table's column of changes must say “so far”, since the last day is not over.
 
-        It is false for a table by day, where the row of that day says so instead.
+        False for a table by day: there, the row of the present day says it.
         """
         return not self.has_ended and "day" not in self.groups
 
@@ -120,8 +120,8 @@ class SpendingChoice:
     def narrowed(self, group: str, value: str) -> SpendingChoice:
         """Returns a copy of this choice with one more filter: only calls whose `group`, such as the model, is `value`.
 
-        The rows of the copy are no longer grouped by `group`. If that was the only grouping, they are grouped by the
-        first name in `FOLLOWING` (such as the key) that has no filter. They have the default order.
+        The rows of the copy are no longer grouped by `group`. If that was the only group, they are grouped by the first
+        of model, key, route and day that has no filter. They have the default order.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
@@ -132,8 +132,8 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice for the days from `first` until before `end`, not grouped by day.
 
-        If no other group remains, it is grouped by the first two in `FOLLOWING` that have no filter, or by
-        `DEFAULT_GROUPS` if all have one. Its rows have the default order.
+        If that was the only group, the copy is grouped by the first two of model, key and route that have no filter, or
+        by `DEFAULT_GROUPS` if all have one. Its rows have the default order.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
@@ -209,8 +209,8 @@ def _range_of(name: str, first: date, end: date, passed: timedelta | None = None
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
     """Returns the filters in the query parameters: a map from the name of a group to the value that calls must have.
 
-    None stands for any value of a tag. Calls without an end user cannot be selected; if they are asked for, `faults`
-    gets a sentence.
+    A tag's value is None if calls may have any value of this tag. There is no filter for calls without an end user: if
+    a query asks for it, a sentence is added to `faults`.
     """
     only: dict[str, str | None] = {}
     for name in FILTERS:

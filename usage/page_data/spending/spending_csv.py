@@ -89,7 +89,7 @@ def _column(name: str) -> str:
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
-    """Returns the numbers of one line of the CSV file as texts: the sums, and the cost in the period before.
+    """Returns the numbers of one CSV line as texts: the sums, and the group's cost in the earlier period of comparison.
 
     Dollars have all decimals, and no exponent. A number that is not known becomes an empty text.
     """

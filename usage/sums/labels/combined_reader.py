@@ -47,11 +47,10 @@ _Range = tuple[date, date]  # the first day (UTC), and the day after the last on
 
 
 def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
-    """Returns the SQL query that reads the sums of some days by `groups`, even by several labels.
+    """Returns the SQL query that reads the sums of some days by `groups`, even by several labels (end user, tags).
 
-    Labels are end users and tags. The arguments, and the columns of the query, are those of
-    `label_reader.grouped_sums`. The query must be executed in the snapshot (`usage.database.snapshot`) in which this
-    function was called, since the function looks up which days have right sums.
+    The arguments and the columns of the query are those of `label_reader.grouped_sums`. Call this function, and execute
+    the query, in one snapshot of the database: the function looks up which days have stored sums.
 
     Raises:
         LabelsUnreadable: too many of the days have no sums, or the rows of such a day have been deleted.
@@ -97,10 +96,11 @@ def tag_value_sql(tags: str) -> str:
 
 
 def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[int], list[_Range]]:
-    """Divides some days into periods whose sums are stored, as long as possible, and days whose rows must be read.
+    """Divides days into periods with stored sums, which are as long as possible, and days whose calls must be read.
 
-    Returns the ids of the periods (`LabelPeriod`), and the ranges of the other days. If `by_day` is true, the periods
-    are single days. If `only` asks for a certain end user, periods that count several end users together are not used.
+    Returns the ids of these periods (rows of `LabelPeriod`), and the ranges of the other days. If `by_day` is true, all
+    periods are single days. If `only` asks for one end user, a period in which some end users are added up together is
+    not used.
     """
     with connection.cursor() as cursor:
         cursor.execute(_READABLE, [first, end, only.get(END_USER) is not None])
@@ -122,9 +122,10 @@ def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[in
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the sums by all labels together (`LabelCombination`) by `groups`.
+    """Returns the SQL query that adds up, by `groups`, the stored sums by all labels together (`LabelCombination`).
 
-    `periods` are the ids of the rows of `LabelPeriod` to read. `only` restricts the calls, as in `combined_sums`.
+    `periods` are the ids of the days and months to read (rows of `LabelPeriod`). `only` has the filters: a map from
+    groups to the values that calls must have.
     """
     columns = {**COLUMNS, "day": "first"}
     # Where nothing is grouped by day, PostgreSQL leaves the join out, since it is a left one.
@@ -137,9 +138,10 @@ def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Onl
 
 
 def _group_rows(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of calls by `groups`, for days that have no stored sums.
+    """Returns the SQL query that adds up calls by `groups` from their rows, for some days without stored sums.
 
-    The days begin with `first` and end before `end`. `only` restricts the calls, as in `combined_sums`.
+    The days are those from `first` until before `end`. `only` has the filters: a map from groups to values, as in
+    `combined_sums`.
     """
     columns = {**COLUMNS, "model": SUMMED_MODEL_SQL, "day": DAY_SQL}
     source = "usage_request WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s"
@@ -157,12 +159,13 @@ def _grouped(
     only: Only,
     added: Iterable[str],
 ) -> Query:
-    """Returns the SQL query that groups a table by `groups`, and adds up the columns `added`.
+    """Returns the SQL query that groups the rows of a table by `groups`, and adds up columns.
 
-    * `source`: the SQL of the table, and a WHERE clause.
+    * `source`: the SQL of the table, with a WHERE clause.
     * `bounds`: the values of the parameters in `source`.
-    * `names`: a map from groups to SQL expressions for their columns, and the expression for all tags as one text.
-    * `only`: restricts the calls, as in `combined_sums`.
+    * `names`: the SQL of the table's columns, by group, and that of the text with all tags.
+    * `only`: the filters: a map from groups to the values that calls must have.
+    * `added`: the SQL of the sums.
     """
 
     def column(name: str) -> Query:
@@ -192,7 +195,10 @@ def _condition(sql: str, values: list[Parameter], name: str, value: str | None) 
 
 
 def _tag_texts(label: str) -> Iterator[Parameter]:
-    """Yields the parameters of the SQL of `tag_value_sql`, for the tag in a label such as `tag:project`."""
+    """Yields the values of the parameters in the SQL of `tag_value_sql`, which finds the value of the tag `label`.
+
+    `label` is the name of the tag after a prefix, such as `tag:project`.
+    """
     bare, valued = (f"\n{label.removeprefix(TAG)}{end}" for end in ("\n", "="))
     yield from (bare, bare, valued, valued, valued, len(valued))
 

@@ -55,14 +55,15 @@ class ComparedReport:
     * `rows`: a row for each shown group, which may have calls only in the period before.
     * `others`: the sums of all other groups; None if there are none. `other_groups` is the number of these groups.
     * `total`: the sums of `rows` and `others` together.
-    * `costliest`: at most `MOST_COSTLIEST` values of the first group that is not the day; empty if there is no such
+    * `costliest`: at most `MOST_COSTLIEST` values of the first group other than the day; empty if there is no such
       group.
     * `daily`: the dollars by day of the values `costliest`, if calls are grouped by day and another group; else None.
-    * `lacks_since`: usually None; else the first day or month of either period with sums that do not include all calls
-      (`label_reader.lacks_since`).
+    * `lacks_since`: None if the sums include all calls; else the first day or month, of either period, whose sums do
+      not.
 
-    If calls are grouped by day, the first day is compared with the first day of the period before, and so on. Further
-    days of a longer period are compared with nothing; those of the period before are only in the total.
+    If calls are grouped by day, the first day is compared with the first day of the period before, and so on. If the
+    periods have different lengths, the further days of the longer one have no counterpart. Such days of the period
+    before are only in the total.
     """
 
     rows: list[ComparedSums]
@@ -77,10 +78,11 @@ class ComparedReport:
 def read_compared_report(
     days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
 ) -> ComparedReport:
-    """Reads the sums of the calls of some days by `groups`, with the dollars of the days `before`; at most `most` rows.
+    """Reads the sums of the calls of `days` by `groups`, and what each group cost in the days `before`.
 
-    `groups` (at least one) and `only` are like those of `read_label_report`. `order` is a name in `ORDERS`, or `by_0`
-    or `by_1` for the value of the first or second group. With `is_falling`, the highest come first.
+    `groups` (at least one) and `only` are like those of `read_label_report`. At most `most` groups get a row. They are
+    sorted by `order`: a name in `ORDERS`, or `by_0` or `by_1` for the value of the first or second group; with
+    `is_falling`, the highest come first.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
@@ -126,9 +128,9 @@ def _typed(expression: str, name: str) -> str:
 
 
 def _costliest(groups: Sequence[str]) -> str:
-    """Returns the end of a WITH clause: the table `costliest`, of the first group that is not the day.
+    """Returns the end of a WITH clause: the table `costliest`, with the costliest values of a group, and their dollars.
 
-    It has the costliest values and their dollars. If there is no such group, the text is empty.
+    The group is the first one other than the day. If there is no such group, the result is empty.
     """
     column = next((f"by_{number}" for number, name in enumerate(groups) if name != "day"), None)
     if column is None:
@@ -140,10 +142,11 @@ def _costliest(groups: Sequence[str]) -> str:
 
 
 def _rows_of_costliest(groups: Sequence[str]) -> str:
-    """Returns the end of an SQL query, which adds rows for the values of the table `costliest`, if there is one.
+    """Returns the end of an SQL query, which adds a row for each value in the table `costliest`; empty if no such
+    table.
 
-    In such a row, the mark is `COSTLIEST`, and all columns except that of the value are null. If calls are grouped by
-    day, there are further rows with the mark `DAILY`, with the dollars of these values by day.
+    Such a row has only the value and the mark `COSTLIEST`; its other columns are null. If calls are grouped by day,
+    further rows, with the mark `DAILY`, have the dollars of these values by day.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
@@ -167,7 +170,10 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
 def _read_costliest(
     groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
-    """Returns the values in the rows of `_rows_of_costliest`, and their dollars by day; None without rows of these."""
+    """Returns the costliest values in `rows`, the rows of `_rows_of_costliest`, and a map from these to dollars by day.
+
+    The map is None unless calls are grouped by day and another group.
+    """
     width = len(groups)
     place = next((number for number, name in enumerate(groups) if name != "day"), 0)
     costliest = [row[place] for row in rows if row[width] == COSTLIEST]
@@ -190,7 +196,7 @@ def _compared(
     """Returns the SQL query for the sums of each group in two periods, and whether it has those of the period before.
 
     The columns `SUMS` are of the days `days`; `cost_before` has the dollars of the days `before`, or 0 if these cannot
-    be read. `are_complete` says of each period whether it `is_complete` (`grouped_sums`).
+    be read. `are_complete` has the argument `is_complete` of `grouped_sums` for each period.
 
     Raises:
         LabelsUnreadable: as in `read_compared_report`.
@@ -219,9 +225,9 @@ def _compared(
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that executes the query `joined` for each day, which it has as `days.day`.
+    """Returns the SQL query that executes the query `joined` for each day of `every_day`, and has the day in each row.
 
-    `groups` are those of `joined`, and the day.
+    `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
     """
     numbers = iter(range(len(groups)))
     columns = ["days.day" if name == "day" else f"one.by_{next(numbers)}" for name in groups]
@@ -234,9 +240,9 @@ def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> 
 
 
 def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Query:
-    """Returns the SQL query that joins the sums of two periods by group.
+    """Returns the SQL query that joins the sums of the present and the past period, group by group.
 
-    `shift` is the number of days between the beginnings of the two periods.
+    `shift` is the number of days from the first day of the past period to that of the present one.
     """
     # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
     columns = _columns(groups)
@@ -257,15 +263,15 @@ def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Q
 
 
 def _same(column: str) -> str:
-    """Returns the SQL condition, for a join, that a column is equal in both periods; null is equal to null."""
+    """Returns the SQL condition, for a join, that a column has the same value in both periods, or null in both."""
     return " = ".join(f"COALESCE({period}.{column}, E'\\x02')" for period in ("present", "past"))
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
-    """Converts a row from the database to the sums of its group, with the dollars of the period before.
+    """Converts a row from the database to the sums of one group, with the group's dollars in the period before.
 
-    The row has `width` values of the group, then the number of groups (which is ignored), then the sums. Without
-    `has_past`, the dollars of the period before become None.
+    The row has the `width` values of the group, then a number that is ignored here, then the sums. If `has_past` is
+    false, the dollars of the period before are not known, and become None.
     """
     group, (_, *figures, before) = row[:width], row[width:]
     return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

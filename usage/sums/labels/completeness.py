@@ -51,12 +51,12 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key
 
     They may in two cases:
 
-    * In one of `periods`, several values of the label are counted together, as `OTHERS`, and `value` is not counted by
-      itself. This case is left out if `value` is None, which stands for any value.
-    * In one of `periods`, not all tags have sums (`CLOSED`), and `label` is a tag without sums.
+    * In one of `periods`, some values of the label are added up together, as `OTHERS`, and `value` has no sums of its
+      own. If `value` is None (any value), this case does not matter.
+    * The label is a tag without sums in one of `periods`, in which not all tags have sums (`CLOSED`).
 
-    If `key` is given, only the sums of this key's calls are looked at, so that the result tells the key's holder
-    nothing of the end users and tags of others: a value that only they have is like one that nobody has.
+    If `key` is given, only the sums of this key's calls are examined. So the result tells the key's holder nothing of
+    the end users and tags of other keys.
     """
     # All values together include `OTHERS`, so nothing is missing of them.
     wanted = {"label": label, "value": OTHERS if value is None else value, "key": key}
@@ -69,9 +69,9 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the first of the given days or months whose sums by label lack calls; None if there is none.
+    """Returns the first of some days or months whose sums by label lack calls; None if no sums lack calls.
 
-    For a month, returns its first day. Calls are lacking if the sums differ from the totals of all calls: an earlier
+    A month is returned as its first day. Calls are lacking if the sums differ from the totals of all calls: an earlier
     release of the gateway added calls to the totals only.
     """
     with connection.cursor() as cursor:

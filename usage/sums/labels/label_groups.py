@@ -40,14 +40,14 @@ def column_of(name: str) -> str:
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the names of those groups and filters that are labels (`end_user`, or `tag:` and a name), each once.
+    """Returns the labels among the names of groups and filters (`end_user`, or `tag:` and a tag's name), each once.
 
-    If there are two or more, callers must read the sums by all labels together (`combined_reader`).
+    With two or more labels, only the sums by all labels together (`combined_reader`) have the answer.
     """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 
 
 def grouping(columns: Iterable[str]) -> str:
-    """Returns the GROUP BY clause for SQL expressions or numbers of columns; empty if there are none."""
+    """Returns the GROUP BY clause for `columns`, as SQL expressions or numbers in the query; empty without columns."""
     names = ", ".join(columns)
     return f" GROUP BY {names}" if names else ""

@@ -81,10 +81,10 @@ class LabelReport:
     * `rows`: the sums of the costliest groups, the costliest first.
     * `others`: the sums of all other groups; None if there are none.
     * `total`: the sums of `rows` and `others` together.
-    * `is_part`: true if calls with the requested label or value may be missing from its sums, because they are counted
-      together with those of other values, or not by this label.
-    * `lacks_since`: the first day or month whose sums lack calls, because an earlier release of the gateway wrote them;
-      usually None.
+    * `is_part`: true if the sums of a requested label or value may lack calls, because these are only in the sums of
+      several other values together, or in none of the label.
+    * `lacks_since`: None if the sums have all calls; else the first day or month whose sums lack calls, because an
+      earlier release of the gateway wrote them.
     """
 
     first: date
@@ -108,9 +108,9 @@ def read_label_report(
 ) -> LabelReport:
     """Reads the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
 
-    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps such names to the
-    value that the calls must have; None stands for any value of a label. `holder` is the key whose holder gets the
-    report, if it must not tell of the labels of other keys; `only` must then name that key.
+    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` has the filters: it maps
+    such names to the value that calls must have, or None for any value of a label. If a key's holder gets the report,
+    `holder` is this key, and `only` must name it: then the report tells nothing of other keys' labels.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -130,11 +130,11 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns the first of the given days whose sums by label lack calls; None if there is none.
+    """Returns the first of the given days whose sums by label lack calls; None if no sums lack calls.
 
-    The missing calls were logged by an earlier release of the gateway, which wrote no such sums. Whole months are
-    examined at once; for a month, its first day is returned. `groups` and `only` are those of `read_label_report`. With
-    several labels, the result is None, since only complete sums are read then.
+    Such calls were logged by an earlier release of the gateway, which wrote no such sums. A whole month is examined at
+    once, and returned as its first day. `groups` and `only` are those of `read_label_report`. With several labels,
+    returns None, since only complete sums are read then.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -154,10 +154,10 @@ def grouped_sums(
     """Returns the SQL query that reads the sums of some whole days by `groups`.
 
     `groups` and `only` are those of `read_label_report`. `sums` are the names in `SUMS` to read: fewer take less time.
-    The query returns a row for each group, with the columns `by_0`, `by_1` and so on for the values of the group, and
-    `sums`.
+    Each row of the query's result is a group: the columns `by_0`, `by_1` and so on have its values, the others its
+    sums.
 
-    `is_complete` says whether the sums by label have all calls of these days (`lacks_since` is None). Then those of all
+    `is_complete` says that the sums by label have all calls of these days (`lacks_since` is None). Then the sums of all
     calls are read from the totals of days if that is quicker (`sum_rows`).
 
     With `day`, the SQL of a date from the query around this one, only this day is read. It must not be before `first`;
@@ -194,10 +194,10 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides a range of days into its whole months and the days before and after them; returns the parts.
+    """Divides a range of days into its whole months and the days before and after them; returns these parts.
 
-    The last month counts as whole if it has no calls from `end` on, like the present month up to today. If `by_day` is
-    true, the only part is the whole range, whose sums are read by day.
+    The last month also counts as whole if it has no calls after the range, like the present month until today. If
+    `by_day` is true, the range is not divided, and its sums are read by day.
     """
     begin, last = (first if first.day == 1 else _next_month(first)), end.replace(day=1)
     if by_day or begin > last:
@@ -222,9 +222,9 @@ def _has_calls(first: date, end: date) -> bool:
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
-    """Executes a query of `grouped_sums` for `width` groups; returns the total, and then the `most` costliest groups.
+    """Executes a query made by `grouped_sums`; returns the total of all groups, then the `most` costliest groups.
 
-    Groups whose sums are all zero are left out.
+    `width` is the number of names by which calls are grouped. A group whose sums are all zero is left out.
     """
     sql, values = grouped
     columns = [f"by_{number}" for number in range(width)]
@@ -247,7 +247,7 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
 
 
 def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up rows of sums by `groups`; `rows` has a column for each (`column_of`)."""
+    """Returns the SQL query that adds up the rows of the query `rows` by `groups` (`column_of` names their columns)."""
     columns = [column_of(name) for name in groups]
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
     return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(columns)}", rows[1]
@@ -256,8 +256,8 @@ def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
 def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
     """Returns the SQL query that adds up calls by `groups`, one of which is a label.
 
-    The rows `labelled` count the calls with the label, by its values. The rows `every` count all calls. So the calls
-    without the label, whose value is null, are all calls less those with it.
+    The query `labelled` has the sums of calls with the label, by its values; `every` has those of all calls. Their
+    difference is the sums of the calls without the label, whose value is null.
     """
     columns = [column_of(name) for name in groups]
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]

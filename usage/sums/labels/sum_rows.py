@@ -27,11 +27,11 @@ def days_between(first: date, end: date) -> list[date]:
 
 
 def has_totals(groups: Collection[str], only: Only) -> bool:
-    """Returns whether `rows_of_totals` can read all calls for these groups and filters, and whether that is quicker.
+    """Returns whether `rows_of_totals` can read the sums of all calls for these groups and filters, and is quicker.
 
-    There may be one of key, model and route among them, besides the day and labels, but no team and no owner. Of keys,
-    which may be very many, the totals of days are no fewer than the sums of months by label; so they must be asked for
-    by day, or one of them.
+    Besides the day and labels, there may be one of key, model and route, but no team and no owner. Keys may be very
+    many, so their totals of days are no fewer than the sums of months by label: they must be asked for by day, or for
+    one key.
     """
     names = {name for name in (*groups, *only) if name != "day" and not is_label(name)}
     if not names:
@@ -48,11 +48,11 @@ def rows_of_totals(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query for rows that add up to the sums of all calls of some days, for use where `has_totals`.
+    """Returns the SQL query for the totals of all calls, row by row, of the days from `first` until before `end`.
 
-    The days begin with `first` and end before `end`. The columns of the rows are those of `groups`, without labels, by
-    the names of `COLUMNS`, and `sums`. `only` restricts the calls; labels in it are ignored. `named` maps a group to
-    the values of which the calls must have one. `day` is that of `label_reader.grouped_sums`.
+    Only to be used where `has_totals` is true. The columns are `groups` without labels, by the names in `COLUMNS`, and
+    `sums`. `only` has the filters: the value that calls must have in a group (labels are ignored). `named` filters by
+    several values: calls must have one of them. `day` is that of `label_reader.grouped_sums`.
     """
     name = next((name for name in (*groups, *only) if name in DIMENSIONS), None)
     expressions = {COLUMNS["day"]: "(start AT TIME ZONE 'UTC')::date"} | ({COLUMNS[name]: "value"} if name else {})
@@ -83,11 +83,11 @@ def rows_of_periods(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query for all rows of sums of a label (end user or tag) in some periods.
+    """Returns the SQL query for the stored sums of a label (end user or tag) in some periods, row by row.
 
-    The label "" stands for the sums of all calls. The columns of the rows are those of `groups` (`column_of`), without
-    that of the value if the label is "", and `sums`. `only` restricts the calls; `named` maps a group to the values of
-    which the calls must have one. `day` is that of `grouped_sums`.
+    The label "" stands for the sums of all calls. The columns are those of `groups` (`column_of`) and `sums`; without a
+    label, there is no column for its value. `only` has the filters: the value that calls must have in a group. `named`
+    filters by several values: calls must have one of them. `day` is that of `label_reader.grouped_sums`.
     """
     columns = [column for column in map(column_of, groups) if label or column != VALUE]
     restricted = {column_of(name): value for name, value in only.items() if value is not None}

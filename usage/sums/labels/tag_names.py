@@ -46,10 +46,10 @@ def has_teams(since: date) -> bool:
 
 
 def read_tag_names(since: date) -> list[str]:
-    """Returns the names of the tags that have sums for the month of the day `since` or a later month.
+    """Returns the names of the tags that have sums for the month in which `since` lies, or for a later one.
 
-    First are those that have values, such as `project` of `project=x`, because calls can be grouped by their values.
-    Then come the others. Both are in the order from A to Z.
+    Tags with values (such as `project`, from `project=x`) come first, because calls can be grouped by them; then the
+    others. Each part is in alphabetical order.
     """
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})

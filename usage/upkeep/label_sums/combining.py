@@ -95,11 +95,11 @@ _ADDS_UP = f"""
 
 
 def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
-    """Stores missing and wrong sums of calls by end user and all tags together; returns how many periods were added up.
+    """Adds up calls by end user and all tags together, for periods without right sums; returns for how many periods.
 
-    A period is a day or a month. The last `DAYS_KEPT` days and all months have such sums; those of the present month
-    end with yesterday. Periods whose rows may have been deleted are not added up. Sums of all other periods, and those
-    older than RETENTION_DAYS, are deleted.
+    A period is a day or a month. The last `DAYS_KEPT` days and all months get such sums; those of the present month end
+    with yesterday. A day or month whose rows may have been deleted is not added up. Sums of all other periods, and
+    those older than RETENTION_DAYS, are deleted.
 
     * `stopping`: an event; once it is set, the function returns early.
     * `now`: the database's time by default.
@@ -136,10 +136,9 @@ def delete_old_combinations(now: datetime) -> None:
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
     """Compares the sums of calls by end user and all tags together with calls' rows; yields a line of text per fault.
 
-    A fault is a day or month whose sums differ from its rows; only one group of each is named. Another is one that has
-    no sums because its rows do not add up to the totals of its days. Only days and months that begin at `since` or
-    later are compared; all if it is None. Sums that are out of date, because calls were added to the day or month
-    later, are not compared: nobody reads them.
+    There are two faults: the sums of a day or month differ from its rows (one group is named); or it has no sums,
+    because its rows do not add up to the totals of its days. Only days and months that begin at `since` or later are
+    compared; all if it is None. Sums are not compared if calls were added later, since nobody reads them then.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -159,9 +158,9 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
 
 @contextmanager
 def _only_process(*, waits: bool) -> Iterator[bool]:
-    """Context manager that yields whether this process may add up; only one process at a time may.
+    """Context manager that lets only one process at a time add up; yields True if this process may, else False.
 
-    If another one is adding up, yields False or, with `waits`, waits until that has ended and yields True.
+    With `waits`, it waits until no other process adds up, and then yields True.
     """
     if not waits:
         with try_lock(LOCK) as is_mine:
@@ -172,9 +171,9 @@ def _only_process(*, waits: bool) -> Iterator[bool]:
 
 
 def _oldest_days(now: datetime) -> DaySpan:
-    """Returns two days (UTC): from the first one on all rows of calls are kept; from the second one on sums are kept.
+    """Returns the first day (UTC) since which all rows of calls are kept, and the first day whose sums are to be kept.
 
-    The second one follows from RETENTION_DAYS and from the deletion of rows.
+    The second day depends on RETENTION_DAYS and on the deletion of rows.
     """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
@@ -186,10 +185,10 @@ def _oldest_days(now: datetime) -> DaySpan:
 
 
 def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
-    """Yields the days and months to add up, from the day `oldest` until before `today`.
+    """Yields the days and months, from `oldest` until before `today`, whose calls are to be added up.
 
-    Each item is a pair: the first day, and the day after the last one. Of single days, only the last `DAYS_KEPT` are
-    yielded. The present month ends with yesterday.
+    Each is a pair: the first day, and the day after the last one. Of the days, only the last `DAYS_KEPT` are yielded.
+    Months begin at `oldest` or later; the present month ends with yesterday.
     """
     day = max(oldest, today - DAYS_KEPT)
     while day < today:
@@ -206,9 +205,9 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the stored days and months (`LabelPeriod`) that were added up since the totals of their days changed.
+    """Returns the days and months in `LabelPeriod` whose stored figures agree with the totals of their days.
 
-    Some of them have no sums by label (`_add_up`).
+    Some of them have no sums by label, which `_add_up` left out.
     """
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)
@@ -216,10 +215,10 @@ def _right_periods() -> set[DaySpan]:
 
 
 def _add_up(days: DaySpan) -> None:
-    """Adds up the calls of a day or month by all labels together (end user and tags), in place of earlier sums.
+    """Replaces the stored sums of a day or month by all labels together (end user and tags) by new ones from its calls.
 
-    No sums by label are stored if they are nearly as many as the calls, or if they do not add up to the totals of the
-    days. Nothing at all is stored if a row of these days is replaced meanwhile: they are then added up the next time.
+    No sums by label are stored if they are nearly as many as the calls, or do not add up to the totals of the days. If
+    a row of these days is replaced meanwhile, nothing is stored, and the next run adds up again.
     """
     # It must exist before the rows are read, so that a writer who replaces one of them can mark it.
     none: dict[str, int] = {**dict.fromkeys(SUMS, 0), "calls": NEVER_RIGHT}

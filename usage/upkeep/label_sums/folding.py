@@ -105,19 +105,19 @@ class Period(NamedTuple):
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
     """Shortens the sums by label (end user or tag) of each day and month: only the costliest values keep their own.
 
-    Returns how many lists of values or of tags were shortened. All days and months of the last `LOOKED_BACK` are
-    examined, and earlier ones that begin at `oldest` or later.
+    Returns how many lists of values or of tags were shortened. Only days and months of the last `LOOKED_BACK`, and
+    those that begin at `oldest` or later, are examined.
 
     * Values: the costliest `MOST_VALUES` of each label keep their sums. The sums of the others are added up as
       `OTHERS`.
-    * Tags: the costliest `MOST_TAG_NAMES` names of tags keep their sums. The sums of the others are deleted, and a row
-      with the label `CLOSED` says so.
-    * While a day or month goes on, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
+    * Tags: the costliest `MOST_TAG_NAMES` tags keep their sums. The sums of the others are deleted, and a row with the
+      label `CLOSED` says so.
+    * Until a day or month has ended, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
     * End users older than RETENTION_DAYS lose their names: all are added up as `OTHERS`. If the setting is 0, they do
       not.
 
     Raises:
-        django.db.OperationalError: other transactions kept the table locked; what was folded before stays folded.
+        django.db.OperationalError: other transactions kept the table locked; what was shortened before stays so.
     """
     shortened = 0
     since = min(oldest, (now - LOOKED_BACK).date().replace(day=1))

@@ -82,13 +82,13 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Corrects the sums by label (end user or tag) of each day and month; returns how many differed from calls' rows.
+    """Corrects the sums by label (end user, tag) of days and months; returns how many days and months were wrong.
 
-    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`. At the end, long lists of values are shortened
+    again (`fold_labels`).
 
-    If rows of a day may have been deleted, the day stays as it is. If rows of a month may have been deleted, the month
-    is made the sum of its days, and is not counted in the result. Values that were added up as `OTHERS` stay together.
-    At the end, long lists of values are shortened (`fold_labels`).
+    A day whose rows may have been deleted stays as it is. A month whose rows may have been deleted becomes the sum of
+    its days, and is not counted in the result. Values that were added up as `OTHERS` stay together.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -108,7 +108,7 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns the amounts to add to the sums by label of a day or month, so that they agree with the rows of its calls.
+    """Returns what to add to the sums by label of a day or month, group by group, so that they agree with its calls.
 
     At most `MOST_AT_ONCE` groups are returned; none if rows of the day or month may have been deleted.
     """
@@ -121,11 +121,11 @@ def _missing(period: Period) -> list[Group]:
 
 
 def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Compares the sums by label of days and months with the rows of calls; returns the sums that differ.
+    """Compares the sums by label (end user, tag) of each day and month with the rows of calls; returns the wrong ones.
 
-    * `wanted`: the SQL of the columns to return for each sum.
+    * `wanted`: the SQL of the columns to return for each wrong sum.
     * `since`: only days and months that begin at this time or later are compared; None compares all.
-    * `most`: how many sums are returned at most; None returns all.
+    * `most`: how many are returned at most; None returns all.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
