@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import UUID
+
 from django.db.models import Max, QuerySet, Sum
 
 from usage.ids import first_id
@@ -72,9 +75,13 @@ def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request
 
     The range must consist of whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
     """
-    # The error counts name the last call of each: no search through the successful calls.
-    hours = ErrorTotal.objects.filter(
-        span=Span.HOUR, start__gte=time_range.start, start__lt=time_range.end, key_name=key
-    )
-    samples = hours.filter(calls__gt=0).order_by("-last_at").values_list("sample_id", flat=True)[:MAX_CALLS]
-    return list(Request.objects.filter(FAILED, pk__in=list(samples)).order_by("-request_id"))
+    # The error counts name the last call of each: no search through the successful calls. The last week is read first,
+    # since the errors of a year are those of very many keys, among which this one's are looked for.
+    samples: list[UUID] = []
+    recent = max(time_range.start, time_range.end - timedelta(days=7))
+    for start, end in ((recent, time_range.end), (time_range.start, recent)):
+        if len(samples) < MAX_CALLS and start < end:
+            hours = ErrorTotal.objects.filter(span=Span.HOUR, start__gte=start, start__lt=end, key_name=key)
+            newest = hours.filter(calls__gt=0).order_by("-last_at").values_list("sample_id", flat=True)
+            samples += newest[: MAX_CALLS - len(samples)]
+    return list(Request.objects.filter(FAILED, pk__in=samples).order_by("-request_id"))

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query, labels_among
-from usage.sums.labels.label_reader import DOLLARS, GroupSums, grouped_sums, lacks_since, sums_of_group
-from usage.sums.labels.label_tables import SUMS
+from usage.sums.labels.label_reader import GroupSums, grouped_sums, lacks_since, sums_of_group
+from usage.sums.labels.label_tables import SUMS, typed
 from usage.sums.labels.sum_rows import days_between
 
 MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
@@ -96,13 +96,14 @@ def read_compared_report(
         shown += f" AND by_{groups.index('day')} < %s"
     ordered = ", ".join((f"{ORDERS.get(order, order)} {'DESC' if is_falling else 'ASC'} NULLS LAST",
                          "cost DESC", "calls DESC", *columns))  # fmt: skip
-    names = (*SUMS, "cost_before")
+    added = [*(typed(f"COALESCE(sum({name}), 0)", name) for name in SUMS), "COALESCE(sum(cost_before), 0)"]
+    names = [*(typed(name, name) for name in SUMS), "cost_before"]
     query = f"""
         WITH compared AS MATERIALIZED ({compared[0]}){_costliest(groups)}
         SELECT {", ".join(("NULL",) * len(columns))}, count(*) FILTER (WHERE {shown}),
-               {", ".join(_typed(f"COALESCE(sum({name}), 0)", name) for name in names)} FROM compared
+               {", ".join(added)} FROM compared
         UNION ALL
-        (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(_typed(name, name) for name in names)} FROM compared
+        (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(names)} FROM compared
          WHERE {shown} ORDER BY {ordered} LIMIT %s)
         {_rows_of_costliest(groups)}
     """
@@ -120,11 +121,6 @@ def read_compared_report(
     others = ComparedSums(rest, rest_before) if number > len(shown_rows) or rest.has_use else None
     lacking = lacking_before or lacking
     return ComparedReport(shown_rows, others, number - len(shown_rows), total_row, costliest, daily, lacking)
-
-
-def _typed(expression: str, name: str) -> str:
-    """Returns the SQL of a sum in the type of the column `name`: PostgreSQL adds integers up to decimals."""
-    return f"({expression})::{'numeric' if name in DOLLARS or name == 'cost_before' else 'bigint'}"
 
 
 def _costliest(groups: Sequence[str]) -> str:

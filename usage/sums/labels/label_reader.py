@@ -7,10 +7,11 @@ read from the sums by label, by whole months if the range has such. Sums by two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -28,13 +29,10 @@ from usage.sums.labels.label_groups import (
     grouping,
     labels_among,
 )
-from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, added_up
+from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, added_up, typed
 from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
 from usage.sums.ranges import TimeRange
-from usage.sums.sum_tables import COST_PARTS
 
-DOLLARS = {"cost", *COST_PARTS}
-KINDS: list[Callable[[Any], Any]] = [Decimal if name in DOLLARS else int for name in SUMS]
 DAY = timedelta(days=1)
 
 
@@ -62,10 +60,9 @@ class GroupSums(NamedTuple):
 
     def less(self, others: Iterable[GroupSums]) -> GroupSums:
         """Subtracts the sums of other groups from these sums, and returns the result, whose `group` is empty."""
-        rest: list[Any] = list(self[1:])
-        for other in others:
-            figures: tuple[Any, ...] = other[1:]
-            rest = [one - more for one, more in zip(rest, figures, strict=True)]
+        own: tuple[Any, ...] = self[1:]
+        added: Iterable[Any] = map(sum, zip(*(other[1:] for other in others), strict=True))
+        rest: list[Any] = [one - more for one, more in zip_longest(own, added, fillvalue=0)]
         return GroupSums((), *rest)
 
     @property
@@ -228,12 +225,13 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
     """
     sql, values = grouped
     columns = [f"by_{number}" for number in range(width)]
-    names = ", ".join((*columns, *SUMS))
+    names = ", ".join((*columns, *(typed(name, name) for name in SUMS)))
+    added = [typed(f"COALESCE(sum({name}), 0)", name) for name in SUMS]
     use = " OR ".join(f"{name} <> 0" for name in SUMS)
     order = ", ".join(("cost DESC", "calls DESC", *columns))
     query = f"""
         WITH grouped AS MATERIALIZED ({sql})
-        SELECT {", ".join(("NULL",) * width + tuple(f"COALESCE(sum({name}), 0)" for name in SUMS))} FROM grouped
+        SELECT {", ".join((*("NULL",) * width, *added))} FROM grouped
         UNION ALL (SELECT {names} FROM grouped WHERE {use} ORDER BY {order} LIMIT %s)
     """
     with connection.cursor() as cursor:
@@ -241,9 +239,9 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
         return [sums_of_group(row[:width], row[width:]) for row in cursor.fetchall()]
 
 
-def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
-    """Makes the `GroupSums` of a group from numbers that the database has added up, in the order of `SUMS`."""
-    return GroupSums(tuple(group), *(kind(figure) for kind, figure in zip(KINDS, figures, strict=True)))
+def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Any]) -> GroupSums:
+    """Makes the `GroupSums` of a group from sums that the database has read, which are in the order of `SUMS`."""
+    return GroupSums(tuple(group), *figures)
 
 
 def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:

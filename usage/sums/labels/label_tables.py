@@ -15,6 +15,7 @@ CLOSED = f"{TAG}\x01closed"  # a label without calls: further names of tags get 
 SUMS = (
     "calls", "errors", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS,
 )  # fmt: skip
+DOLLARS = {"cost", *COST_PARTS}
 MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS}
 # What the rows of a group of calls add up to, in SQL. A request of the gateway's own is no call, but has a cost.
 _IS_CALL = "WHERE NOT by_gateway"
@@ -46,6 +47,11 @@ def added_up(sums: Iterable[str]) -> list[str]:
         f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
         else f"sum({name}) AS {name}" for name in sums
     ]  # fmt: skip
+
+
+def typed(expression: str, name: str) -> str:
+    """Returns the SQL of a sum in the type of the column `name` of `SUMS`: PostgreSQL adds integers up to decimals."""
+    return f"({expression})::{'numeric' if name in DOLLARS else 'bigint'}"
 
 
 def counted_groups(source: str) -> str:

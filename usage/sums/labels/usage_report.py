@@ -15,8 +15,8 @@ from io import StringIO
 from django.http import QueryDict
 
 from usage.sums.labels.label_groups import COLUMNS, LabelsUnreadable, is_label
-from usage.sums.labels.label_reader import DOLLARS, GroupSums, read_label_report, shown_value, whole_days
-from usage.sums.labels.label_tables import END_USER, SUMS, TAG
+from usage.sums.labels.label_reader import GroupSums, read_label_report, shown_value, whole_days
+from usage.sums.labels.label_tables import DOLLARS, END_USER, SUMS, TAG
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, MOST_GROUPS, NAMES, read_report
 from usage.untrusted_text import csv_cell
