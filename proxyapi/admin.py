@@ -41,7 +41,7 @@ from proxyapi.team_models import Team
 from usage.admin_pages.access import may_see
 from usage.admin_pages.admin_base import row_number
 from usage.admin_pages.base_url import base_url
-from usage.page_data.formatting import count
+from usage.page_data.formatting import count, need_price
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
 from usage.untrusted_text import escape_invisible
 
@@ -311,7 +311,9 @@ class AccessKeyAdmin(SpenderAdmin):
         if not summary.calls:
             return "no calls"
         calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
-        return format_html('<span class="cp-nowrap">{}<br>{} failed</span>', calls, summary.error_rate)
+        # The dollars beside it lack what calls without a price have cost.
+        lacking = format_html("<br>{}", need_price(summary.unpriced)) if summary.unpriced else ""
+        return format_html('<span class="cp-nowrap">{}<br>{} failed{}</span>', calls, summary.error_rate, lacking)
 
     @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:

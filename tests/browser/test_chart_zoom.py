@@ -29,22 +29,6 @@ def charts_of(page: Page) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("most", "marks"),
-    [
-        (929_000, ["0 ms", "5 min", "10 min", "15 min", "20 min"]),
-        (130_000, ["0 ms", "1 min", "2 min", "3 min"]),
-        (20_000, ["0 ms", "5 s", "10 s", "15 s", "20 s"]),
-        (50_000_000, ["0 ms", "240 min", "480 min", "720 min", "960 min"]),
-    ],
-)
-def test_the_marks_of_long_durations_are_whole_minutes(
-    busy_site: Gateway, sign_in: SignIn, most: int, marks: list[str]
-) -> None:
-    page = sign_in(busy_site)
-    assert page.evaluate(f"ticks({most}, 'ms').map((mark) => shown(mark, 'ms'))") == marks
-
-
 def hover(page: Page, plot: Locator, bins: int, number: int) -> None:
     """Moves the pointer to the middle of a bar."""
     box = plot.bounding_box()

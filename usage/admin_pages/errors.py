@@ -59,7 +59,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         fault=fault,
         ranges=range_labels(time_range.name),
         time_range=time_range,
-        period=period(time_range.start, time_range.end),
+        period=period(time_range.start, time_range.counted_end),
         query=range_query(time_range),
         may_mark=request.user.has_perm("usage.change_knownerror"),
         now=now,

@@ -27,6 +27,11 @@ def others(number: int) -> str:
     return f"{count(number)} other{'' if number == 1 else 's'}"
 
 
+def need_price(calls: int) -> str:
+    """Returns a remark on dollars that lack the cost of some calls: "1 needs a price" or "3 need a price"."""
+    return f"{count(calls)} need{'s' if calls == 1 else ''} a price"
+
+
 def dollars(value: Decimal | None) -> str:
     """Returns dollars as text: $12.34, $0.1234, $0.001234; large sums as $123,456 or $1.23 M. None becomes a dash."""
     if value is None:
@@ -150,6 +155,23 @@ def change(value: float, before: float) -> str:
     if percent >= 1000:
         return f"\N{MULTIPLICATION SIGN}{value / before:,.0f}"
     return f"{percent:+.0f}{THIN}%".replace("-", "\N{MINUS SIGN}")
+
+
+def change_of_share(value: float, before: float) -> str:
+    """Formats the change of a share, from 0 to 1, in percentage points, such as "+1.1 points".
+
+    A percentage of a percentage would be read as points. A change below a twentieth of a point is "±0 points"; if both
+    shares are 0, the text is empty.
+    """
+    if not value and not before:
+        return ""
+    points = round(100 * (value - before), 1)
+    if not points:
+        return f"±0{THIN}points"
+    unit = "point" if abs(points) == 1 else "points"
+    return f"{points:+.{0 if abs(points) >= 10 or points == int(points) else 1}f}{THIN}{unit}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
 
 
 def _three_digits(value: float) -> str:

@@ -18,6 +18,7 @@ from usage.page_data import formatting
 from usage.sums.totals_reader import EPOCH
 
 WEEK = timedelta(days=7)
+WEEK_SUMS = ("calls", "errors", "unpriced_calls")
 SPANS = {"day": "today", "month": "this month", "total": "total"}
 NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the page
 
@@ -44,12 +45,14 @@ class BudgetBar:
 class KeySummary:
     """The summary of one key for a page: its spending today, this month and in total, and its recent calls.
 
-    `calls` and `errors` are the numbers of calls and of failed calls in the last seven days (UTC), including today.
+    `calls`, `errors` and `unpriced` are the numbers of calls, of failed calls and of calls without a price in the last
+    seven days (UTC), including today.
     """
 
     spent: Spent
     calls: int = 0
     errors: int = 0
+    unpriced: int = 0
 
     @property
     def error_rate(self) -> str:
@@ -61,7 +64,7 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
     """Reads the spending and the recent calls of keys from the database; returns a map from key name to summary."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
-    week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
+    week = {name: sums for name, *sums in days.values_list("value").annotate(*map(Sum, WEEK_SUMS))}
     return {name: KeySummary(spent, *week.get(name, ())) for name, spent in spent_by("key", keys, now.date()).items()}
 
 

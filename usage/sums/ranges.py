@@ -75,6 +75,16 @@ class TimeRange:
         """The length of this range without the part that lies in the future."""
         return self.length if self.passed is None else self.passed
 
+    @property
+    def counted_end(self) -> datetime:
+        """The end of the part of this range that has passed: its end or, if that lies in the future, the present."""
+        return self.start + self.counted
+
+    @property
+    def goes_on(self) -> bool:
+        """True if this range goes on until now: one without an end, or the last 24 hours extended to whole hours."""
+        return self.is_open or (self.name != CUSTOM and self.passed is not None)
+
     def as_query(self) -> dict[str, str]:
         """Returns this range of time as query parameters for a link.
 

@@ -67,6 +67,30 @@ def test_it_works(admin: Client, key: AccessKey) -> None:
     assert "broke 1" in text
 
 
+def test_it_says_that_it_counts_by_the_hour_and_until_now(admin: Client, key: AccessKey) -> None:
+    now = datetime.now(UTC)
+    page = admin.get(page_of(key), {"range": "day"}).content.decode()
+    start = f"{now - timedelta(days=1):%Y-%m-%dT%H:00}"
+    assert f'name="from" value="{start}"' in page
+    assert 'name="to" value=""' in page
+    assert "Counted by the hour, until now" in text_of(page)
+    past = admin.get(page_of(key), {"from": "2026-01-01T10:10", "to": "2026-01-01T12:20"}).content.decode()
+    assert 'name="to" value="2026-01-01T13:00"' in past
+    assert "Counted by the hour" in text_of(past)
+    assert "until now" not in text_of(past)
+
+
+def test_calls_without_a_price_are_told_beside_the_dollars(admin: Client, key: AccessKey) -> None:
+    now = datetime.now(UTC)
+    start = now - timedelta(days=1)
+    write_rows(Pricer().priced([call(now, key_name="team a"), call(now, key_name="team a", response_model="gpt-99")]))
+    tiles_of_page = admin.get(page_of(key), {"range": "day"}).content.decode()
+    link = rf'<a href="/admin/usage/needed-prices/\?from={start:%Y-%m-%dT%H}[^"]*"><b>1</b> call needs a price</a>'
+    assert re.search(link, tiles_of_page)
+    row = text_of(admin.get("/admin/proxyapi/accesskey/").content.decode())
+    assert "2 calls 0 % failed 1 needs a price" in row.replace("\u202f", " ")
+
+
 def test_the_ceilings_of_its_team_are_in_it(admin: Client, key: AccessKey) -> None:
     key.team = Team.objects.found("the team", budget_month=Decimal(40), parallel_calls=7)
     key.save(update_fields=["team"])
@@ -96,7 +120,7 @@ def test_the_charts_have_its_calls(admin: Client, key: AccessKey) -> None:
         assert of_time == {"Success": 4 if time == "day" else 7, "Timeout": 2}
         assert [line["name"] for line in drawn["latency"]] == ["p50", "p95", "p99"]
         assert any(drawn["latency"][0]["values"])
-    assert {line["name"] for line in drawn["dollars"]} >= {"gpt-4o", "gpt-4o-mini"}
+    assert {line["name"] for line in drawn["dollars"]} >= {"gpt-4o", "gpt-4o-mini (any date)"}
 
 
 def test_a_time_of_years_has_its_calls_and_their_latency(admin: Client, key: AccessKey) -> None:

@@ -70,7 +70,7 @@ def test_the_tile_and_the_alert_of_the_dashboard_lead_to_it(admin: Client) -> No
     page = admin.get(DASHBOARD).content.decode()
 
     assert f'<a href="{LIST}?range=day"><b>1</b> call needs a price</a>' in page
-    assert f'<b>Prices</b> <a href="{LIST}?range=day">missing for nobody-knows</a>' in page
+    assert f'<b>Prices</b> <a href="{LIST}?range=day">missing in this period for nobody-knows</a>' in page
 
 
 def test_from_the_list_to_a_price_that_mends_the_call(admin: Client) -> None:

@@ -16,7 +16,6 @@ from usage.page_data.exports import CONTENT_TYPES
 from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice
 from usage.page_data.spending.spending_content import (
     MAX_CHART_DAYS,
-    days_before,
     group_label,
     read_choice_or_default,
     read_spending,
@@ -53,9 +52,10 @@ class SpendingHead(NamedTuple):
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page *Usage*, for the days, groups, filters and order in the query parameters."""
-    choice = read_choice_or_default(request.GET, datetime.now(UTC))
-    spending = read_spending(choice)
-    before_first, before_end = days_before(choice)
+    now = datetime.now(UTC)
+    choice = read_choice_or_default(request.GET, now)
+    spending = read_spending(choice, now)
+    before_first, before_end = choice.period_before
     tags = [value for name, value in choice.filter_fields if name == "tag"]
     return render_page(
         request,
@@ -120,6 +120,8 @@ def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
     names |= NUMBERS
     if choice.is_said_so_far:
         names["change"] = "Change so far"
+    if not choice.has_changes:
+        names.pop("change")
     for name, label in names.items():
         order = now if choice.sort.removeprefix("-") == name else ""
         yield SpendingHead(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)

@@ -10,6 +10,7 @@ from usage.models import Dimension, Outcome
 from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_reader import DashboardNumbers
 from usage.page_data.errors.call_faults import OUTCOME_LABELS
+from usage.page_data.filters import ANY_DATE
 from usage.sums.totals_reader import Totals
 
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
@@ -91,7 +92,8 @@ def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Map
     """Returns the lines of the chart of dollars: one for each of the costliest models, and one for all other models.
 
     `costs` maps names of models to their dollars in each bin of time. If a model has several names, with and without a
-    date, `lines` maps each of these to the name of their common line. Models that cost nothing are left out.
+    date, `lines` maps each of these to the name of their common line, which is charted as "gpt-4.1 (any date)". Models
+    that cost nothing are left out.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -99,8 +101,10 @@ def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Map
         before = joined.get(line, [Decimal(0)] * len(values))
         joined[line] = [one + Decimal(other) for one, other in zip(before, values, strict=True)]
     ranked = sorted((name for name, values in joined.items() if any(values)), key=lambda name: -sum(joined[name]))
+    common = set(lines.values())
     charted = [
-        ChartSeries(name=name or "no model", values=_dollars(joined[name])) for name in ranked[:MAX_CHART_SERIES]
+        ChartSeries(name=f"{name}{ANY_DATE}" if name in common else name or "no model", values=_dollars(joined[name]))
+        for name in ranked[:MAX_CHART_SERIES]
     ]
     if rest := ranked[MAX_CHART_SERIES:]:
         sums = [sum(values, Decimal(0)) for values in zip(*(joined[name] for name in rest), strict=True)]

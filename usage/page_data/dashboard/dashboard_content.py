@@ -184,5 +184,5 @@ def _uncertain(totals: Totals) -> list[str]:
     """
     parts = formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost)
     if unpriced := totals.unpriced_calls:
-        parts.append(f"{formatting.count(unpriced)} need{'s' if unpriced == 1 else ''} a price")
+        parts.append(formatting.need_price(unpriced))
     return parts

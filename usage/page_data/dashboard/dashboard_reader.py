@@ -181,10 +181,17 @@ def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, dateti
     Both are rounded to whole minutes, or to whole hours if they are days ago. If this would change the length of the
     range by more than `MAX_ROUNDED_SHARE`, the range is empty: its end is its start.
     """
-    before = time_range.before
+    return readable_range(time_range.before, time_range.start, now)
+
+
+def readable_range(before: TimeRange, latest: datetime, now: datetime) -> tuple[datetime, datetime]:
+    """Rounds an earlier range of time to one that the sums can tell; returns its start and end (see `range_before`).
+
+    It ends at `latest` at the latest.
+    """
     unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
     start = floor(before.start, unit)
-    end = min(start + round(before.length / LENGTHS[unit]) * LENGTHS[unit], time_range.start)
+    end = min(start + round(before.length / LENGTHS[unit]) * LENGTHS[unit], latest)
     is_comparable = abs(end - start - before.length) <= MAX_ROUNDED_SHARE * before.length
     return start, end if is_comparable else start
 

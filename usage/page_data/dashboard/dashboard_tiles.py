@@ -98,7 +98,9 @@ def _pace(calls: int, minutes: float) -> Figure:
 
 def _error_tile(now: Totals, before: Totals) -> Tile:
     rates = ratio(now.errors, now.calls), ratio(before.errors, before.calls)
-    rate = _figure("Error rate", *rates, lambda value: formatting.share(value, 1), bad="up")
+    rate = _figure(
+        "Error rate", *rates, lambda value: formatting.share(value, 1), bad="up", compare=formatting.change_of_share
+    )
     failed = Figure("failed", formatting.count(now.errors), anchor="newest-errors" if now.errors else "")
     return Tile("errors", rate, (failed,))
 
@@ -170,18 +172,21 @@ def _figure(
     show: Callable[[Number], str],
     *,
     bad: str = "",
+    compare: Callable[[float, float], str] = formatting.change,
 ) -> Figure:
     """Makes a `Figure`: a number in a tile of the dashboard, with its change from the previous range of time.
 
     * `value` and `before`: the numbers of the present and of the previous range. A missing `value` is shown as a dash.
-      No change is shown if a number is missing, or `before` is 0.
+      No change is shown if a number is missing.
     * `show`: the function that formats a number.
     * `bad`: the direction of change that is bad news, `up` or `down`; empty if neither is.
+    * `compare`: the function that formats the change, from the present and the previous number; an empty text means
+      that there is nothing to compare.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:
         return Figure(label, text)
-    change = formatting.change(float(value), float(before))
+    change = compare(float(value), float(before))
     tone = ""
     if bad and change and not change.startswith("±"):
         tone = "bad" if (value > before) == (bad == "up") else "good"
@@ -221,7 +226,7 @@ def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
     named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
     more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
     models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
-    return [PartStatus("Prices", f"missing for {models}{more}", "bad", page="pages:needed_prices")]
+    return [PartStatus("Prices", f"missing in this period for {models}{more}", "bad", page="pages:needed_prices")]
 
 
 def _upstream_status(status: ServerStatus) -> PartStatus:

@@ -66,9 +66,22 @@ class SpendingChoice:
         return whole_days(self.days)
 
     @property
+    def period_before(self) -> tuple[date, date]:
+        """The period with which the chosen days are compared: its first day, and the day after its last day (UTC)."""
+        return whole_days(self.days.before)
+
+    @property
     def has_ended(self) -> bool:
         """True if the last day that the page *Usage* shows is over."""
         return self.last < self.today
+
+    @property
+    def has_changes(self) -> bool:
+        """True if rows can have a change from the period before: the first day is over.
+
+        Today alone has none, since a part of a day is not compared with a whole one.
+        """
+        return self.first < self.today
 
     @property
     def is_said_so_far(self) -> bool:

@@ -14,6 +14,7 @@ from usage.database.snapshot import one_snapshot
 from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_charts import ChartSeries
 from usage.page_data.filters import NO_NAME, in_address
+from usage.page_data.spending.same_hours import SameHours, read_same_hours
 from usage.page_data.spending.spending_choice import (
     DEFAULT_GROUPS,
     GROUP_LABELS,
@@ -29,7 +30,7 @@ from usage.sums.labels.compared_reader import (
 )
 from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, is_label, labels_among
-from usage.sums.labels.label_reader import DAY, shown_value, whole_days
+from usage.sums.labels.label_reader import DAY, shown_value
 from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
 
@@ -78,6 +79,7 @@ class Spending:
     """The content of the page *Usage*: its rows and the data of its chart.
 
     * `others`: the sums of the groups beyond `MAX_ROWS`; None if there are no such groups.
+    * `same_hours`: the cost by the same hour of the period before; None if there is nothing to compare.
     * `fault`: the reason why there are no rows, or a remark on calls that the rows lack; usually empty.
     * `charts`: empty if no chart can be drawn.
     """
@@ -86,6 +88,7 @@ class Spending:
     others: SpendingRow | None
     total: SpendingRow | None
     charts: ChartData
+    same_hours: SameHours | None = None
     fault: str = ""
 
 
@@ -116,11 +119,6 @@ def has_present_teams(now: datetime) -> bool:
     return has_teams(now.date().replace(day=1) - DAY)
 
 
-def days_before(choice: SpendingChoice) -> tuple[date, date]:
-    """Returns the period with which the chosen days are compared: its first day, and the day after its last day."""
-    return whole_days(choice.days.before)
-
-
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
     """Reads the sums of calls for the page *Usage*, by group, with each group's dollars in the period before.
 
@@ -132,13 +130,13 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
             for these days.
     """
     return read_compared_report(
-        choice.period, days_before(choice), choice.groups, only=choice.only,
+        choice.period, choice.period_before, choice.groups, only=choice.only,
         order=choice.sort.removeprefix("-"), is_falling=choice.sort.startswith("-"), most=most,
     )  # fmt: skip
 
 
 @one_snapshot()
-def read_spending(choice: SpendingChoice) -> Spending:
+def read_spending(choice: SpendingChoice, now: datetime) -> Spending:
     """Reads the content of the page *Usage* from the database.
 
     If the groups and filters cannot be read together for these days (`LabelsUnreadable`), the result has only a
@@ -147,7 +145,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
     try:
         report = read_report_of(choice, MAX_ROWS)
     except LabelsUnreadable as fault:
-        return Spending((), None, None, {}, str(fault))
+        return Spending((), None, None, {}, fault=str(fault))
 
     def make_row(cells: Sequence[SpendingCell], row: ComparedSums, calls_query: str = "") -> SpendingRow:
         return _row(cells, row, report.total.sums.cost, calls_query, so_far=_so_far(choice, row))
@@ -159,6 +157,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
         else None,
         total=make_row([SpendingCell("Total")], report.total, _calls_query(choice, None)),
         charts=_read_charts(choice, report),
+        same_hours=read_same_hours(choice, report.total.sums.cost, now),
         fault=_lacking(report.lacks_since),
     )
 
@@ -199,7 +198,7 @@ def _row(
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
     if sums.unpriced_calls:
-        uncertain.append(f"{formatting.count(sums.unpriced_calls)} need{'s' * (sums.unpriced_calls == 1)} a price")
+        uncertain.append(formatting.need_price(sums.unpriced_calls))
     change = "" if before is None else formatting.change(float(sums.cost), float(before))
     change = so_far.format(change) if change else ""
     return SpendingRow(

@@ -9,6 +9,7 @@ const DASHES = ["", "6 3", "2 3", "9 3 2 3", "1 4"];
 const SPACINGS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800]; // of the labels, in seconds
 const MINUTE = 60000; // in milliseconds, as all durations
 const MINUTES = [0.5, 1, 2, 5, 10, 15, 30, 60, 120].map((times) => times * MINUTE); // between the marks of an axis
+const SHORT = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 const NUMBER = new Intl.NumberFormat("en-US");
 
 function element(name, attributes = {}, parent = null, text = "") {
@@ -39,7 +40,7 @@ function shown(value, unit) {
 }
 
 function short(value) {
-  for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [size, unit] of SHORT) {
     if (value >= size) return `${Number((value / size).toPrecision(3))} ${unit}`;
   }
   return String(Number(value.toPrecision(3)));
@@ -56,6 +57,32 @@ function ticks(most, unit) {
   const marks = [];
   for (let mark = 0; mark < most + step; mark += step) marks.push(mark);
   return marks;
+}
+
+// The size and the name of the unit in which all labels of an axis are written.
+function axisUnit(most, unit) {
+  if (unit === "ms") return most > 2 * MINUTE ? [MINUTE, " min"] : most >= 1000 ? [1000, " s"] : [1, " ms"];
+  return SHORT.map(([size, name]) => [size, ` ${name}`]).find(([size]) => most >= 100000 && most >= size) || [1, ""];
+}
+
+// The marks of an axis, and their labels: all with the same unit and the same number of decimals.
+function axis(most, unit) {
+  const [size, name] = axisUnit(most, unit);
+  const marks = ticks(most, unit), step = marks[1] / size;
+  let decimals = 0;
+  while (decimals < 12 && Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) > 1e-6) decimals++;
+  if (unit === "$" && decimals) decimals = Math.max(2, decimals);
+  const written = new Intl.NumberFormat("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  const sign = unit === "$" ? "$" : "";
+  return { marks, labels: marks.map((mark) => `${sign}${mark ? written.format(mark / size) + name : "0"}`) };
+}
+
+// How wide the widest of some labels of an axis is, in pixels.
+function widest(labels, place) {
+  const svg = element("svg", { width: 0, height: 0 }, place);
+  const widths = labels.map((label) => element("text", { class: "cp-tick" }, svg, label).getComputedTextLength());
+  svg.remove();
+  return Math.ceil(Math.max(...widths));
 }
 
 // Days are those of UTC; shorter bins have the time of the zone that the reader has chosen.
@@ -83,16 +110,17 @@ function drawChart(figure, charts) {
   const { kind, unit, chart: name } = figure.dataset;
   const { times, step, start, end, [name]: series } = charts;
   const moments = times.map((time) => new Date(time));
-  const width = Math.max(260, plot.clientWidth);
-  const inner = width - LEFT - RIGHT, tall = HEIGHT - TOP - BOTTOM;
   const stacked = kind === "bars";
   const sums = moments.map((_, bin) => series.reduce((sum, line) => sum + (line.values[bin] || 0), 0));
+  const width = Math.max(260, plot.clientWidth);
   const most = stacked ? Math.max(0, ...sums) : Math.max(0, ...series.flatMap((line) => line.values.map((value) => value || 0)));
-  const marks = ticks(most, unit);
+  const { marks, labels } = axis(most, unit);
+  const left = Math.max(LEFT, widest(labels, plot) + 12); // so that the label of a small sum is not cut off
+  const inner = width - left - RIGHT, tall = HEIGHT - TOP - BOTTOM;
   const top = marks[marks.length - 1];
   const y = (value) => TOP + tall * (1 - value / top);
   const bin = inner / Math.max(1, moments.length);
-  const x = (number) => LEFT + bin * number;
+  const x = (number) => left + bin * number;
 
   const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" });
   const defs = element("defs", {}, svg);
@@ -102,10 +130,10 @@ function drawChart(figure, charts) {
     element("rect", { width: 8, height: 8, class: `cp-fill s${look}` }, pattern);
     if (PATTERNS[look]) element("path", { d: PATTERNS[look], class: "cp-hatch" }, pattern);
   });
-  for (const mark of marks) {
-    element("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark ? "cp-grid" : "cp-axis" }, svg);
-    element("text", { x: LEFT - 8, y: y(mark) + 4, class: "cp-tick", "text-anchor": "end" }, svg, shown(mark, unit));
-  }
+  marks.forEach((mark, number) => {
+    element("line", { x1: left, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark ? "cp-grid" : "cp-axis" }, svg);
+    element("text", { x: left - 8, y: y(mark) + 4, class: "cp-tick", "text-anchor": "end" }, svg, labels[number]);
+  });
   const room = Math.max(2, Math.floor(inner / (step >= 10800 && step < 86400 ? 84 : 60)));
   const spacing = SPACINGS.find((seconds) => seconds >= step && (moments.length * step) / seconds <= room) || step * Math.ceil(moments.length / room);
   moments.forEach((moment, number) => {
@@ -184,7 +212,7 @@ function drawChart(figure, charts) {
   const day = (moment) => moment.toISOString().slice(0, 10);
   const minute = (moment) => moment.toISOString().slice(0, 16);
   listenToChart(plot, moments.length, {
-    at: (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin),
+    at: (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - left) / bin),
     here: () => Number(figure.dataset.at ?? -1),
     read,
     select,

@@ -144,51 +144,6 @@ def test_a_change_is_that_from_the_period_before(admin: Client, ledger: list[Req
     assert changes["y"] == "new"
 
 
-def test_a_day_that_is_not_over_is_not_compared_with_a_whole_one(admin: Client) -> None:
-    for days_ago, calls in ((0, 1), (1, 2), (2, 4), (3, 4)):
-        for _ in range(calls):
-            make_call(started_at=MIDNIGHT - timedelta(days=days_ago))
-    today, first = f"{MIDNIGHT:%Y-%m-%d}", f"{MIDNIGHT - timedelta(days=1):%Y-%m-%d}"
-    alone = content(admin, first=today, last=today, by="model")
-    assert alone.total is not None
-    assert [row.change for row in (*alone.rows, alone.total)] == ["so far", "so far"]
-    by_day = content(admin, first=first, last=today, by="day")
-    assert [row.change for row in by_day.rows] == ["\N{MINUS SIGN}50\N{NARROW NO-BREAK SPACE}%", "so far"]
-
-    page = text_of(admin.get(USAGE, {"first": first, "last": today, "by": "model"}).content.decode())
-    assert f"Usage from {first} to {today}, so far" in page
-    assert "Change so far" in page
-    assert "so far" not in text_of(admin.get(USAGE, {"first": first, "last": first}).content.decode())
-
-
-@pytest.mark.parametrize(
-    "by", [{"by": "day"}, {"by": "day", "then": "model"}, {"by": "model"}, {"by": "model", "then": "key"}]
-)
-@pytest.mark.parametrize("last_days_ago", [0, 1, -2])
-def test_each_change_that_has_the_present_day_in_it_says_so(
-    admin: Client, monkeypatch: pytest.MonkeyPatch, by: dict[str, str], last_days_ago: int
-) -> None:
-    """The head says it of all rows of a table; in one by day, each row says it, also the rest and the total."""
-    monkeypatch.setattr(spending_content, "MAX_ROWS", 2)
-    for days_ago in range(10):
-        for model in ("gpt-4o", "gpt-4.1", "o3"):
-            make_call(started_at=MIDNIGHT - timedelta(days=days_ago), response_model=model)
-    days = {
-        "first": f"{MIDNIGHT - timedelta(days=3):%Y-%m-%d}",
-        "last": f"{MIDNIGHT - timedelta(days=last_days_ago):%Y-%m-%d}",
-    }
-    answer = admin.get(USAGE, {**days, **by, "sort": "by_0"})
-    found, by_day = answer.context["spending"], by["by"] == "day"
-    of_several_days = [found.total, found.others] if by_day else [found.total, found.others, *found.rows]
-
-    assert found.total.change.startswith("±0")
-    for row in of_several_days:
-        said = "so far" in row.change or "Change so far" in [head.label for head in answer.context["heads"]]
-        assert said == (last_days_ago <= 0)
-    for row in found.rows if by_day else ():
-        assert "so far" not in row.change  # the first days, which are over
-
-
 @pytest.mark.parametrize("name", ["this_week", "last_week", "this_month", "last_month"])
 def test_weeks_and_months_are_offered(admin: Client, name: str) -> None:
     page = admin.get(USAGE, {"range": name, "by": "model"}).content.decode()

@@ -1,0 +1,52 @@
+"""The cost of the period before by the same hour: what the page *Usage* compares with a period that is not over.
+
+Sums by label are of whole days. So the rows of the page are compared with whole days, of which the last one had 24
+hours, while today has fewer; only the cost of all calls can be compared with that of the same hours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+
+from usage.page_data import formatting
+from usage.page_data.dashboard.dashboard_reader import readable_range
+from usage.page_data.spending.spending_choice import SpendingChoice
+from usage.sums.ranges import CUSTOM, TimeRange
+from usage.sums.totals_reader import read_totals
+
+
+@dataclass(frozen=True)
+class SameHours:
+    """The dollars of the period before by the same hour, formatted, and the change from them to the dollars now.
+
+    `period` is the time in UTC whose calls were counted. `change` is empty if there were no dollars.
+    """
+
+    period: str
+    cost: str
+    change: str
+
+
+def read_same_hours(choice: SpendingChoice, cost: Decimal, now: datetime) -> SameHours | None:
+    """Reads the cost of all calls by the same hour of the period before; `cost` is that of the chosen days until `now`.
+
+    Returns None with filters, if the last day is over or the first one has not begun, and if sums that are rounded to
+    hours would compare periods of different lengths.
+    """
+    start = choice.days.start
+    if choice.only or choice.has_ended or start >= now:
+        return None
+    first, end = (datetime.combine(day, time(), start.tzinfo) for day in choice.period_before)
+    # A month may be longer than the one before, which then is compared as a whole.
+    before = TimeRange(CUSTOM, first, min(first + max(now - start, timedelta(minutes=1)), end))
+    counted_from, counted_to = readable_range(before, end, now)
+    if counted_from == counted_to:
+        return None
+    totals = read_totals(counted_from, counted_to, now)
+    return SameHours(
+        period=formatting.period(counted_from, counted_to),
+        cost=formatting.dollars(totals.cost),
+        change=formatting.change(float(cost), float(totals.cost)),
+    )
