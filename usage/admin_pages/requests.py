@@ -31,6 +31,7 @@ from usage.page_data.filters import (
     read_choices,
     read_filters,
 )
+from usage.page_data.list_pages import page_links
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
 from usage.sums.summed_names import UNKNOWN_MODEL
@@ -38,6 +39,7 @@ from usage.sums.summed_names import UNKNOWN_MODEL
 SUGGESTED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)  # what one chooses a name of
 MAX_SUGGESTIONS = 20
 SORT_WORDS = {"duration": "Duration", "output": "Output tokens", "cost": "Cost"}  # one for each of `filters.SORTS`
+MAX_OPEN_CURL = 1500  # characters; a longer command is folded at first
 WHOLE = {"session": "Whole conversation", "end_user": "Calls of this end user in order"}
 
 
@@ -59,6 +61,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
     page = find_largest(filters) if filters.sort else find(filters, _cursor(request))
     is_first = "before" not in request.GET or bool(filters.sort)
     query, ranges = list_query(request.GET, filters), range_labels(request.GET.get("range", ""))
+    links = page_links(query, request.GET, page.before)
     return render_page(
         request,
         "admin/usage/requests.html",
@@ -76,7 +79,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         sorts=[(name, words, urlencode({**query, "sort": name})) for name, words in SORT_WORDS.items()],
         sort_words=SORT_WORDS.get(filters.sort, ""),
         newest_first=urlencode({name: value for name, value in query.items() if name != "sort"}),
-        older=urlencode({**query, "before": str(page.before)}) if page.before else "",
+        newer=links.newer,
+        older=links.older,
         is_first=is_first,
         is_filtered=bool(query),
         words_query=_words_query(request, query),
@@ -121,7 +125,11 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         "Request",
         call=call,
         near=find_neighbours(filters, call.pk),
-        in_order=[(words, urlencode({name: value})) for name, words in WHOLE.items() if (value := getattr(call, name))],
+        in_order=[
+            (words, urlencode({name: value, "call": str(call.pk)}))
+            for name, words in WHOLE.items()
+            if (value := getattr(call, name))
+        ],
         list_query=_without(request, "view"),
         older_query=_without(request, "view", "sort"),  # only calls in the order of time have older ones
         page_query=_without(request),
@@ -153,7 +161,8 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the calls of one session or end user, oldest first.
 
     A query parameter names the session or the user. People who may see bodies also see, below each call, the messages
-    that are new in this call. The query parameter `after`, a request id, leaves out that call and earlier ones.
+    that are new in this call. The query parameter `after`, a request id, leaves out that call and earlier ones. The
+    query parameter `call` is the id of the call from which the page was opened; a link leads back to it.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
@@ -171,6 +180,8 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
         label=COLUMNS[column],
         value=value,
         query=urlencode({column: value}),
+        list_query=urlencode({column: in_address(value)}) if value else "",
+        opened_from=_cursor(request, "call"),
         found=found,
         rows=[(one, one.call, texts.new_turns.get(one.call.pk)) for one in found.calls] if found else [],
         read_to=texts.read_to,
@@ -207,16 +218,18 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
     stored = call_page.stored_sizes(call)
+    curl = reproduction.as_curl(call, url)
     return {
         "stored": stored,
         "is_cut": any(body.cut_bytes for body in stored),
         "has_conversation": conversation is not None,
         "conversation": None if is_json else conversation,
         "continues_query": urlencode({"q": conversation.continues}) if conversation else "",
-        "whole_query": urlencode({"session": call.session}) if call.session else "",
+        "whole_query": urlencode({"session": call.session, "call": str(call.pk)}) if call.session else "",
         "bodies": call_page.bodies(call) if is_json else [],
         "error_text": call_page.error_text(call),
-        "curl": reproduction.as_curl(call, url),
+        "curl": curl,
+        "is_curl_open": len(curl) <= MAX_OPEN_CURL,
         "python": reproduction.as_python(call, url),
     }
 

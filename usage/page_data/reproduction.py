@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
+from usage.page_data.conversations.cut_json import split_cut
 from usage.untrusted_text import escape_invisible
 
 KEY_VARIABLE = "CHATPROXY_API_KEY"  # the environment variable that holds the key; as in docs/ and for Codex
@@ -23,6 +24,7 @@ MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking
 MAX_DEPTH = 100  # of a body's JSON; reading and writing it recurses
 UNSUPPORTED_TYPE = "unsupported_media_type"  # the error code of a call that was refused for its Content-Type
 PARTLY_KEPT = "the whole body in body.json, since only a part of it was kept"
+NO_JSON = "the body in body.json: it is no JSON that this command could repeat"
 # Members of a body that name what only the key that made it may use, unless it is the built-in key.
 _OWNED = re.compile(r'"(previous_response_id|conversation|file_id|input_file_id|vector_store_ids|container)": *["\[{]')
 _ELIDED = re.compile(r"<base64 [^<>]{0,120} bytes>|<\d+ numbers>")  # what `usage.kept_bodies.elision` puts in its place
@@ -82,7 +84,7 @@ def _missing(call: Request) -> str:
     if fields is not None and (files := _file_list(fields)):
         needed.append(files)
     elif fields is None and body is None and text:
-        needed.append(PARTLY_KEPT)
+        needed.append(PARTLY_KEPT if split_cut(text)[1] else NO_JSON)
     if body is not None and _ELIDED.search(text):
         needed.append("the binary data that was not kept, in place of <...>")
     if "{id}" in call.route and not call.response_id:

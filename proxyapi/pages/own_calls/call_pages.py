@@ -30,6 +30,7 @@ from usage.page_data import call_page
 from usage.page_data.errors.call_faults import OUTCOME_LABELS, fault_sentence, refused_parameter
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import ANY_FAILURE, Filters
+from usage.page_data.list_pages import page_links
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
 
@@ -80,6 +81,7 @@ def show_calls(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
     filters = viewer.filters(request.GET, datetime.now(UTC))
     page = find(filters, _cursor(request))
     query = _own_query(request, filters)
+    links = page_links(query, request.GET, page.before)
     return render(
         request,
         "my_usage/calls.html",
@@ -91,7 +93,8 @@ def show_calls(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
             "ranges": range_labels(request.GET.get("range", "")),
             "chosen_range": query.get("range", ""),
             "query": urlencode(query),
-            "older": urlencode({**query, "before": str(page.before)}) if page.before else "",
+            "newer": links.newer,
+            "older": links.older,
             "is_first": "before" not in request.GET,
         },
     )

@@ -180,7 +180,8 @@ def test_a_body_however_deep_has_a_command(depth: int) -> None:
         ('{"input": "hi", "previous_response_id": "resp_1"}', {}, "the same key"),
         ('{"input": "hi", "conversation": {"id": "conv_1"}}', {}, "the same key"),
         ('{"input": "hi", "previous_response_id": null}', {}, ""),
-        ('{"input": "hi <3,000 bytes cut>', {}, "the whole body in body.json"),
+        ('{"input": "hi\u2026 <3,000 bytes cut>', {}, "the whole body in body.json, since only a part of it was kept"),
+        ('{"input": "hi', {}, "the body in body.json: it is no JSON"),  # sent like this, and kept whole
         ('{"input": "hi"}', {"error_code": "unsupported_media_type"}, "the Content-Type that was refused"),
         ("", {"method": "DELETE", "route": "/openai2/{id}"}, "in place of RESPONSE_ID"),
         ("", {"method": "GET", "route": "/openai2/{id}", "response_id": "resp_1"}, "the same key"),

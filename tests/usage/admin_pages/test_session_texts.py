@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -55,7 +56,8 @@ def test_it_works(admin: Client) -> None:
     assert page.index(page_of(made[1])) < page.index("Question 1?") < page.index(page_of(made[2]))
     assert answer.context["title"] == "Whole conversation"
     assert "Show the calls and texts from here" not in page
-    assert f'href="{IN_ORDER}?session=s">Whole conversation</a>' in admin.get(page_of(made[0])).content.decode()
+    link = f'href="{IN_ORDER}?session=s&amp;call={made[0]}">Whole conversation</a>'
+    assert link in admin.get(page_of(made[0])).content.decode()
 
 
 @pytest.mark.parametrize("role", EVERYBODY)
@@ -159,4 +161,4 @@ def test_a_call_that_continues_another_leads_to_the_whole_conversation(admin: Cl
     body = json.dumps({"input": "More?", "previous_response_id": "resp_1"})
     page = admin.get(page_of(make_call(session="s", route="/v1/responses", request_body=body))).content.decode()
 
-    assert f'in the <a href="{IN_ORDER}?session=s">whole conversation</a>' in page
+    assert re.search(rf'in the <a href="{IN_ORDER}\?session=s&amp;call=[0-9a-f-]{{36}}">whole conversation</a>', page)

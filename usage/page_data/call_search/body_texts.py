@@ -18,7 +18,9 @@ _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)(?:"(\s*:)?|\\?\Z)', re.DOTALL)
 _JSON = re.compile(
     r'\s*+(?:\{\s*+["}]|\[\s*+(?:\[\s*+)*+["{])'
 )  # two marks at least: Markdown may begin with `[Docs](…)`
-_BETWEEN = " · "  # no white space alone: a phrase must not be found across two texts
+# Between two texts of a body: a character that is in no text, and no white space, since a phrase must not be found
+# across two texts.
+BETWEEN = "\ufdd0"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -37,10 +39,13 @@ def readable_forms(body: str) -> Iterator[str]:
 
 
 def texts_in(body: str) -> str:
-    """Returns the texts in a stored JSON body, without escapes, names and brackets; "" for a body that is no JSON."""
+    """Returns the texts in a stored JSON body, without escapes, names and brackets; "" for a body that is no JSON.
+
+    `BETWEEN` separates the texts.
+    """
     if not _JSON.match(body):
         return ""
-    return unescaped(_BETWEEN.join(text for text, colon in _STRING.findall(body) if text and not colon))
+    return unescaped(BETWEEN.join(text for text, colon in _STRING.findall(body) if text and not colon))
 
 
 def unescaped(text: str) -> str:

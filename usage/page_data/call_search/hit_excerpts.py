@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from usage.page_data.call_search.body_texts import readable_forms, texts_in
+from usage.page_data.call_search.body_texts import BETWEEN, readable_forms, texts_in
 from usage.page_data.call_search.searched_words import SearchedWord
 
 AROUND = 70  # characters before and after a hit
@@ -26,7 +26,8 @@ class ExcerptPiece(NamedTuple):
 class Excerpt:
     """A part of a prompt or of an answer with hits in it; `source` says which of the two. Its text is not escaped yet.
 
-    `has_more_before` and `has_more_after` say whether the prompt or answer goes on before and after the part.
+    `has_more_before` and `has_more_after` say whether its text goes on before and after the part. A prompt or an answer
+    in JSON has several texts, such as its messages.
     """
 
     source: str
@@ -89,20 +90,31 @@ def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) 
 
 
 def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
-    """Returns excerpts of a stored body around the places of the searched words; near places share an excerpt.
+    """Returns excerpts of a stored body around the places of the searched words; near places in one text share one.
 
-    `form` is a readable form of the body, with these places.
+    `form` is a readable form of the body, with these places. An excerpt ends where its text ends: the texts beside it,
+    such as the name of a role, say nothing about the place.
     """
     source, text, hits = form
-    windows: list[tuple[int, int]] = []
+    windows: list[tuple[int, int, bool, bool]] = []
     for start, end in sorted(hits):
-        window = max(0, start - AROUND), min(len(text), min(end, start + MAX_HIT) + AROUND)
-        if windows and window[0] <= windows[-1][1]:
-            before = windows.pop()
-            window = before[0], max(before[1], window[1])
-        windows.append(window)
+        first, last = _bounds(text, start, end)
+        begin, stop = max(first, start - AROUND), min(last, min(end, start + MAX_HIT) + AROUND)
+        has_before = begin > first
+        if windows and begin <= windows[-1][1]:
+            begin, before_stop, has_before, _ = windows.pop()
+            stop = max(before_stop, stop)
+        windows.append((begin, stop, has_before, stop < last))
     pattern = re.compile("|".join(word.pattern.pattern for word in words), re.IGNORECASE)
-    return [Excerpt(source, _pieces(text[start:end], pattern), start > 0, end < len(text)) for start, end in windows]
+    return [
+        Excerpt(source, _pieces(text[begin:stop], pattern), before, after) for begin, stop, before, after in windows
+    ]
+
+
+def _bounds(text: str, start: int, end: int) -> tuple[int, int]:
+    """Returns where the text of a body begins and ends that contains the hit from `start` to `end`."""
+    last = text.find(BETWEEN, end)
+    return text.rfind(BETWEEN, 0, start) + 1, len(text) if last < 0 else last
 
 
 def _pieces(text: str, pattern: re.Pattern[str]) -> list[ExcerptPiece]:

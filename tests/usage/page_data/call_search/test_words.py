@@ -132,9 +132,9 @@ def test_the_words_around_a_hit_are_shown_without_escapes() -> None:
     ("body", "words", "shown"),
     [
         ({"model": "gpt-4o", "messages": [{"role": "user", "content": 'Is "invoice" 4711\npaid?'}]}, "invoice 4711",
-         ['gpt-4o · user · Is "*invoice*" *4711*\npaid?']),
+         ['Is "*invoice*" *4711*\npaid?']),
         ({"model": "gpt-4o", "max_tokens": 4711, "input": "Pay the invoice"}, "invoice 4711",
-         ["gpt-4o · Pay the *invoice*", '{"model": "gpt-4o", "max_tokens": *4711*, "input": "Pay the *invoice*"}']),
+         ["Pay the *invoice*", '{"model": "gpt-4o", "max_tokens": *4711*, "input": "Pay the *invoice*"}']),
         ({"input": "a"}, "input", ['{"*input*": "a"}']),
         ({"input": ["pay", "me"]}, '"pay me"', None),
         ('{"input": "Pay the inv… <9 bytes cut>', "inv", ["Pay the *inv*… <9 bytes cut>"]),
@@ -155,6 +155,21 @@ def test_an_excerpt_shows_the_texts_of_json_without_its_syntax(
     assert shown == (None if found is None else [
         "".join(f"*{piece.text}*" if piece.is_hit else piece.text for piece in one.pieces) for one in found
     ])  # fmt: skip
+
+
+def test_an_excerpt_ends_with_its_text() -> None:
+    """What stands beside it in the body, such as a fingerprint or a role, says nothing about the hit."""
+    body = {
+        "system_fingerprint": "fp_1",
+        "messages": [{"role": "user", "content": "an invoice"}, {"content": "invoice 2"}],
+    }
+    [one] = find_excerpts(read_words("invoice"), {"Prompt": json.dumps(body)}) or []
+    [first, second] = find_excerpts(read_words("an 2"), {"Prompt": json.dumps(body)}) or []
+
+    assert "".join(piece.text for piece in one.pieces) == "an invoice"
+    assert not one.has_more_before
+    assert not one.has_more_after
+    assert ["".join(piece.text for piece in part.pieces) for part in (first, second)] == ["an invoice", "invoice 2"]
 
 
 @pytest.mark.parametrize(

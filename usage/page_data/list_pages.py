@@ -1,0 +1,63 @@
+"""Makes the links between the pages of a list of calls: on to older calls, and back to newer ones.
+
+A page knows only the request id below which it begins. So a link to older calls also has the beginnings of the pages
+before, by which one comes back page by page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+BEGINNING, PAGES_BEFORE = "before", "pages"  # query parameters
+FIRST = "first"  # stands for the beginning of the first page, which has no request id
+MAX_PAGES = 20  # that one can go back; an address has room for so many ids
+SEPARATOR = "."
+
+
+class PageLinks(NamedTuple):
+    """The query strings of the next page with newer calls and of the next page with older ones.
+
+    `newer` is None if the page before is not known: this is the first page, or it was opened by another link. An empty
+    text is a link, too: to the first page of all calls. `older` is empty if there is no older page.
+    """
+
+    newer: str | None
+    older: str
+
+
+def page_links(query: Mapping[str, str], address: Mapping[str, str], next_before: UUID | None) -> PageLinks:
+    """Returns the links from one page of a list of calls to the pages beside it.
+
+    `query` has the filters of the list, `address` the query parameters of the page's own URL, and `next_before` the
+    request id below which the next page begins; None if there is none.
+    """
+    here = address.get(BEGINNING)
+    behind = _pages_before(address.get(PAGES_BEFORE, "")) if here else []
+    newer = _link(query, behind[-1], behind[:-1]) if behind else None
+    knows_way = bool(behind) or not here
+    path = [*behind, here or FIRST][-MAX_PAGES:] if knows_way else []
+    return PageLinks(newer, _link(query, str(next_before), path) if next_before else "")
+
+
+def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
+    """Returns the query string of the page that begins at `beginning`; `behind` has the beginnings of those before."""
+    if beginning == FIRST:
+        return urlencode(query)
+    found = {**query, BEGINNING: beginning}
+    return urlencode({**found, PAGES_BEFORE: SEPARATOR.join(behind)} if behind else found)
+
+
+def _pages_before(text: str) -> list[str]:
+    """Parses the beginnings of the pages before, the first page first; an empty list for any other text."""
+    found = text.split(SEPARATOR)[-MAX_PAGES:]
+    return found if all(one == FIRST or _is_id(one) for one in found) else []
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
