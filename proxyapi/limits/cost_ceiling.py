@@ -86,6 +86,8 @@ IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
+# The members that an item of the input may have if upstream is to take its content from where it is stored, by its id.
+STORED_ITEM = frozenset({"id", "type", "status", "role", "object", "agent", "phase", "created_by", "summary"})
 BEYOND_TEXT = frozenset({"web_search_options", "modalities", SUBAGENTS, *EARLIER_TURNS})
 
 ONE_TIER = frozenset({"default"})
@@ -227,7 +229,7 @@ class RequestedWork:
         """Computes upper bounds of the tokens and hosted tool calls, such as web searches, of a chat or response."""
         models, tools = self.models, self.tools()
         output_tokens = self.limit.answers * self.limit.tokens(max(map(output_ceiling, models)))
-        parts = [part for part in self.objects if "type" in part]
+        parts = [part for part in self.objects if "type" in part or "id" in part]
         if not parts and not tools and self._fields.keys().isdisjoint(BEYOND_TEXT):  # as in most requests
             return MaxUsage(self.text_tokens, output_tokens)
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
@@ -240,8 +242,9 @@ class RequestedWork:
             for kind, supposed in SUPPOSED_CALLS.items()
             if any(one.startswith(kind) for one in hosted)
         }
-        elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
-        elsewhere += any(is_one_of(part, {"item_reference"}) for part in parts)
+        named = self.values(*EARLIER_TURNS)
+        elsewhere = len(files) + len(hosted) + len(self.values("web_search_options")) + len(named)
+        elsewhere += any(_is_stored(part) for part in parts if part not in named)
         elsewhere += count_subagents(self._fields)  # each reads what it is told and what its tools find
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
@@ -296,6 +299,13 @@ class RequestedWork:
             images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
+
+
+def _is_stored(part: Mapping[str, object]) -> bool:
+    """Returns whether an item of the input, or a message's `audio`, is there by its id only."""
+    if is_one_of(part, {"item_reference"}):
+        return True
+    return isinstance(part.get("id"), str) and not any(part[name] for name in part if name not in STORED_ITEM)
 
 
 def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator[str]:

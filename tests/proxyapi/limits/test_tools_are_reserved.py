@@ -89,12 +89,35 @@ def test_each_agent_is_reserved(agents: object, answers: int) -> None:
     assert most.max_usage.input_tokens // SUPPOSED_TOKENS == answers - 1
 
 
-def test_stored_items_are_reserved() -> None:
-    items = [{"type": "item_reference", "id": f"msg_{number}"} for number in range(9)]
+@pytest.mark.parametrize(
+    ("item", "is_stored"),
+    [
+        ({"type": "item_reference"}, True),
+        ({}, True),  # as an item reference may be written
+        ({"type": None}, True),
+        ({"type": "message", "role": "assistant", "status": "completed", "content": []}, True),
+        ({"type": "reasoning", "summary": [{"type": "summary_text", "text": "thought"}]}, True),
+        ({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}, False),
+        ({"type": "message", "role": "assistant", "content": "hi"}, False),
+        ({"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}, False),
+    ],
+)
+def test_stored_items_are_reserved(item: dict[str, Any], is_stored: bool) -> None:
+    items = [{**item, "id": f"msg_{number}"} for number in range(9)]
     body = {"model": "gpt-5", "input": items, "max_output_tokens": 10}
     most = ceiling_of("POST", find_route("/responses"), JSONBody.parse(json.dumps(body).encode()))
     assert most is not None
-    assert most.max_usage.input_tokens // SUPPOSED_TOKENS == 1
+    assert most.max_usage.input_tokens // SUPPOSED_TOKENS == is_stored
+
+
+def test_stored_audio_and_conversations_are_reserved_once() -> None:
+    messages = [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "hi"}]
+    chat = {"model": "gpt-audio", "messages": messages, "max_tokens": 10}
+    response = {"model": "gpt-5", "input": "hi", "conversation": {"id": "conv_1"}, "max_output_tokens": 10}
+    for path, body in (("/chat/completions", chat), ("/responses", response)):
+        most = ceiling_of("POST", find_route(path), JSONBody.parse(json.dumps(body).encode()))
+        assert most is not None
+        assert most.max_usage.input_tokens // SUPPOSED_TOKENS == 1
 
 
 def test_another_name_of_a_model_is_reserved_as_that_model() -> None:
