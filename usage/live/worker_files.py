@@ -254,8 +254,9 @@ class _DeadWorkerCounts:
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
     """Context manager that yields the counters of dead workers, and locks them against changes by other processes."""
-    # Only for reading, so that it can be locked on a full or read-only disk.
-    fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
+    lock = directory() / DEAD_COUNTS_LOCK
+    # Only for reading if it exists, so that it can be locked on a full or read-only disk.
+    fd = os.open(lock, os.O_RDONLY if lock.exists() else os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield _DeadWorkerCounts()

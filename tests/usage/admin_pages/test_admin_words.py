@@ -61,6 +61,20 @@ def test_a_heading_has_our_words_and_no_name_of_an_app(admin: Client) -> None:
     assert heading(admin, "/admin/auth/user/") == "Users"
 
 
+def test_the_history_of_a_row_is_as_the_audit_log_has_it(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("support-bot")
+    page = f"{KEYS}{key.pk}/history/"
+    assert "The audit log has no change of it." in seen(admin, page)
+    entry = LogEntry.objects.create(
+        user=User.objects.get(), content_type=ContentType.objects.get_for_model(AccessKey), object_id=str(key.pk),
+        object_repr="support-bot", action_flag=DELETION, change_message="",
+    )  # fmt: skip
+    said = seen(admin, page)
+    assert f"{entry.action_time:%Y-%m-%d %H:%M:%S}" in said
+    assert "Time (UTC) User Change" in said
+    assert "Deletion" in said
+
+
 def test_the_audit_log_says_changes_in_words(admin: Client) -> None:
     key, _ = AccessKey.objects.issue("a key")
     common = {

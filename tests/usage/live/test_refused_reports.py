@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,10 @@ import pytest
 
 from chatproxy.processes import lifespan
 from chatproxy.processes.exit_steps import ShutdownSteps
+from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import call
+from tests.support.polling import wait_until
+from tests.support.servers.gateway import ACCESS_TOKEN, Gateway
 from usage.live import worker_files
 from usage.live.worker_files import WorkerFile, read_worker_reports
 from usage.metric_counters import WorkerCounters
@@ -118,3 +123,25 @@ async def test_only_the_journal_ends_the_start(monkeypatch: pytest.MonkeyPatch) 
     assert [(message["type"], message["message"]) for message in sent] == [
         ("lifespan.startup.failed", "the journal cannot be written: [Errno 30] Read-only file system: 'journal'")
     ]
+
+
+def test_a_worker_that_starts_without_them_takes_calls(
+    start_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = start_gateway()
+    workers = Path(gateway.variables["DATA_DIR"]) / "workers"
+    (first,) = gateway.worker_pids
+    aside = workers.rename(workers.with_name("aside"))
+    workers.write_text("")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(gateway.worker_pids) == 2)
+    messages = [{"role": "user", "content": "hi"}]
+    assert gateway.post("/openai", {"model": "gpt-4o-mini", "messages": messages}).status_code == 200
+    assert gateway.get("/readyz").status_code == 200
+    metrics = gateway.get("/metrics", access_token=ACCESS_TOKEN)
+    assert re.search(r"^chatproxy_calls_total\{.*\} 1\.0$", metrics.text, flags=re.M)
+    gateway.wait_for_log("the report of this worker cannot be written, so others do not see it: ")
+    workers.unlink()
+    aside.rename(workers)
+    gateway.rows(at_least=1)
+    wait_until(lambda: str(gateway.worker_pids[-1]) in "".join(path.read_text() for path in workers.glob("*.json")))
