@@ -110,8 +110,7 @@ def _claim() -> AlertMessage | None:
 
 @transaction.atomic
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
-    """Records one attempt to send an alert message; marks the message as sent, or as given up if the last attempt
-    failed.
+    """Records one attempt to send an alert message; marks the message as sent or, after the last attempt, as given up.
 
     `is_last` says whether this was the last attempt. A message that another process has sent meanwhile stays marked as
     sent.

@@ -46,8 +46,8 @@ def restore_backup(path: Path, output: Output) -> Manifest:
     """Restores the backup in the file `path` into this server's empty `DATA_DIR` and database; returns its manifest.
 
     The server must not be running; the bundled PostgreSQL is started for the time of the restore. If the restore fails,
-    everything that it has written is deleted. A line is written to `output` about secrets that the database was used
-    with and that are missing here.
+    everything that it has written is deleted. If secrets that the database was used with are missing here, or differ, a
+    line about that is written to `output`.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.

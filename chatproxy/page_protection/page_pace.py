@@ -102,8 +102,7 @@ class PagePace:
 
         Raises:
             TooManyPages: the request would have to wait for too long (raised after a pause of `REFUSAL_SECONDS`), or
-                has waited
-            for `MAX_WAIT_SECONDS`. The refusal is counted and logged.
+                has waited for `MAX_WAIT_SECONDS`. The refusal is counted and logged.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:

@@ -66,8 +66,7 @@ class ClientProgram(NamedTuple):
 
         Raises:
             ClientProgramError: there is no such pg_restore on this machine, or there is no psql beside it although it
-                is needed
-            (`needs_script`).
+                is needed (`needs_script`).
         """
         found = cls._find("pg_restore", range(max(server_major, dump_major), sys.maxsize), is_bundled=is_bundled)
         if found.needs_script(server_major) and not found._psql.exists():
@@ -184,8 +183,7 @@ class ClientProgram(NamedTuple):
 
         Raises:
             ClientProgramError: the program cannot be run or has failed; or the database's URL contains a secret that
-                everybody
-            could see in the list of processes.
+                everybody could see in the list of processes.
         """
         command, environment = [str(self.path), *arguments], {**os.environ, "LC_ALL": "C"}
         if database is not None:

@@ -50,8 +50,10 @@ def run_shipper(lifeline: int) -> None:
     """Runs the shipper, which copies this host's journals into the database, until the pipe `lifeline` ends.
 
     `lifeline` is a file descriptor. Once it ends, the shipper copies the records that are left, and the function
-    returns. If another process ships the journals, this one first waits until that process stops; if `lifeline` ends
-    meanwhile, the function returns, and leaves the records to the other process.
+    returns. It also does so when another process must take over, because this process's server is dead.
+
+    If another process ships the journals, this one first waits until that process stops; if `lifeline` ends meanwhile,
+    the function returns, and leaves the records to the other process.
 
     Raises:
         OSError: DATA_DIR cannot be written.

@@ -32,8 +32,7 @@ def check_secrets(values: SettingValues, path: Path) -> None:
 
     Raises:
         SecretsDiffer: a secret is not set on this server although the database was used with one, or the secret with
-            which
-        the digests of keys are made has changed. Other secrets may change.
+            which the digests of keys are made has changed. Other secrets may change.
     """
     # The database has digests of its secrets ("canaries"). SECURITY_KEY and ACCESS_TOKEN may change, since nothing in
     # the database depends on them, and so may DJANGO_SECRET_KEY if KEY_ENCRYPTION_KEY is set.

@@ -78,8 +78,7 @@ def check_port(host: str, port: int, output: Output) -> None:
 
     Raises:
         StartError: the server cannot listen there; another server of the same DATA_DIR runs; or the port stays in use
-            for
-        `PORT_SECONDS`, or for `WORKERS_SECONDS` if such workers live.
+            for `PORT_SECONDS`, or for `WORKERS_SECONDS` if such workers live.
     """
     # gunicorn would report a port in use later, and at length.
     began_at = time.monotonic()

@@ -24,8 +24,7 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """Error for JSON that the gateway refuses: it is no object, has too many members, `NaN`, `Infinity` or a too large
-    number.
+    """Error for JSON that the gateway refuses, such as an array, an object with too many members, or the number `NaN`.
 
     The message quotes nothing of the text. Text that is no JSON at all raises `JSONDecodeError` instead.
     """

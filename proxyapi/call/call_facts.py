@@ -80,8 +80,7 @@ class CallFacts:
         self._read_labels(NO_FIELDS)  # of the headers; those in a body are read if the call gets so far
 
     def read_body_labels(self, fields: Fields) -> None:
-        """Stores the labels of the call (end user, session, tags); `fields` has all values of each member of the body,
-        by name.
+        """Stores the labels of the call (end user, session, tags) that are stated in the body's members, `fields`.
 
         Call this after `identify`, which reads the labels in the headers. An end user or a session in a header has
         precedence over that in the body; tags are taken from both.

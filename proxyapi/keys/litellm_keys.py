@@ -141,7 +141,8 @@ def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
     Without a team, its user's models count instead. If both lists have models, but none in common, the new key is
-    switched off. If `upstream_is_openai` is true, the prefix `openai/` is removed, and a remark lists others.
+    switched off. If `upstream_is_openai` is true, the prefix `openai/` is removed, and a remark lists models with other
+    prefixes.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))

@@ -105,10 +105,9 @@ class OwnerOfKey(serializers.SlugRelatedField[User]):
 
 
 class KeyFields(SpenderFields):
-    """Serializer for a key in the management API: checks the fields that a client sends, and makes the key's JSON
-    object.
+    """Serializer for a key in the management API: checks the fields of a request, and makes the JSON for the answer.
 
-    The object never has the key's secret. Only the answer to making or rotating a key adds it.
+    The JSON never has the key's secret. Only the answer to making or rotating a key adds it.
     """
 
     kind = "key"

@@ -72,8 +72,7 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt with which the sign-in cookie of "My usage" is signed; `digest` is that of the access key's
-    secret.
+    """Returns the salt for signing the sign-in cookie of "My usage", made from the digest of the access key's secret.
 
     So the cookie becomes invalid together with the secret.
     """

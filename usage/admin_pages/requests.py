@@ -50,7 +50,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
       tokens.
     * `before`: a request id; the page has only older requests than that one.
 
-    People who may not view requests get `PermissionDenied`.
+    A search in prompts and answers is recorded in the audit log, if `AUDIT_BODY_VIEWS` is on. People who may not view
+    requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied

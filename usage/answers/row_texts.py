@@ -131,8 +131,7 @@ def _is_storable(count: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object certainly has no secret, and can be stored, judged by `names`, the result of
-    `_names`.
+    """Returns whether a usage object certainly has no secret, and can be stored, by `names`, the result of `_names`.
 
     The result is False if there is a None, which stands for a doubtful value; if a name is or contains a secret; or if
     the names are very long, to be sure. Results are cached.

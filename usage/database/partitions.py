@@ -113,7 +113,7 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
 def make_partition(table: str, partition: Partition) -> None:
     """Creates a partition of a table, and moves the rows that belong to it from the default partition to it.
 
-    Does nothing if another partition already has the new partition's `start`, which must not be None.
+    Does nothing if another partition already has the rows of the new partition's `start`, which must not be None.
 
     Raises:
         django.db.OperationalError: another transaction kept the table locked during all attempts (`is_locked`).
@@ -149,7 +149,7 @@ def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
 
 
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
-    """Calls `change` with a cursor, in a transaction, and returns its result; tries again after a lock timeout.
+    """Calls `change` with a cursor, in a transaction, and returns its result; repeats this if a lock is in the way.
 
     After a deadlock, or a wait of more than `LOCK_TIMEOUT_MS` for a lock, the transaction is rolled back, and `change`
     is called again after a pause: up to `TRIES` times in all. Any other error is raised at once.

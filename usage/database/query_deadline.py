@@ -52,8 +52,8 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL whose queries obey `limit_query_time`: a query that takes too long is cancelled."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, and returns it; in a `limit_query_time` block only for what is left
-        of its time.
+        """Waits for PostgreSQL's answer to a query, and returns it; in a `limit_query_time` block, only for its time
+        left.
 
         Raises:
             psycopg.OperationalError: the connection has broken; or no answer came in time, and the query was cancelled

@@ -48,8 +48,7 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 
 
 class Rows(NamedTuple):
-    """An SQL subquery and its parameters. Its rows are sums of hours, days and months that together cover a range of
-    time.
+    """An SQL subquery for sums of hours, days and months that together cover a range of time, with its parameters.
 
     No call is in two of the rows. `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the
     requested ones. `values` has the parameters of `sql`.

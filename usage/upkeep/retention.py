@@ -130,7 +130,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
       row.
     * Other old data are deleted, too: totals of minutes, histograms of hours, names in the sums by label, and expired
       sessions of the admin.
-    * One call deletes at most a month of rows, or `PRUNED_AT_ONCE` where rows are not stored by month, unless
+    * One run deletes at most a month of rows, or `PRUNED_AT_ONCE` where rows are not stored by month, unless
       `all_at_once` is true. It ends early once the event `stopping` is set.
     * `now` is the database's time by default.
 

@@ -82,7 +82,7 @@ def find_faults(
 
     * `journal` is the directory of the journals.
     * `since`, the beginning of a UTC day, leaves out rows and sums of earlier days.
-    * `progress` is called before each check, with the check's name, and its number among all checks.
+    * `progress` is called before each check with a text: the check's name, and its number among all checks.
     * `parallel` is the number of checks that run at the same time; `progress` then names the check that is awaited.
 
     A check ends after 100 faults of a kind.

@@ -118,10 +118,10 @@ class Command(BaseCommand):
     def lock_data_dir(self) -> None:
         """Makes this process the only server of `DATA_DIR`.
 
+        If this code takes over from a running server (an upgrade), a failure causes only a warning.
+
         Raises:
-            StartError: another server uses `DATA_DIR`, or it cannot be locked. There is only a warning instead if this
-                code
-            takes over from a running server (an upgrade).
+            StartError: another server uses `DATA_DIR`, or it cannot be locked.
         """
         try:
             lock_data_dir()
@@ -139,6 +139,7 @@ class Command(BaseCommand):
         Raises:
             StartError: a step of `prepare` has failed.
             BundledPostgresError: the new code has another major version of PostgreSQL.
+            Exception: a module that the workers load cannot be imported.
         """
         if settings.DATABASE_IS_BUNDLED:
             BundledPostgres(settings.DATA_DIR).check_version()

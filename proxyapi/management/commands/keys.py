@@ -135,9 +135,7 @@ class Command(SpenderCommand):
         self.print_table(rows)
 
     def show(self, options: Namespace) -> None:
-        """Prints the settings, the state and the spending of one access key, without its secret, as text or, with
-        `--json`, as JSON.
-        """
+        """Prints the settings, state and spending of one access key, without its secret; with `--json`, as JSON."""
         self.print_facts(_shown_facts(self._get(options.name, lock=False)), options)
 
     def _get(self, name: str, *, lock: bool = True) -> AccessKey:

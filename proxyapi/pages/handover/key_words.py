@@ -11,9 +11,7 @@ SPANS = {"day": "a day", "month": "a month", "total": "in total"}
 
 
 def summary(key: AccessKey) -> str:
-    """Returns one sentence with a key's limits and budgets, and a second one with those of its team, if the team has
-    any.
-    """
+    """Returns a sentence with a key's limits and budgets, and a second one with those of its team, if it has any."""
     allowances = _allowances(key)
     if key.max_output_tokens is not None:
         allowances.append(f"get up to {count(key.max_output_tokens)} output tokens a call")

@@ -138,11 +138,11 @@ def _costliest(groups: Sequence[str]) -> str:
 
 
 def _rows_of_costliest(groups: Sequence[str]) -> str:
-    """Returns the end of an SQL query, which adds a row for each value in the table `costliest`; empty if no such
-    table.
+    """Returns the end of an SQL query, which adds a row for each value in the table `costliest`.
 
     Such a row has only the value and the mark `COSTLIEST`; its other columns are null. If calls are grouped by day,
-    further rows, with the mark `DAILY`, have the dollars of these values by day.
+    further rows, with the mark `DAILY`, have the dollars of these values by day. If there is no such table, the result
+    is empty.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
