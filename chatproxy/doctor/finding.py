@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """The result of one check. `words` is one line that names the value and what to do, and contains no secret.
+    """The result of one check. `words` is one line with what was found and what to do; it contains no secret.
 
     `prevents_start` says whether a fault stops the server from starting. It is false for a fault that people can mend
     with the help of the pages of a running server.

@@ -293,7 +293,7 @@ class Protocol(RequestReader):
     def close_between_requests(self) -> None:
         """Closes this connection if no call runs on it, even if a request is arriving.
 
-        A worker that cancels all of its calls closes its other connections in this way.
+        A worker calls this for all of its connections when it cancels its calls.
         """
         if self._is_between_requests:
             self.transport.close()
@@ -337,8 +337,8 @@ class Protocol(RequestReader):
     def resume_writing(self) -> None:
         """Stops watching how fast the client reads, and starts the next request if one waits on this connection.
 
-        asyncio calls this when the client has read so much that the write buffer has room again. Nothing happens if the
-        connection is being closed: the watch goes on.
+        asyncio calls this when the client has read so much that the write buffer has room again. If the connection is
+        being closed, the watch goes on until the client has read the rest.
         """
         super().resume_writing()
         if self.transport.is_closing():

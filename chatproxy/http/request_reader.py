@@ -279,7 +279,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id. The refusal is counted, and delayed if the client causes many (`stranger_pace`).
+        The answer has no request id. The refusal is counted; the answer is delayed if the client causes many refusals.
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

@@ -40,9 +40,9 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Returns whether the signed-in person may delete `obj`, the second factor of somebody whom they may change.
+        """Returns whether the signed-in person may delete the second factor `obj`: never their own.
 
-        People cannot delete their own here. Without `obj`, returns whether the person may change users at all.
+        They must be allowed to change its owner. Without `obj`, returns whether the person may change users at all.
         """
         # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)

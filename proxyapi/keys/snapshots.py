@@ -74,7 +74,7 @@ def marker() -> str:
 def load(marker: str) -> Snapshot:
     """Reads all access keys in use (not switched off, not revoked) and all teams from the database.
 
-    `marker` is the text that the function `marker` returned just before; the snapshot stores it.
+    `marker` is what the function `marker` returned just before; it is stored in the snapshot.
 
     Raises:
         django.db.Error: the keys cannot be read.

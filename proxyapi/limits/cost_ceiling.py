@@ -110,9 +110,9 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The `OutputLimit` by which the gateway may add an output limit to the call's body.
+        """The `OutputLimit` that says where the gateway may add an output limit to the call's body; None if it may not.
 
-        None if the body already states an output limit, or if calls of this route cannot have one.
+        It may not if the body already states an output limit, or if calls of this route cannot have one.
         """
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
@@ -213,7 +213,7 @@ class RequestedWork:
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the strings among the values of the member or form field `name`; `{""}` if there is no such field."""
+        """Returns the strings among the values of the member or form field `name`; `{""}` if there are none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:

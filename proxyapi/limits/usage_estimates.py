@@ -113,7 +113,8 @@ def _estimate_speech(body: JSONBody) -> MaxUsage:
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
     """Returns a copy of `most`, the upper bound of a call's usage, with only the most expensive of its image models.
 
-    The model's name is shortened and cleared of `secrets`, since it may be stored in the ledger.
+    The model's name is shortened and cleared of `secrets`, since it may be stored in the ledger. Without image models,
+    `most` itself is returned.
     """
     if not most.picture_models:
         return most

@@ -46,7 +46,7 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedObjects:
-    """The result of `check` for an allowed request: the stored objects that the call names or will create.
+    """The stored objects that an allowed call names or will create; the function `check` returns this.
 
     `named` are the ids in the request. `made` is the reader that finds the ids of new objects in the answer, or None if
     the call creates none.
@@ -70,7 +70,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
     Raises:
         NotFound: an object belongs to another key or to none; the message is the same as for a missing object.
-        BadRequest: the value in the place of an id cannot be an id, or the request names too many objects.
+        BadRequest: a value that must be an id cannot be one, or the request names too many objects.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
     """
@@ -95,9 +95,9 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Returns the stored objects that a call of the built-in key names or will create; refuses nothing.
+    """Returns the result of `check` for a call of the built-in key, which may use all objects; refuses nothing.
 
-    The built-in key may use all objects. If the call creates none, only the id in its path counts as named.
+    The result has the ids that the request names; if the call creates no objects, only the id in its path.
     """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
@@ -149,6 +149,8 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
     """Returns a function that takes one of the ids `object_ids`, and returns whether the caller may see that object.
+
+    The caller may see objects of its own key, and objects that are shared with the key; the built-in key may see all.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -264,7 +266,7 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Builds the result that `check` returns for an allowed request; `named` are the ids that the request names."""
+    """Builds the `CheckedObjects` of an allowed request; `named` are the ids that the request names."""
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 

@@ -117,8 +117,8 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
     * A location at upstream becomes one at the gateway: `<base_url>/files/x` becomes `/v1/files/x`, or `/ai/v1/files/x`
       if the gateway's `root_path` is `/ai`.
-    * A malformed location is not passed on. Neither is a redirect to another server if `method` is not GET or HEAD,
-      because the client would send its request's body there.
+    * A malformed location is not passed on. Neither is a redirect to an absolute URL outside of `base_url` if `method`
+      is not GET or HEAD, because the client would send its request's body there.
     * Any other location stays unchanged.
     """
     base = urlsplit(base_url.rstrip("/"))

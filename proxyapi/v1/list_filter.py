@@ -117,8 +117,8 @@ async def read_visible_page(
     """Reads upstream's list page by page until a page has an item that the caller may see; filters this page.
 
     Returns upstream's answer with the last page that was read, and the bytes of this page with only the visible items.
-    At most `MAX_PAGES` pages are read; if no item is visible, the page is empty. If the request for a further page
-    fails with an error status, returns this unread answer and None.
+    At most `MAX_PAGES` pages are read; if no item is visible, the page is empty. If a further page is answered with a
+    status of 300 or more, returns this unread answer and None.
 
     Args:
         request: the request for the first page.

@@ -106,9 +106,9 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Writes the row of an ended call to the journal. If the disk refuses the row, keeps it in memory.
+        """Writes the row of an ended call to the journal; if the disk refuses the row, keeps it in memory.
 
-        While the disk is full, the row of a call that was refused (without a begin record) is dropped and counted.
+        But while the disk is full, the row of a refused call, which has no begin record, is only counted.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:

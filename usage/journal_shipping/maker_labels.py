@@ -6,7 +6,7 @@ from usage.call_record import CallRecord
 
 
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
-    """Returns a copy of the row of a call that has read a response, with the labels of the call that created it.
+    """Returns a copy of the row of a call that reads a response, with the labels of the call that created the response.
 
     `row` is the row of the reading call, `maker` that of the creating call. The labels are team, owner, end user,
     session and tags. Team and owner are always those of `maker`. The others are added where `row` lacks them: a tag, if

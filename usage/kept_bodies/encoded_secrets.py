@@ -154,9 +154,9 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields four possible decodings of a run of base64 letters.
+    """Yields four decodings of a run of base64 letters: from its first, second, third and fourth letter on.
 
-    It is not known at which of the first four letters the base64 begins.
+    Up to three letters in front may belong to something else, so it is not known where the base64 begins.
     """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)

@@ -100,7 +100,7 @@ def highest_cost(
 
     The call may be served in the service tier `tier`, the default tier or one of `possible_tiers`: the most expensive
     one counts. All tokens count as the most expensive kind. The cost is unknown if the model has no price in `tier`, or
-    if its price lacks a rate that may be needed. The result is at most `TOO_MUCH`.
+    if a rate that may be needed is missing. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.

@@ -39,8 +39,8 @@ class Wanted:
     If less than `dollars` is left, the call gets all that is left, on two conditions:
 
     * At least `least` is left.
-    * At least half of the unspent dollars are left. Otherwise it is better to wait until other reservations end, so
-      this condition does not count on the last try (`is_last_try`).
+    * At least half of the unspent dollars are left. If other calls have reserved more than that, it is better to wait
+      for the end of these calls. On the last try (`is_last_try`), this condition does not count.
     """
 
     spender: Spender
@@ -97,7 +97,7 @@ class CallShare:
 
 
 class Lease:
-    """A part of one spender's budgets of one UTC day, in dollars, which one worker may use for calls; kept in memory.
+    """Dollars of one spender's budgets that the database has granted to this worker, for calls of one UTC day.
 
     * `granted`: the dollars that the database has granted, minus those given back.
     * `used`: the cost of ended calls.

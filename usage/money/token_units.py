@@ -83,7 +83,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts the usage object of a tool that makes pictures to a row with token counts, as `count_units` needs it."""
+    """Returns the token counts of a tool that makes pictures as fields of a call's row, to be priced like a call."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):
@@ -162,8 +162,10 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The other tokens are billed as text. If the number of tokens is an estimate without details, all are billed as the
-    most expensive kind. Returns None if upstream does not state the numbers by kind, or if they contradict each other.
+    The other tokens are billed as text, as are image tokens without a rate of their own. If upstream does not state the
+    numbers by kind, estimated tokens are all billed as the most expensive kind, and the output of an image model as
+    image. Otherwise, returns None if kinds with different rates are not stated, or if the numbers contradict each
+    other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

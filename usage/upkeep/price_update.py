@@ -106,8 +106,8 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Checks a downloaded price list; returns the reasons to refuse it as texts, or an empty list.
 
     There are four reasons: the list is older than the one in use or in the package; a price is above `HIGHEST_RATE`; a
-    model of OpenAI that the package lists is missing; a price of such a model has changed by more than `MOST_CHANGE`
-    times. With `accepts_changes`, only the first two are checked.
+    model of OpenAI that the package lists is missing; a price of such a model is missing, or has changed by more than
+    `MOST_CHANGE` times. With `accepts_changes`, only the first two are checked.
     """
     found = []
     newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)

@@ -28,7 +28,7 @@ def list_query(address: Mapping[str, str], filters: Filters) -> dict[str, str]:
     """Converts the filters of the list of requests to query parameters for links.
 
     `address` has the query parameters from which the filters were read. A range that was chosen by a name, such as
-    `today`, stays a name, so a saved link shows other calls tomorrow.
+    `today`, stays a name: a saved link then means the day on which it is opened.
     """
     found, chosen = filters.as_query(), address.get("range", "")
     if filters.since and chosen in range_labels(chosen):

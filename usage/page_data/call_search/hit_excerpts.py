@@ -65,7 +65,9 @@ class _Form(NamedTuple):
 
 
 def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
-    """Searches a body's forms for a word, stores the first hit with its form, and returns whether there was a hit."""
+    """Searches the readable forms of a body for a word, stores the place of the first hit, and returns whether there
+    was one.
+    """
     for form in forms:
         if match := word.pattern.search(form.text):
             form.hits.append(match.span())

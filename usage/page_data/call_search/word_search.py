@@ -23,7 +23,7 @@ READ_AT_ONCE = 10  # bodies that come into this process: 5 MB at most
 
 
 class WordSearch:
-    """A search for words in the stored prompts and answers of the calls that a `Walk` finds by the other filters.
+    """A search for words in stored prompts and answers; a `Walk` finds the calls that match all other filters.
 
     `found` maps the ids of the calls that contain all words to excerpts around the words, in the order of the walk.
     `reached` is the id of the last call that was searched; None if all calls were searched.

@@ -252,7 +252,7 @@ def _limit_parts(turns: list[Turn], room: int) -> int:
 
 
 def _limit_markdown(turns: list[Turn]) -> None:
-    """Turns off Markdown for the parts after the first `MAX_MARKDOWN_CHARACTERS` of Markdown on a page, to save time.
+    """Turns off Markdown for the parts of a page behind the first `MAX_MARKDOWN_CHARACTERS` of Markdown, to save time.
 
     These parts are shown as plain text.
     """

@@ -177,7 +177,7 @@ class ErrorGroup:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The query parameters for the list of requests that select this group's calls, of any time."""
+        """The query parameters with which the list of requests shows this group's calls, of any time."""
         found = {"outcome": self.kind.outcome, "code": in_address(self.kind.error_code)}
         if self.kind.outcome in GROUPED_OUTCOMES and self.kind.error_code != OTHER_CODE:
             found["message"] = in_address(self.kind.message)

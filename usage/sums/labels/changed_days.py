@@ -25,10 +25,10 @@ _MARK = """
 
 
 def mark_changed_days(cursor: CursorWrapper, rows: Iterable[SummedRow]) -> None:
-    """Marks the sums by all labels of the days and months of the given rows as wrong; does nothing if there are none.
+    """Marks the sums by all labels together, of the days and months of the given rows, as wrong.
 
-    Call it in the transaction that changes or deletes these rows. From then on, reports read the rows of these days,
-    until the sums have been computed anew.
+    Does nothing if there are no rows. Call it in the transaction that changes or deletes these rows. From then on,
+    reports read the rows of these days, until the sums have been computed anew.
     """
     if days := {row["started_at"].astimezone(UTC).date() for row in rows}:
         cursor.execute(_MARK, [sorted(days)])
