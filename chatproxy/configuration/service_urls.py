@@ -62,7 +62,7 @@ def upstream_url(value: str) -> str:
 
     Raises:
         ValueError: `http_url` refuses `value`; or `value` is the URL of a single endpoint; or it is OpenAI's URL with
-        another path than `/v1`. The message says what is allowed.
+            another path than `/v1`. The message says what is allowed.
     """
     url = http_url(value)
     parts = urlsplit(url)

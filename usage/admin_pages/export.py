@@ -36,7 +36,8 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the rows of all logged requests that match the filters in the URL, without their bodies.
 
     `kind` is `csv` or `json`. Error messages are included only for people who may see bodies. Raises `PermissionDenied`
-    if anybody else uses the filter for words in bodies.
+    if anybody else uses the filter for words in bodies. If `AUDIT_BODY_VIEWS` is on, exports with error messages and
+    searches in bodies are recorded.
     """
     _check(kind)
     now = datetime.now(UTC)

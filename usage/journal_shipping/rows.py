@@ -149,8 +149,9 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Stores the cost, cost kind and price of the given rows in the table of calls, and renews the rows' digests.
 
-    Returns two lists: the stored rows before the change, and after it. In the same transaction, the caller must
-    subtract the first list from the sums, and add the second (`usage.sums.adding_up.Rollup`).
+    Also marks the sums by all labels together, of these rows' days, as wrong. Returns two lists: the stored rows before
+    the change, and after it. In the same transaction, the caller must subtract the first list from the other sums, and
+    add the second (`usage.sums.adding_up.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:

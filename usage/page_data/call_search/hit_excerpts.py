@@ -65,9 +65,7 @@ class _Form(NamedTuple):
 
 
 def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
-    """Searches the readable forms of a body for a word, stores the place of the first hit, and returns whether there
-    was one.
-    """
+    """Searches a body's readable forms for a word, stores the place of the first hit; returns whether there was one."""
     for form in forms:
         if match := word.pattern.search(form.text):
             form.hits.append(match.span())

@@ -43,7 +43,7 @@ _PLACES = (
 
 
 def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
-    """Converts the content of a message to parts of a turn.
+    """Converts the content of a message to parts of a turn; an empty content has no parts.
 
     The content may be a text, an object, or a list of texts and objects; any other value becomes a part with its JSON.
     If `markdown` is true, texts are shown as Markdown.
