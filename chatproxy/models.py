@@ -44,10 +44,10 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     """Manager of the table that counts login attempts: adds attempts, and deletes old counts."""
 
     def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
-        """Counts one login attempt under each of `limits` in turn, up to the first limit that is exceeded.
+        """Counts one login attempt for the subject of each limit, in order; stops at the first limit that is exceeded.
 
-        Returns the seconds until that limit allows attempts again, or None if no limit is exceeded. A count starts
-        again from zero when `window` has passed since its first attempt, by the database's clock.
+        Returns the seconds until that limit allows attempts again; None if no limit is exceeded. A count starts again
+        from zero when `window` has passed since its first attempt, by the database's clock.
         """
         # All counting is one SQL statement, so that attempts made at the same time are all counted. All hosts share the
         # database's clock.

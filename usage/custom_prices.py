@@ -29,12 +29,12 @@ class CustomPrice:
     * `valid_until`: the time at which the price ends (exclusive), or None.
     * `every_tier`: True if the price is valid in every service tier; then `service_tier` is empty.
     * `service_tier`: otherwise, the only tier in which the price is valid; empty means the default tier.
-    * `multiplier`: a factor. If it is set, each rate that is None is the list price for the model and tier times this
+    * `multiplier`: None, or a factor: then each rate that is None is the list price for the model and tier times this
       factor.
 
-    Without a `multiplier`, cached input and cache writes use the rate of input if their own rate is None, and audio
-    uses the rate of text. If a call uses any other unit whose rate is None, its cost is unknown. The fees of hosted
-    tools need no rate here (`usage.money.tool_fees`).
+    Without a `multiplier`, cached input and cache writes cost as much as input if their own rate is None, and audio as
+    much as text. A call that uses any other unit with a rate of None has an unknown cost. The fees of hosted tools need
+    no rate here (`usage.money.tool_fees`).
     """
 
     model: str

@@ -93,10 +93,9 @@ class Ledger:
         counters.count_poll()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records written so far would survive a power cut, if the setting asks for this.
+        """Waits until all journal records written so far would survive a power cut.
 
-        Only the value `always` of `JOURNAL_SYNC` does; with other values, this method returns at once. An error of the
-        disk ends the wait.
+        Returns at once unless the setting `JOURNAL_SYNC` is `always`. An error of the disk ends the wait.
         """
         await self.journal.wait_until_durable()
 

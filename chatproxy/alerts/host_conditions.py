@@ -31,8 +31,8 @@ def host_name() -> str:
 class HostFacts:
     """The facts about this host in which faults are looked for: processes, disk in bytes, and refused logins.
 
-    `away_since` is usually None. If nobody had looked for faults on this host for a long time before this process
-    began, it is the time when somebody last did.
+    `away_since` is None, unless this process began after a long time in which no process looked for faults. Then it is
+    the time of the last search.
     """
 
     host: str
@@ -44,7 +44,10 @@ class HostFacts:
 
 
 class LoginRefusals:
-    """The history of this host's refused logins: the running total at each search for faults in the last seven days."""
+    """The history of this host's refused logins in the last seven days.
+
+    It has a total for each search for faults: how many logins had been refused until then.
+    """
 
     def __init__(self) -> None:
         self._counts: deque[tuple[datetime, float]] = deque()
@@ -56,16 +59,19 @@ class LoginRefusals:
             self._counts.popleft()
 
     def since(self, moment: datetime) -> float:
-        """Returns how many logins were refused after `moment`, or after the oldest stored total if that is later."""
+        """Returns how many logins were refused after `moment`.
+
+        Counted from the last stored total before `moment` or, if there is none, from the oldest stored total.
+        """
         before = [refused for at, refused in self._counts if at <= moment]
         return self._counts[-1][1] - (before[-1] if before else self._counts[0][1])
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host's processes and disk; returns all facts in which faults are looked for.
+    """Reads the state of this host's processes and disk, and returns the facts in which faults are looked for.
 
-    `logins` is the history of refused logins; their present total is added to it. `away_since` is only passed on to the
-    result.
+    Adds the present total of refused logins to the history `logins`. The result has `logins` and `away_since` as given
+    (see `HostFacts`).
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))

@@ -142,7 +142,7 @@ class FoundFault:
 def page_of(rule: AlertRule, fault: FoundFault) -> str:
     """Returns the path of the page with details about a fault, relative to the gateway's root, with a query if needed.
 
-    If the fault names no page, it is the page of the rule's kind.
+    It is the page that the fault names or, if the fault names none, the page for this kind of fault.
     """
     path = fault.page or KINDS[AlertKind(rule.kind)].page
     return f"{path}?{urlencode(fault.query)}" if fault.query else path

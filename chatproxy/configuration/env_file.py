@@ -139,10 +139,10 @@ def _unescaped(value: str, quote: str) -> str:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    """Returns the end of a pattern's match, as a position in the text.
+    """Returns the position in the text at which the match of a regular expression ends.
 
     Raises:
-        AssertionError: there is no match: a bug, since the patterns of this module match any text.
+        AssertionError: `match` is None, which is a bug, since the patterns of this module match any text.
     """
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()

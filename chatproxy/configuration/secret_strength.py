@@ -48,7 +48,7 @@ def _length_of_run(text: str, start: int) -> int:
 
 
 def _length_of_repetition(text: str, start: int) -> int:
-    """Returns the length of the longest part of `text` that begins at `start` and also at an earlier position."""
+    """Returns how many characters of `text`, from position `start` on, repeat a part that begins earlier in `text`."""
     length = 0
     while start + length < len(text) and text.find(text[start : start + length + 1], 0, start + length) >= 0:
         length += 1

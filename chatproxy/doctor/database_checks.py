@@ -79,8 +79,8 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    The limits of the server, the user and the database count. Behind a connection pooler nothing is compared; a finding
-    says so.
+    It allows the lowest of the limits of the PostgreSQL server, the user and the database. With a connection pooler,
+    nothing is compared, and a finding says so.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")

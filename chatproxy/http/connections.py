@@ -45,13 +45,11 @@ def allowed_files() -> int:
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open; at least 1.
+    """Returns how many client connections a worker may keep open: `wanted`, if its files suffice; at least 1.
 
-    * `files`: how many file descriptors the worker may have. The limit is at most what they suffice for: two for each
-      connection, and a reserve.
+    * `files`: how many file descriptors the worker may have. Each connection needs two, and some are kept in reserve.
     * `parallel_calls`: the setting MAX_PARALLEL_REQUESTS.
-    * `wanted`: the setting MAX_CONNECTIONS. If it is None, 10,000 or twice `parallel_calls` is wanted, whichever is
-      higher.
+    * `wanted`: the setting MAX_CONNECTIONS. None means 10,000 or, if that is more, twice `parallel_calls`.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -190,9 +188,10 @@ class Connections:
         return True
 
     def is_short_of_files(self, descriptor: int) -> bool:
-        """Returns whether nearly all file descriptors of this process are in use, judged by that of a new connection.
+        """Returns whether nearly all file descriptors of this process are in use.
 
-        The system always gives the lowest free number, so a high `descriptor` means that few are free.
+        `descriptor` is that of a new connection. The system always gives the lowest free number, so a high one means
+        that few are free.
         """
         return descriptor >= self._descriptor_end
 

@@ -17,10 +17,7 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """Interface of a connection as the HTTP parser sees it: the methods that the parser calls.
-
-    They are a part of `httptools.HTTPProtocol`.
-    """
+    """Interface of the object whose methods an HTTP parser of `httptools` calls while it reads a request."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -31,10 +28,10 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """Callbacks of the second parser for a request that offers to switch protocols (`Upgrade`, CONNECT).
+    """Callbacks of an HTTP parser that reads a request's head again: only what follows the head goes to `protocol`.
 
-    The first parser stops after the head. The second one reads the head again and then the rest; these callbacks pass
-    only the rest on to `protocol`.
+    For a request that offers to switch protocols (`Upgrade`, CONNECT), the first parser stops behind the head. A second
+    one, with these callbacks, reads the head again and then the rest.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know
@@ -72,9 +69,9 @@ def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the bytes of a request head with the given headers, but without `Upgrade`; its method is always POST.
+    """Returns the bytes of a request's head with the given headers, but without `Upgrade`.
 
-    A second parser reads this head to learn how the body is framed.
+    A second parser reads this head to learn where the body ends. Its request line always states `POST /`.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
     # Method and path do not change how a body is read. The one exception is CONNECT, whose request always ends at its

@@ -94,9 +94,10 @@ class ClientProgram(NamedTuple):
         raise ClientProgramError(f"{name} of PostgreSQL {majors.start} or later is needed in PATH; {others}")
 
     def needs_script(self, server_major: int) -> bool:
-        """Returns whether a restore must go through an SQL script, because the server is older than this pg_restore.
+        """Returns whether a dump must be restored by way of an SQL script instead of by this pg_restore alone.
 
-        pg_restore from `STRICT_MAJOR` on sets a parameter that older servers do not know; it is left out of the script.
+        From the major version `STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know. A script
+        can leave it out.
         """
         return server_major < STRICT_MAJOR <= self.major
 
@@ -236,7 +237,10 @@ def _major_of(path: Path) -> int:
 
 
 def _error_line(name: str, code: int, said: bytes) -> str:
-    """Returns one line for people about a program that has failed: the program's error, without prefix and hint."""
+    """Returns one line for people that says why the program `name`, such as pg_dump, has failed.
+
+    `said` is the program's output. The line quotes the first error in it; else its last line; else the exit code.
+    """
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     errors = (re.search(r"(?:error|ERROR): +(.+)", line) for line in lines)
     error = next((error[1] for error in errors if error), lines[-1])

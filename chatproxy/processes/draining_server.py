@@ -147,8 +147,8 @@ class DrainingServer(Server):
     def drain(self) -> None:
         """Begins to drain: from now on each connection ends after its answer, and later the port is closed.
 
-        If the whole server ends, the port is closed DRAIN_SECONDS after its signal; if only this worker ends, after the
-        longer of DRAIN_SECONDS and `REPLACED_DRAIN_SECONDS`. Further calls change nothing.
+        If the whole server stops, that is DRAIN_SECONDS after its stop signal; if only this worker ends, after
+        DRAIN_SECONDS or `REPLACED_DRAIN_SECONDS`, whichever is longer. A further call only closes a port that is due.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
@@ -178,7 +178,7 @@ class DrainingServer(Server):
         asyncio.get_running_loop().call_soon(self._cancel_tasks)
 
     def _cancel_tasks(self) -> None:
-        """Cancels each call in flight that is not cancelled yet."""
+        """Cancels the calls in flight, apart from those that are being cancelled already."""
         for task in self.server_state.tasks:
             if not task.cancelling():  # a second time would disturb its end
                 task.cancel("the server was told to stop at once")
@@ -191,7 +191,7 @@ class DrainingServer(Server):
         self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:
-        """Tells the application if the whole server is stopping, and closes the port once the planned time has come."""
+        """Tells the application if the whole server is stopping; begins to close the port once that is due."""
         stop_moment = unix_signals.stop_moment.at
         if stop_moment < math.inf:
             self._learn_of_stop()
@@ -210,10 +210,10 @@ class DrainingServer(Server):
                 tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends this worker: closes the port, finishes all accepted requests, and ends the worker's parts.
+        """Ends this worker: closes the port, finishes all accepted requests, and stops what `startup` has started.
 
-        Requests on connections that wait in the port's queue count as accepted. After `cancel_calls`, requests are
-        cancelled instead, and the queue is left as it is.
+        Connections that wait in the port's queue are accepted first. After `cancel_calls`, they are not, and the
+        requests are cancelled instead.
         """
         # Connections in the port's queue are accepted first: their clients may have sent their requests already, and
         # nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
@@ -229,7 +229,7 @@ class DrainingServer(Server):
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> asyncio.Protocol:
-        """Creates the object of a new client connection, as uvicorn does."""
+        """Creates the asyncio protocol that serves a new client connection, with the same arguments as uvicorn."""
         factory = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 

@@ -60,10 +60,10 @@ class StartPauses:
         server.spawn_workers = start_unless_paused
 
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
-        """Begins a pause before the next start of a worker if `worker` has ended before it served; called for each one.
+        """Begins a pause before the next start of a worker, if `worker` has ended before it was ready to serve.
 
-        The first pause lasts a second, and each further one twice as long as the last, up to 30 seconds. After two
-        minutes without such an end, a pause lasts a second again. During a pause, and before `install`, does nothing.
+        The first pause lasts a second, and each further one twice as long, up to 30 seconds. After two minutes without
+        such an end, a pause lasts a second again. During a pause, and before `install` was called, does nothing.
         """
         if worker.has_started or not self._is_installed or self._is_pause():
             return

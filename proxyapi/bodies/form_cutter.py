@@ -51,8 +51,8 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now, possibly none.
 
-        `may_be_last` says that the caller's body may end with `piece`; then the last byte is held back, because `end`
-        must check the form first. Raises `BadForm` if the form is invalid.
+        With `may_be_last`, the form may end with `piece`: then the last byte is held back until `end` has checked the
+        form. Raises `BadForm` if the form is invalid.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -70,10 +70,9 @@ class FormCutter:
         return b"".join((staying, *added, self._release(self._reader.size)))
 
     def passing_parts(self) -> list[PartExcerpt]:
-        """Returns the parts that upstream gets: those that stay in the form, then the added fields.
+        """Returns the parts of the form for upstream: those that are not removed, then those that the gateway adds.
 
-        The content of a long part is cut: the result has only the beginning. Call this only after the whole form has
-        arrived.
+        Of a long content, the result has only the beginning. Call this only after the whole form has arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -90,7 +89,7 @@ class FormCutter:
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Applies the edits to the held-back bytes before position `most` of the form; returns what to send upstream.
+        """Returns the next bytes for upstream, after the edits: those before position `most` of the received form.
 
         If `edits` cannot decide yet whether to remove a part, this part and all later bytes stay held back.
         """

@@ -78,9 +78,9 @@ class FormReader:
         return fields_of(self.parts)
 
     def feed(self, piece: bytes) -> None:
-        """Reads the next piece of the form, and updates `parts` with the headers and the content in it.
+        """Reads `piece`, the next bytes of the form, and adds the headers and the content in it to `parts`.
 
-        Raises `BadForm`.
+        Raises `BadForm` if the form is invalid.
         """
         self._start = self.size - len(self._rest)
         self.size += len(piece)

@@ -86,9 +86,10 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The names of the models in one request: `main` from its field `model`, `others` from other places such as tools.
+    """The models that one request names: `main` in its field `model`, `others` in other places such as tools.
 
-    `main` has two values if the field is given twice. A value that is not text, or cannot be parsed, is None.
+    If the field `model` is given twice, both values are in `main`. A value that is not text, or cannot be parsed, is
+    None.
     """
 
     main: tuple[str | None, ...] = ()
@@ -123,10 +124,9 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def implied_by_tools(body: JSONObject) -> list[str]:
-    """Returns the models that a JSON object's tools run without naming them: `DEFAULT_IMAGE_MODEL`, or none.
+    """Returns `[DEFAULT_IMAGE_MODEL]` if an image generation tool in a JSON object names no model; otherwise `[]`.
 
-    It is the model of an image generation tool that names none, at any depth. The caller's own text
-    (`TEXT_MEMBERS`) is not searched.
+    OpenAI then runs this model. Tools are found at any depth, but not in the caller's own text (`TEXT_MEMBERS`).
     """
     waiting = [(name, value) for name, value, *_ in pairs_of(body)]
     while waiting:
@@ -171,7 +171,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names, all of them as `others`, because `main` is for the field of a body.
+    """Returns the models that the parameters of a query string name, all in `others` of the result.
 
     A parameter names a model if its name, or a part of it as in `tools[0][model]`, is one of `MODEL_NAMES`. Letter
     case, hyphens and underscores make no difference.
@@ -183,7 +183,10 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether some server may read a model from a field called `name`, such as `Model` or `fallbacks`."""
+    """Returns whether a field called `name` may name a model, such as `Model` or `fallbacks`.
+
+    Since servers read names differently, letter case, hyphens and underscores make no difference.
+    """
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -204,10 +207,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that JSON members name, at any depth; None for a name that is not text.
+    """Yields the models that JSON members name, at any depth; None for a model that is not given as text.
 
-    `waiting` is a list of the members as pairs of name and value, and is empty afterwards. The caller's own text
-    (`TEXT_MEMBERS`) is skipped. In the items of a conversation (`ITEM_LISTS`), only `tools` is searched.
+    `waiting` has the members to search, as pairs of name and value; the search empties it. Skipped are the caller's own
+    text (`TEXT_MEMBERS`) and, in the items of a conversation (`ITEM_LISTS`), all members but `tools`.
     """
     while waiting:
         name, value = waiting.pop()

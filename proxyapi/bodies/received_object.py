@@ -78,9 +78,10 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields, in text order, the edits that leave exactly the members `wanted` in the text of a received object.
+    """Yields the edits to the text of a received object after which it has exactly the members `wanted`, in text order.
 
-    An edit is `(start, end, new text)`: it replaces the text from `start` to `end`.
+    An edit is `(start, end, new text)`: the new text replaces the text from `start` to `end`. `wanted` maps names to
+    values.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}
@@ -124,7 +125,10 @@ def _encode(text: str) -> bytes:
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, one that lets the event loop run."""
+    """Returns a decoder for the JSON text `raw` that accepts only JSON as RFC 8259 defines it.
+
+    The decoder for a large text pauses at numbers, so that the event loop can run meanwhile.
+    """
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
     # This decoder gives up the interpreter lock between numbers.

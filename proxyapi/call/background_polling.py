@@ -81,7 +81,10 @@ async def watch_pending() -> None:
 
 
 async def _poll(response: PendingResponse, asked: set[str]) -> None:
-    """Asks upstream about one background response, then removes the response's id from `asked`; logs errors."""
+    """Asks upstream about one background response, then removes the response's id from the set `asked`.
+
+    Errors are logged, not raised.
+    """
     try:
         await ask(response)
     except DatabaseError as error:  # the response is asked about again when its lease has expired

@@ -129,7 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to read a streamed answer and its text; for a stream of text, frees the request's JSON."""
+        """Prepares to collect the text of a streamed answer; if the answer is text, forgets the request's JSON."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -227,8 +227,8 @@ class Call:
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
         """Returns the outcome and the HTTP status to store in the ledger row, as the caller saw them.
 
-        Usually these are the arguments. If the call went on after its caller got status 504, they are those of that
-        error; if it went on after its caller hung up, `client_cancelled` and None. The row's error then says so, too.
+        Usually these are `outcome` and `status`. If the caller got status 504 while the call went on, they are those of
+        the error 504; if the caller hung up, `client_cancelled` and None. The stored error then says so, too.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -244,7 +244,7 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of large bodies (not of small ones) for the ledger row in a thread; used before `end`."""
+        """Makes the ledger row's excerpts of large bodies in a thread, before `end` needs them; skips small bodies."""
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
         size = max(len(self.request.decoded_body), answered)

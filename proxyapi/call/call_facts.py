@@ -69,9 +69,10 @@ class CallFacts:
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Stores who makes the call (the key's name, team, owner, tags, secrets), and which bodies the ledger keeps.
+        """Stores the caller's key name, team, owner and tags, and whether the call's bodies are logged.
 
-        Also reads the labels (end user, session, tags) in the request's headers.
+        Also stores the labels (end user, session, tags) in the request's headers, and adds the caller's upstream key to
+        the secrets that are removed from logged texts.
         """
         self.key_name, self.team, self.owner, self.tags = caller.name, caller.team, caller.owner, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
@@ -80,10 +81,10 @@ class CallFacts:
         self._read_labels(NO_FIELDS)  # of the headers; those in a body are read if the call gets so far
 
     def read_body_labels(self, fields: Fields) -> None:
-        """Stores the labels of the call (end user, session, tags) that are stated in the body's members, `fields`.
+        """Stores the labels (end user, session, tags) that the request's body states.
 
-        Call this after `identify`, which reads the labels in the headers. An end user or a session in a header has
-        precedence over that in the body; tags are taken from both.
+        `fields` maps the names of the body's members to their values. Call this after `identify`: an end user or a
+        session in a header has precedence over that in the body. Tags are taken from both.
         """
         if not LABEL_FIELDS.isdisjoint(fields):  # as of few calls
             self._read_labels(fields)
@@ -92,7 +93,7 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores `most`, the highest possible usage of the call (tokens etc.), after dollars were reserved for it.
+        """Stores the highest possible usage of the call (`most`), to estimate by it if upstream states no usage.
 
         If `most` has several image models, only the most expensive one is stored.
         """
@@ -116,7 +117,10 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores it if at most `LOG_BODY_BYTES` are stored already."""
+        """Counts the bytes of the answer's next chunk; stores the chunk unless enough bytes are stored already.
+
+        More than `LOG_BODY_BYTES` bytes are enough.
+        """
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

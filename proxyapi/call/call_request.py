@@ -190,9 +190,9 @@ class CallRequest(ASGIRequest):
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has a valid key: from then on, the limits for senders without a key no longer hold.
+        """Records that the request has a valid key, so that the limits for senders without a key end.
 
-        They end for the request and for its connection.
+        They end for this request and for all later ones on its connection.
         """
         self.sender_is_known = True
         self.connection.mark_known()

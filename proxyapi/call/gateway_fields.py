@@ -40,7 +40,7 @@ def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
 def upstream_query(query: QueryDict) -> str:
     """Returns the query string for upstream, without the fields that are meant for the gateway, such as `timeout`.
 
-    The query is encoded again, so its bytes may differ; values of the same name stand together.
+    The query is encoded again: its bytes may differ, and parameters with the same name stand next to each other.
     """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
@@ -66,12 +66,12 @@ def passed_query(raw_query: bytes) -> str:
 
 
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
-    """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
+    """Returns the upstream account that pays for a call of the simple API: its API key, project and organization.
 
-    * The key is `openai_api_key` in the call's body or query; if that is missing, the one stored for the caller; if
-      there is none, the one in the settings.
-    * `project` and `organization` are those in the call's body or query. Where one is missing, the one in the settings
-      is used, but only together with the key in the settings.
+    * The API key is `openai_api_key` in the call's body or query; else the one stored for the caller; else the one in
+      the settings.
+    * `project` and `organization` are those in the call's body or query. A missing one comes from the settings, but
+      only if the API key does, too.
 
     Raises:
         BadRequest: the key, the project or the organization in the call is not 1 to 4096 printable ASCII characters
@@ -112,7 +112,7 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
 
 
 def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
-    """Returns whether a call of the simple API sets its own time limit with the field `timeout`."""
+    """Returns whether the body or query of a call to the simple API sets a time limit by the field `timeout`."""
     return _given(data, query, "timeout") not in (None, "")
 
 

@@ -85,7 +85,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns those fields of a call's ledger row that may become known only after the sending upstream has begun.
+    """Returns the fields of a call's ledger row that may become known while the request is being sent upstream.
 
     For example, a form may have its model in the last field.
     """
@@ -148,9 +148,9 @@ def end_row(
 ) -> CallRecord:
     """Builds the ledger row of a call that has ended, without the columns that `text_columns` adds (bodies and ids).
 
-    `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
-    that the caller saw, or None if it saw none. `usage` has the token counts, and their source (stated, estimated or
-    unknown).
+    * `begun`: the call's row from `begin_row`; None if the call was never sent upstream.
+    * `status`: the HTTP status that the caller saw; None if it saw none.
+    * `usage`: the call's usage, and the usage's source (stated, estimated or unknown).
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.secrets, usage)
@@ -191,15 +191,15 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row of a poll, the gateway's own request, after the background response has ended.
+    """Builds the ledger row of a poll, a request of the gateway's own, that found a background response at its end.
 
-    * `response`: the response; the row has its key.
+    * `response`: the polled response; the row has the response's key.
     * `maker`: the row of the call that created the response. The model, route, team, owner, end user, session and tags
       are copied from it.
     * `answer`: upstream's answer to the poll. It has `size` bytes, and took `seconds`.
 
-    If the response was cancelled and states no usage, the usage is estimated. It is not estimated if the row `maker`
-    already has the estimate of a cut stream.
+    If the response was cancelled and states no usage, the usage is estimated, unless `maker` already has the estimate
+    of a stream that broke off.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -252,8 +252,8 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to store, and its source (stated, estimated or unknown). If the answer states a larger use of
-    hosted tools, the larger one is stored.
+    `usage` has the usage to store, and its source (stated, estimated or unknown). Its use of hosted tools is raised to
+    what the answer states, if that is more.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -273,10 +273,10 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
     * Stated: upstream has stated the usage, and the answer does not contradict it. Or the request alone decides the
       price, as for speech billed by characters.
-    * Estimated: upstream has not stated the usage, and the call `may_be_billed` or its stream has brought some text.
-      Also if a stream of pictures broke off: the missing pictures are estimated.
-    * Unknown: all other calls. Without a stated usage, these are always unknown: a `GET`, a failed response, and a
-      response that the gateway will ask upstream about later (poll).
+    * Estimated: upstream has stated no usage, but the call may be billed (`may_be_billed`), or its stream has brought
+      text. Or upstream has stated the usage of a stream of pictures that broke off: its missing pictures are estimated.
+    * Unknown: all other calls; without a stated usage, also a `GET`, a failed response, and a response that the gateway
+      will ask upstream about later (poll).
     """
     answer.forget_false_usage()
     if answer.usage is not None:
@@ -340,8 +340,8 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Estimates the usage of a background response that upstream finishes after its caller has left.
 
-    Returns usage fields of the call's ledger row. With reserved dollars, they have the usage that these dollars pay
-    for; without, that of the longest answer that the request allows.
+    Returns the usage fields of the call's ledger row: the usage that the call's reserved dollars pay for or, if none
+    are reserved, that of the longest answer that the request allows.
     """
     model = answer.model or facts.model
     if facts.most_usage is not None:

@@ -111,8 +111,8 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
-        `dialect` has the rules for this route's event streams: with it, an event stream is passed on as it arrives. Any
-        other answer is read whole. `rewrite`, if given, converts the body of such an answer with status 200.
+        With `dialect`, the rules for the route's event streams, a stream of events is passed on as it arrives. Any
+        other answer is read whole; with status 200, its body is converted by `rewrite`, if given.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -134,8 +134,8 @@ class CallView(ProxyView):
         """Checks a call, reserves its dollars, writes its begin record to the journal, and sends it upstream.
 
         Returns upstream's answer as soon as its head has arrived. With `dialect`, a caller who wants a stream gets
-        keep-alive comments meanwhile. A form that still arrives is checked later, by its own `check`, which also
-        reserves the dollars.
+        keep-alive comments meanwhile. A form that goes upstream while it arrives is checked by its own method `check`,
+        which also reserves the dollars.
 
         Raises:
             ProxyError: before anything is sent, the errors of `check_models`, `ownership_check.check`,

@@ -97,9 +97,9 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Builds the request to reserve `dollars` for a call in the budgets of one spender: its key or team.
+    """Returns the amounts to reserve for a call in the budgets of its key or team, as the argument of `take`.
 
-    `least` is the lowest amount that is enough for the call; None means that only `dollars` are enough.
+    `dollars` are wanted; `least` is the lowest amount that is enough (None: only `dollars` are).
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -126,9 +126,8 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its dollars.
 
-    At least `least` and at most `dollars` are reserved in each budget. `is_limited` says that `least` is the price of a
-    shorter answer; only the error's message depends on it. Raises `BudgetExceeded` and the errors of `take`; then
-    nothing is reserved.
+    In both, the same amount is reserved, from `least` to `dollars`. `is_limited` (`least` pays for a shorter answer)
+    only changes an error's message. Raises `BudgetExceeded` and the errors of `take`; then nothing is reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -151,9 +150,8 @@ async def _take_all(
 async def take(wanted: Wanted) -> BudgetState:
     """Tries to reserve dollars for a call in the budgets of a key or team; returns the state of these budgets.
 
-    `share` in the result is the reservation; it is None if too little is left. `wanted` has the key or team, the
-    dollars to reserve, and the lowest amount that is enough. Waits up to about `RECALL_SECONDS` if other calls or
-    workers may give dollars back.
+    The state's `share` is the reservation; None if too little is left. `wanted` names the key or team and the amounts.
+    If other calls or workers may give dollars back, waits for up to about `RECALL_SECONDS`.
 
     Raises:
         ReservationsUnavailable: the database does not answer, so it is unknown whether enough is left.
@@ -173,7 +171,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether every budget could pay `wanted.least` dollars if no other call had dollars reserved."""
+    """Returns whether each budget could pay the least that the call needs if there were no other reservations."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -182,9 +180,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a cost ceiling with fewer output tokens: as many as `dollars` pay for, at least `floor`'s.
+    """Returns a copy of `ceiling`, a call's cost ceiling, with as many output tokens as `dollars` pay for.
 
-    `floor` is the cost ceiling with the least output that the key allows.
+    It has at least the output tokens of `floor`, the cost ceiling with the least output that the key allows.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -199,8 +197,8 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the price of a call's cost ceiling in dollars: the highest of all models and tiers that may answer.
 
-    For a call that names no service tier, or `auto`, the tiers are the default tier and those that the setting
-    `PROJECT_SERVICE_TIER` allows. If `in_named_tier` is true, only the default tier counts for such a call.
+    If the call names no service tier, or `auto`, the default tier and those of the setting `PROJECT_SERVICE_TIER` may
+    answer; with `in_named_tier`, only the default tier.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -239,9 +237,9 @@ def refusal(
 ) -> BudgetExceeded:
     """Creates the error for a call that may cost more than its key's or its team's budget has left.
 
-    * `ceilings`: the key or team. The message says which of the two it is; the error's `param` is `team` for a team.
+    * `ceilings`: the limits of the key or team. The message says which it is; the error's `param` is `team` for a team.
     * `dollars`: the highest possible cost of the call.
-    * `is_limited`: true if `dollars` is the cost with the shortest answer to which the gateway may limit the call.
+    * `is_limited`: whether `dollars` is already the cost with the shortest answer that the key allows.
 
     If the budget may suffice once the calls in flight have ended, `Retry-After` is a few seconds. Otherwise it is the
     time until the budget's next day or month begins (one day for a total budget), and the error's `is_final` is true.

@@ -252,6 +252,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` under `kind`, if the state that is stored there has more left or is missing."""
+    """Stores `state` as that of the limit `kind` in `states`, if none is there or the one there has more left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

@@ -71,7 +71,7 @@ class Ticket:
             self._settling = self._limiter.settle(self, tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until `settle` has done its work: the call's slot is free and its tokens are counted."""
+        """Waits until `settle`, if called, has freed the call's slots (rights to run) and counted its tokens."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 
@@ -143,9 +143,9 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
+        """Counts a new call against the limits of its key and team; returns a ticket, which holds the call's slots.
 
-        Gives the ticket's method `settle` to the function `at_end`, which must run it when the call ends. With Redis,
+        `at_end` is called at once with the ticket's method `settle`, and must run it when the call ends. With Redis,
         first waits until earlier calls of the key and the team are settled.
 
         Raises:

@@ -59,7 +59,7 @@ class Task(NamedTuple):
     query: Mapping[str, str]
 
     def find_row(self) -> Any:
-        """Returns the row that the request names, locked until the transaction ends.
+        """Returns the row of the key or team that the request names, locked until the transaction ends.
 
         Raises:
             NotFound: there is no such row.

@@ -50,10 +50,10 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collector of the ids of stored objects that one request names, such as the file in `file_id`.
 
-    * `references`: the ids of objects that upstream will use. Each is mapped to the place where it stands (a
-      `Reference`) and the member's name.
-    * `mentions`: ids that upstream need not look up, such as those in an earlier answer that is sent back.
-    * `skips_faults`: if true, invalid ids and those beyond `MOST_NAMED` raise no error.
+    * `references`: maps the ids of objects that upstream will use to the place of each (a `Reference`) and the name of
+      the member there.
+    * `mentions`: other ids, which upstream need not look up, such as those in an earlier answer that is sent back.
+    * `skips_faults`: if true, invalid ids are left out, and more than `MOST_NAMED` ids raise no error.
     * `family`: the family of the request's route, such as `files`; the meaning of some names depends on it.
     """
 
@@ -83,13 +83,14 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Adds the ids of stored objects in one field of a form or query: the field is an id, or JSON with ids in it.
+        """Adds the ids of stored objects in one field of a form or query; its text is an id, or JSON with ids in it.
 
-        A field named `image[file_id]` is treated like the member `file_id` of a JSON object. `value` is the field's
+        The field `image[file_id]` is read like a member `file_id` inside a JSON member `image`. `value` is the field's
         text, or None for an uploaded file. `is_whole` is false if `value` is only the beginning of the text.
 
         Raises:
-            BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
+            BadRequest: a value in the place of an id cannot be an id; there are more than `MOST_NAMED` ids; a file
+                stands in the place of an id; or JSON is cut off or too deep.
         """
         path = field_path(name)
         if value is None:
@@ -120,10 +121,10 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids of objects in the members of one JSON object; puts nested values on `stack`, for a later search.
+        """Adds the ids of objects in the members of one JSON object; puts nested values on `stack`, to search later.
 
-        If `weak` is true, the ids are added to `mentions`, else to `references`. If `ids` is true, the object is a tool
-        call, and its own `id` names no stored object.
+        With `weak`, upstream need not look up the ids, so they go to `mentions` instead of `references`. With `ids`,
+        the object is a tool call, whose own `id` names no stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -162,7 +163,7 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_data_source(self, value: object) -> None:
-        """Adds the file in the data source of an evaluation's run, or the kind of stored objects that it reads."""
+        """Adds the file from which an evaluation's run takes its data; for stored objects, adds their type instead."""
         for name, source in pairs_of(value) if isinstance(value, dict) else ():
             if name.casefold() != SOURCE or not isinstance(source, dict):
                 continue
@@ -175,8 +176,8 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids of stored objects in the items of a request's input.
 
-        An item that has an `id`, but no content, stands for an item that upstream stores. With `weak`, the items belong
-        to an earlier answer, which upstream does not look up.
+        An item with an `id`, but no content, stands for an item that upstream stores: its `id` is added, too. Not so
+        with `weak`: then the items belong to an earlier answer, which upstream does not look up.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -196,7 +197,10 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id, with its place, to `references`; refuses an invalid id, unless `skips_faults` is set."""
+        """Adds an id to `references`, with the place and the name of the member that has it.
+
+        An invalid id raises `BadRequest` or, if `skips_faults` is set, is left out.
+        """
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -237,9 +241,9 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What the search for ids of stored objects concludes from a JSON member's name.
+    """How the search for ids of stored objects treats a JSON member, judging by the member's name.
 
-    `place` says that the value is such an id. The tables in `object_places` explain the other fields.
+    If the value is such an id, `place` is its kind of place. The tables in `object_places` explain the other fields.
     """
 
     place: Reference | None = None
@@ -275,10 +279,9 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of stored object whose id is the value of a JSON member with this name.
+    """Returns what kind of stored object a JSON member names by its id; None if it has no id of a stored object.
 
-    `folded` is the name in lower case. The result is `MENTION` for an id that upstream need not look up, and None for a
-    member that has no id of a stored object.
+    `folded` is the member's name in lower case. The result is `MENTION` for an id that upstream need not look up.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -292,7 +295,10 @@ def _is_plain(values: list[object]) -> bool:
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields the ids in a JSON member's value; with each, True for a plain string, False for an object's `id`."""
+    """Yields each id in a JSON member's value, and whether it is a plain string or the `id` of an object (False).
+
+    Lists are searched, too.
+    """
     values = [value]
     while values:
         one = values.pop()

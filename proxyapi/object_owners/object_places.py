@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """What a plain string means in a place where a request may have either a string or an object with an `id`."""
+    """The meaning of a plain string where a request may have either a string or an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -29,7 +29,7 @@ class PlainString(Enum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A place in requests that names a stored object, such as the member `file_id`.
+    """A kind of place in requests that names a stored object, such as the member `file_id`.
 
     * `words`, `code`: OpenAI's message and error code for an object that does not exist.
     * `text`: what a plain string in this place means.

@@ -45,7 +45,7 @@ class LinesField(SimpleArrayField):
         )
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
-        """Returns Django's bound field; also stores the list's present items, which may have commas, for `items_of`."""
+        """Returns Django's bound field; stores the list's present items, which `items_of` then leaves whole."""
         before = form.get_initial_for_field(self, field_name)
         self.kept = frozenset(str(item).strip() for item in before) if isinstance(before, list) else self.kept
         return super().get_bound_field(form, field_name)

@@ -76,9 +76,9 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` is given, because the key must be found in the body.
+        """Receives the whole body if a valid key must be searched for in it (`search` is not None).
 
-        Without `search`, receives nothing: `parse` receives the form later.
+        Otherwise receives nothing: `parse` receives the form later.
         """
         if search is not None:
             await super().receive(call, search)
@@ -131,10 +131,10 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Refuses a form in which a field that the gateway needs first, such as `timeout`, came late.
+        """Refuses a form in which a field that the gateway needs first, such as `timeout`, stands too far behind.
 
-        Late means after the first `BEGINNING_BYTES`; `NEEDED_FIRST` names the fields. An empty field may come late, and
-        so may a `security_key` of the same caller.
+        The fields in `NEEDED_FIRST` must be in the first `BEGINNING_BYTES`, unless they are empty. A late
+        `security_key` is accepted if it is a valid secret of the caller's key.
 
         Raises:
             BadRequest: a field has come too late.

@@ -68,10 +68,10 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last whole event, for a stream that has no blank lines between its events.
+        """Returns the end of the last whole event, for a stream without blank lines between its events.
 
-        The end is a position in the held bytes. It is 0 if the stream has blank lines, or if fewer than two events are
-        held.
+        The end is a position in the held bytes. It is 0 for a stream with blank lines, and while fewer than two events
+        are held.
         """
         # The first data line shows whether a stream is of this kind. The answer is kept, since an event may have many
         # lines.
@@ -105,9 +105,10 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a keep-alive comment to send behind `events`, which are whole and were sent last.
+    """Returns a keep-alive comment, which clients ignore, to send behind the whole events that were sent last.
 
-    The comment ends with a blank line if `events` end with one or are empty; otherwise with a single line end.
+    It ends like these `events`: with a blank line or with a single line end. If `events` are empty, it ends with a
+    blank line.
     """
     # To clients that follow the grammar, events with single line ends between them are one event, which a blank line
     # would cut in two.

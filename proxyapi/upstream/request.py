@@ -81,5 +81,5 @@ class UpstreamRequest:
 
     @property
     def text_size(self) -> int:
-        """The size in bytes of the request's JSON body, for policies that read the body; 0 if there is none."""
+        """The size of the request's JSON body in bytes; 0 if the request has no JSON body."""
         return 0 if self.json is None else self.json.size

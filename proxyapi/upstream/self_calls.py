@@ -86,7 +86,10 @@ def gateways_passed(via: str) -> str:
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns the name in `Via` of a gateway whose upstream is `base_url`: `1.1 chatproxy-…`, or empty for OpenAI."""
+    """Returns the name, such as `1.1 chatproxy-…`, that a gateway adds to `Via` if its upstream is `base_url`.
+
+    The name is empty if upstream is OpenAI.
+    """
     return "" if is_openai(base_url) else f"1.1 chatproxy-{sealing.pseudonym(base_url)}"
 
 

@@ -64,7 +64,7 @@ def is_object_id(value: object) -> TypeGuard[str]:
 
 
 class CreatedIds:
-    """The ids of the objects that one call has created upstream, in the order in which upstream's answer names them.
+    """The ids of the objects that one call has created upstream, in the order of upstream's answer.
 
     * `is_creating`: False for a call that only retrieves an object. The id of that object is then ignored, but not the
       ids of other objects in the answer, such as output items.

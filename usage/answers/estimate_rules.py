@@ -108,9 +108,9 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns a copy of the estimated usage `supposed` with no count lower than the count in the answer.
+    """Returns a copy of the estimated usage `supposed`, raised to the known counts where these are higher.
 
-    `seen` has the token counts in the answer, and `seen_use` the answer's use of hosted tools.
+    `seen` has the known token counts, such as those in an answer, and `seen_use` the known use of hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -121,9 +121,9 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns the use of hosted tools by a call: for each tool, the higher of the estimate and the use in the answer.
+    """Returns the higher of the estimated and the known use of hosted tools (`supposed` and `seen`), tool by tool.
 
-    A model, or the type of a tool, is taken from the estimate if it is there, and otherwise from the answer.
+    The model or the type of a tool is that of the estimate, if the estimate has one.
     """
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The time budget of a page for its database queries: they may take `left` more seconds in total."""
+    """The time that the database queries of a page may still take in total: `left` seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -52,8 +52,7 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL whose queries obey `limit_query_time`: a query that takes too long is cancelled."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, and returns it; in a `limit_query_time` block, only for its time
-        left.
+        """Waits for PostgreSQL's answer to a query, and returns it; not longer than a `limit_query_time` block allows.
 
         Raises:
             psycopg.OperationalError: the connection has broken; or no answer came in time, and the query was cancelled

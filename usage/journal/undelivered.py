@@ -55,11 +55,11 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of undelivered records, so that they can be tried again while new ones get a new file.
+    """Renames a file of undelivered records, so that they can be tried again while new ones go to a new file.
 
-    The file `name`, by default that of the dead letters, is renamed to `retried_name`. Returns the new path. If a file
-    from an interrupted attempt is there already, nothing is renamed. If there are no undelivered records, no file is at
-    this path.
+    The file `name`, by default that of the dead letters, becomes `retried_name`, whose path is returned. If an
+    interrupted attempt has left a file there, nothing is renamed. If nothing is undelivered, there is no file at this
+    path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

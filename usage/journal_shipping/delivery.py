@@ -85,7 +85,7 @@ class Delivery:
     def refresh_prices(self) -> None:
         """Reads the administrator's prices and the price list anew, unless they were read in the last half minute.
 
-        Before the first call, only the administrator's prices are read. Errors of the database are ignored.
+        As long as nothing was priced, only the administrator's prices are read. Errors of the database are ignored.
         """
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
@@ -166,9 +166,9 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads the request id below which rows were deleted for their age; called before a dead journal is read.
+        """Reads below which request id rows were deleted for their age; to be called before a dead journal is read.
 
-        `without_pruned` then inserts no call of the journal whose row was in the database and has been deleted there.
+        So `without_pruned` can leave out the journal's calls that were in the database before and were deleted there.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -202,12 +202,12 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the request id for `without_pruned`, below which rows were deleted; an empty text if none were."""
+        """Reads and stores the request id below which rows were deleted for their age; "" if none were."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds out, for `without_pruned`, in which of `hours` calls were deleted for their age; stores these hours."""
+        """Finds out and stores in which of `hours` calls were deleted from the database for their age."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -220,7 +220,7 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers a batch of rows that the database refused with `error`: each half by itself, down to single rows.
+        """Delivers rows that the database refused together with `error`, in halves, down to single rows.
 
         A single refused row is appended to the dead-letter file, and a shortened row (a stub) is delivered instead. For
         a refused stub, a still shorter one is delivered. If the shortest is refused, this is only logged.
@@ -248,8 +248,8 @@ class Delivery:
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
         """Calls `write`, which uses the database, until it succeeds.
 
-        The pauses between the attempts grow up to five seconds. During a pause, `database_error` says what is wrong.
-        Setting the event `hurry` ends the pause.
+        The pauses between the attempts grow up to five seconds; setting the event `hurry` ends one. During a pause,
+        `database_error` says what is wrong.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

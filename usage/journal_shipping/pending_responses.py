@@ -46,9 +46,9 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A change of the usage in a call's row in the table: the row before the change, and the row after it.
+    """A change of the usage in a call's database row: the row before the change, and the row after it.
 
-    Each is a list with the row, or an empty list if the row did not exist.
+    Each is a list with this one row, or an empty list if the row did not exist.
     """
 
     before: list[SummedRow]
@@ -88,12 +88,14 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
     """Ends the polling of a background response, and writes an estimate of its usage to its call's row.
 
     The estimate is the stored one, with the output limited to what a model can have made until now. A lower estimate in
-    the row is raised to it. Exact usage in the row stays. The call's reservation of a budget is deleted.
+    the row is raised to it; exact usage in the row stays. The call's reservation of a budget is deleted.
 
     Args:
         response: the background response.
-        is_gone: upstream no longer has the response. Then, if the call has a reservation, the estimate is not limited.
-        has_ended: the response has ended. Then, if the call has no reservation, an estimate in the row stays as it is.
+        is_gone: whether upstream no longer has the response. If the call has a reservation, the output is not limited
+            then.
+        has_ended: whether the response has ended. If the call has no reservation, an estimate in the row stays as it is
+            then.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -107,11 +109,11 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Writes an estimate of a background response's usage to its call's row, after upstream has refused a poll.
+    """Writes an estimate of an unfinished background response's usage to its call's row, and plans the next poll.
 
     If the call has a reservation of a budget, the whole stored estimate counts, and the reservation is deleted.
     Otherwise, the output is limited to what a model can have made until now, and an estimate in the row stays as it is.
-    The response is polled again later, since upstream may still state the exact usage.
+    A later poll may still find the exact usage.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -124,11 +126,11 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts estimates of the usage of unfinished responses, while the polling of responses is switched off.
+    """Writes estimates of the usage of unfinished background responses, while the gateway does not poll them.
 
-    At most `limit` responses of unknown usage get an estimate (`suppose_usage`): those whose call has a reservation of
-    a budget, and those older than `UNASKED_AFTER`. Returns how many got one. Before that, at most `limit` responses
-    older than 30 days are given up (`forget_pending`); these are not in the result.
+    Responses of unknown usage get one (`suppose_usage`) if their call has a reservation of a budget, or if they are
+    older than `UNASKED_AFTER`: at most `limit`, whose number is returned. Before that, at most `limit` responses older
+    than 30 days are given up (`forget_pending`).
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -177,15 +179,15 @@ def postpone(response: PendingResponse) -> None:
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
     """Writes an estimate of a background response's usage, and its cost, to its call's row and to the sums.
 
-    Exact usage in the row stays. Returns the change, for the caller to count in the metrics after the transaction. The
-    result is empty if nothing was changed: the response is no longer pending, another row is billed for it, or the
-    usage is the same.
+    Exact usage in the row stays. Returns the change of the row, for the caller to count in the metrics after the
+    transaction. The list is empty if nothing was changed: the response is no longer pending, another row is billed for
+    it, or the usage stays the same.
 
     Args:
         response: the background response.
-        is_whole: the whole stored estimate counts. Otherwise its output is limited to what a model can have made until
-            now.
-        is_raised: a lower estimate in the row is raised to the new one. Otherwise an estimate in the row stays.
+        is_whole: whether the whole stored estimate counts. If not, its output is limited to what a model can have made
+            until now.
+        is_raised: whether a lower estimate in the row is raised to the new one. If not, it stays.
     """
     # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
@@ -212,8 +214,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a copy of a call's row with an estimate of its background response's usage, and with its cost.
 
-    `is_whole` says that the whole stored estimate counts; otherwise its output is limited to what a model can have made
-    until now. Counts in the row that are higher stay.
+    The estimate is the stored one. Unless `is_whole` is true, its output is limited to what a model can have made until
+    now. Counts in the row that are higher stay.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -229,9 +231,9 @@ def supposed_by(
 ) -> SupposedUsage:
     """Returns an upper bound of the usage of a background response until `moment`.
 
-    It is the stored estimate, with the output limited to what a model can make in the time before `moment`. That time
-    starts at `began` or when the gateway stored the response, whichever is earlier. Without a stored estimate, the
-    input is estimated from the size of the request (`request_bytes`), and the output counts as 0.
+    It is the stored estimate, with the output limited to what a model can make from `began` until `moment` (from the
+    time when the gateway stored the response, if that is earlier). Without a stored estimate, the input is estimated
+    from the size of the request (`request_bytes`), and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -240,9 +242,9 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Writes the usage and cost in `row` to the same call's row in the table, and corrects the sums.
+    """Writes the usage and cost in `row` to the database row of the same call, and corrects the sums of calls.
 
-    Returns the table's row before and after the change.
+    Returns the database row before and after the change.
     """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
@@ -260,6 +262,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Counts changes of rows in this process's metrics: the differences in tokens and dollars."""
+    """Adds the tokens and dollars by which calls' rows have changed to the metrics of this process."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -57,9 +57,9 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Makes a very short row, for a call whose stub (a shortened row) the database has refused as well.
+    """Makes a very short row, to be written for a call whose stub (a shortened row) the database has refused as well.
 
-    The row has the fields of `bare_stub`, and those numbers for the sums, such as tokens, that the database can store.
+    It has the fields that `bare_stub` returns, and those sums, such as tokens, that the database can store.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -75,7 +75,7 @@ def bare_stub(row: CallRecord) -> CallRecord:
 
 
 def _fields_beside_columns(row: CallRecord) -> CallRecord:
-    """Returns the fields that the stub (shortened row) of a refused row needs, but that are no columns of the table.
+    """Returns the fields of a refused row's stub (a shortened row) that are not columns of the table of calls.
 
     * the ids of created objects
     * the state of the call's response, and whether it is billed and may be polled
@@ -124,9 +124,9 @@ def _has_owner(row: CallRecord) -> bool:
 
 
 def _stub_of(row: CallRecord) -> CallRecord:
-    """Returns the fields that every stub of a refused row has: the call's id, start and outcome, and an error text.
+    """Returns the fields that each stub (a shortened row) of a refused row has: id, start, duration, outcome, error.
 
-    An unknown outcome becomes `interrupted`. The duration is 0.
+    An unknown outcome becomes `interrupted`. The duration is 0, and the error says that the database refused the row.
     """
     return {
         "request_id": row["request_id"],

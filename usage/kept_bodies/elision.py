@@ -65,7 +65,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 def _has_heads(body: bytes) -> bool:
     """Returns whether `body` may have base64 or a vector behind a name such as `"b64_json"`, or behind `data:`.
 
-    The check is fast. A True may be wrong, a False is not.
+    The check is fast: True may be wrong, but False is always right.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if body.find(mark) >= 0:  # `in` takes four times as long: it tries a number first, and makes an error of it
@@ -74,9 +74,9 @@ def _has_heads(body: bytes) -> bool:
 
 
 def _has_blocks(body: bytes) -> bool:
-    """Returns whether `body` may have a long run of base64, wherever it stands.
+    """Returns whether `body` may have a long run of base64 anywhere.
 
-    The check is fast. A True may be wrong, a False is not.
+    The check is fast: True may be wrong, but False is always right.
     """
     if len(body) < MIN_RUN:
         return False
@@ -102,7 +102,7 @@ class _Elision:
     def run(self) -> tuple[bytes, int]:
         """Copies the start of the body, with placeholders for base64 and vectors, up to the copy's size limit.
 
-        Returns the copy, and the number of bytes of the body that the copy stands for.
+        Returns the copy, and how many bytes of the body were copied or replaced.
         """
         body = self._body
         first = body[: self._room]
@@ -121,9 +121,9 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Returns the next match of `_HEAD` before the position `window`: a name such as `"b64_json"`, or `data:`.
+        """Returns the next match of `_HEAD` that begins before position `window` of the body; None if there is none.
 
-        Base64 or a vector may follow the match. Returns None if there is no match.
+        `_HEAD` matches what base64 or a vector may follow: a name such as `"b64_json"`, or `data:`.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -134,9 +134,9 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop`; if a long run of base64 begins before that, only up to the run.
+        """Copies the body up to position `stop`; stops at a long run of base64, and copies a placeholder for it.
 
-        In place of the run, a placeholder is added to the copy. Returns whether there was such a run.
+        Returns whether there was such a run.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -159,17 +159,17 @@ class _Elision:
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Adds a placeholder to the copy, in place of the body's bytes up to position `stop`."""
+        """Puts a placeholder into the copy, for the body's next bytes up to position `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns a placeholder for the base64 or vector behind `head`, and the position where that ends.
+        """Returns a placeholder for the base64 or vector behind `head`, and the position where this data ends.
 
-        `head` is a match of `_HEAD`. The placeholder is None if neither base64 nor a vector follows. It begins with the
-        name in `head`, as in `"b64_json": "<base64 …>`. For a `data:` URL, there is no name: the placeholder stands for
-        the whole URL.
+        `head` is a match of `_HEAD`. If it ends with a member's name, the placeholder begins with this name, as in
+        `"b64_json": "<base64 …>`. For a `data:` URL, the placeholder stands for the whole URL. If neither base64 nor a
+        vector follows, the placeholder is None.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -236,9 +236,9 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    r"""Returns whether a block that consists of letters of base64, and of backslashes, really is base64.
+    r"""Returns whether a block of base64 letters and backslashes really is base64.
 
-    Returns False for escaped text such as `\u4e2d`, and for a ruled line such as `-----`.
+    Returns False for escaped text such as `\u4e2d`, and for a line that is drawn with characters, as `-----`.
     """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d

@@ -151,7 +151,7 @@ class WorkerReports:
     counted: ServerCounters = field(default_factory=ServerCounters)
 
     def add(self, report: WorkerReport, *, is_shippers: bool) -> None:
-        """Adds the report of a living process: of the shipper if `is_shippers` is true, otherwise of a worker."""
+        """Adds the report of a living process (of the shipper if `is_shippers`), and its counters to `counted`."""
         self.counted.add(report)
         if is_shippers:
             self.shipper = report
@@ -218,7 +218,8 @@ def leave_counts() -> None:
 class _DeadWorkerCounts:
     """The sums of the counters of all dead workers, stored in the file `departed.json`.
 
-    The file also has the ids of the workers that were added last, so that a crash makes no worker count twice.
+    The file also has the ids of the workers that were added last. So a worker whose files are still there after a crash
+    is not added twice.
     """
 
     def __init__(self) -> None:

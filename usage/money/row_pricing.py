@@ -50,10 +50,10 @@ class Pricer:
         return True
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Computes the costs of calls; returns their rows with `cost` (dollars as text), `cost_kind` and bill, `price`.
+        """Computes the costs of calls; returns their rows with the fields `cost`, `cost_kind` and `price` (the bill).
 
-        The cost is None if it is unknown. Models without a price are logged. Missing completion windows, on which
-        prices depend, are added to the rows (`with_windows`).
+        `cost` has dollars as text; None if the cost is unknown. Models without a price are logged. A missing completion
+        window, on which the price depends, is added to a row (`with_windows`).
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -88,7 +88,7 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models whose missing price leaves a call without a cost, as pairs of name and service tier.
+    """Returns the models without a price because of which a call has no cost, as pairs of name and service tier.
 
     Usually this is the call's own model. If that has a price, they are the models that the call's hosted tools have
     run. Call this function only for a call without a cost.
@@ -107,9 +107,9 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns all the rows; adds the missing completion window, such as `2h`, to those that read an earlier response.
+    """Returns all the rows; adds the completion window, such as `2h`, to rows of calls that read an earlier response.
 
-    The price of a response depends on its window, which only the call that created the response has. The row of that
+    The price of a response depends on its window, which only the call that created the response states. The row of that
     call is looked up in `rows` and in the table of calls.
     """
     # The price depends on the window, which only the creating request names. Rows that lack it are rare.

@@ -51,10 +51,10 @@ _BY_PICTURES = ("dall-e-",)
 
 @dataclass(slots=True)
 class Line:
-    """One line of a call's bill before the dollars are computed: `count` units, at `rate` dollars for `per` units.
+    """One line of a call's bill before the dollars are computed: `count` units, at `rate` dollars for each `per` units.
 
-    `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from the model, source
-    and kind of the whole bill.
+    `rate` is None if it is not known. `model`, `source` (of the price) and `kind` (of the cost) are set only if they
+    differ from those of the whole bill.
     """
 
     unit: str
@@ -90,11 +90,11 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    `model` is the call's model, in lower case. A fee that the administrator has set replaces the listed or built-in
-    fee. If a vendor other than OpenAI has an unknown fee, the line costs $0, as an estimate.
+    `model` is the call's model, in lower case. A fee for searches that the administrator has set replaces the listed or
+    built-in fee. If a vendor other than OpenAI has an unknown fee, the line costs $0, as an estimate.
 
-    For each web search, some models are billed at least `BLOCK_TOKENS` input tokens. If fewer are stated, a line with
-    these tokens is added.
+    Some models are billed at least `BLOCK_TOKENS` input tokens for each web search. If the call states fewer, there is
+    a line for these tokens.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -160,7 +160,7 @@ def _is_openais(model: str) -> bool:
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether the content of a web search counts as `BLOCK_TOKENS` input tokens on the bill of this model."""
+    """Returns whether this model is billed `BLOCK_TOKENS` input tokens for the content of each web search."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 
@@ -184,9 +184,10 @@ def _built_in_search_fee(model: str) -> Decimal | None:
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal:
-    """Returns the dollars for one web search by the search tool of type `tool`, with a model of OpenAI's.
+    """Returns the dollars for one web search with a model of OpenAI's; `tool` is the type of the search tool.
 
-    A fee that the administrator has set comes first, then the built-in fee of the preview tool, then the listed fee.
+    First comes a fee that the administrator has set; then, for the preview tool with a model that does not reason, its
+    built-in fee; then the fee in the price list; then the built-in fee.
     """
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search

@@ -228,9 +228,9 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request, *, is_own: bool = False) -> str:
-    """Returns the sentence below a call's bill: the price list that was used, or why the call has no cost of its own.
+    """Returns the sentence below a call's bill: which price list was used, or why the call has no cost.
 
-    With `is_own`, the sentence is for the holder of the key, who cannot search for a response ID.
+    With `is_own`, it is for the key's holder, whose pages cannot search for a response ID: it does not advise that.
     """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:

@@ -98,9 +98,9 @@ class Filters:
 def in_address(name: str) -> str:
     """Encodes a name, such as a model's, as the value of a query parameter; `name_in` decodes it.
 
-    An empty name becomes `NO_NAME`, since an empty value means no filter. A name that looks like such a code gets the
-    prefix `LITERALLY`. If `name` is a value of `Filters.model` that stands for a model with any date, it ends with
-    `ANY_DATE`; only `read_filters` decodes this.
+    An empty name becomes `NO_NAME`, since an empty value means no filter. A name that could be taken for a code gets
+    the prefix `LITERALLY`. A value of `Filters.model` that stands for a model with any date gets the ending `ANY_DATE`,
+    which only `read_filters` decodes.
     """
     if name.endswith(_OF_ANY_DATE):
         return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
@@ -121,9 +121,9 @@ def name_in(text: str) -> str | None:
 
 
 def model_of_any_date(model: str | None) -> str | None:
-    """Returns the undated name of the model if `model`, a value of `Filters.model`, stands for it with any date.
+    """Returns the undated name of a model if the filter value `model` stands for this model with any date.
 
-    Returns None if `model` stands for a single name, or is None.
+    Returns None if `model` stands for one exact name, or is None.
     """
     return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
 
@@ -250,10 +250,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the time limits of the calls to select, as a map with the keys `since` and `until`; None is no limit.
+        """Returns the range of time of the calls to select: a dict with `since` and `until`, in which None is no limit.
 
-        They come from the query parameter `range`, such as `today`, or else from `from` and `to`. A range that has not
-        ended has no limit `until`. If the parameters cannot be read, the map is empty, and `faults` gets the reason.
+        It comes from the query parameter `range`, such as `today`, or else from `from` and `to`. If `range` has not
+        ended, `until` is None. If the parameters cannot be read, the dict is empty, and `faults` gets the reason.
         """
         try:
             if self._query.get("range"):
@@ -352,7 +352,10 @@ NO_POLL = Condition("NOT by_gateway")
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates the filters to SQL conditions on calls; leaves out the times, and the texts `q` and `text`."""
+    """Translates the filters to SQL conditions on calls, except for the range of time and the searched texts.
+
+    The searched texts are the fields `q` and `text` of the filters.
+    """
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
         *_label_conditions(filters),
@@ -434,8 +437,8 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the SQL conditions of the filters by model, key and route.
 
-    Two are left to other functions: the key in a list for its holder (`_own_conditions`), and `UNKNOWN_MODEL`
-    (`_failure_conditions`).
+    Two filters are left to other functions: the key of a list for its holder (`_own_conditions`), and the model
+    `UNKNOWN_MODEL` (`_failure_conditions`).
     """
     found: list[Condition] = []
     if (undated := model_of_any_date(filters.model)) is not None:

@@ -108,8 +108,8 @@ def file() -> Path:
 def refresh(*, loads_list: bool = True) -> None:
     """Makes this process use the newest price list: the downloaded one or, if there is none, the installed package's.
 
-    An unreadable file is logged, and the present list stays in use. If this process has no list yet, it loads one now;
-    with `loads_list` false, only when a price is needed. An unchanged file costs one `stat`.
+    An unreadable file is logged, and the present list stays in use. With `loads_list` false, nothing is done if this
+    process has no list yet. An unchanged file costs one `stat`.
     """
     if loads_list or _InUse.prices is not None:
         _read_file()

@@ -140,9 +140,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    If there is none for the tier, one for the tier's other name (`SAME_TIER`) is used. A price may be a multiple of the
-    listed price: without a listed price, the result is None. In other prices, audio costs the same as text if they do
-    not state it.
+    If none names the tier, one for the tier's other name (`SAME_TIER`) fits, too. If the price is a multiple of the
+    listed price, and there is no listed price, the result is None. In other prices, a missing rate for audio is that
+    for text.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -227,7 +227,7 @@ def _may_cost_more(model: str) -> bool:
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Adds the extra for regional processing to a model's price. Call it only for models with this extra."""
+    """Returns `price` with the extra for regional processing; to be called only for models with this extra."""
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or undated_name(model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
@@ -245,8 +245,8 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
-    If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed.
-    `_prices` is the list in use: prices of an earlier list are not taken from the cache.
+    If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed. The
+    cache has entries for each price list; `_prices` is the list in use.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price, base = _in_tier(model, tier, at), base_model(model)
@@ -262,7 +262,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 
 
 def _related_names(model: str) -> Iterator[str]:
-    """Yields the names of the models whose price a model without a price is assumed to have, the likeliest first."""
+    """Yields the names of the models whose price may be assumed for `model`, the likeliest first."""
     if (family := undated_name(model)) != model:
         yield family
     if base := base_model(model):
@@ -272,8 +272,8 @@ def _related_names(model: str) -> Iterator[str]:
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If a model of OpenAI has no listed price for the tier, its price in the default tier is multiplied by a factor. The
-    factor comes from a correction, or else from `TIER_FACTORS`; then the price is only assumed.
+    If a model of OpenAI has no listed price for the tier, its price in the default tier is multiplied by a factor: that
+    of a correction of the list or else, for an assumed price, that in `TIER_FACTORS`.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -137,7 +137,7 @@ def read_durations(
 ) -> dict[str, dict[str, list[int]]]:
     """Reads histograms of the durations of the calls that began from `start` until `end`, by key, model or route.
 
-    `wanted` maps dimensions to the values to read, such as models. Returns, by dimension, maps from value to histogram.
+    `wanted` maps such dimensions to the values to read. The result maps them to dicts of histograms by value.
     """
     # The sums of thousands of values are read in a moment, but not their histograms.
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
@@ -166,9 +166,9 @@ class Series:
     Each list has one item for each bin; `bins` has the times at which they begin. Only calls that began from `start`
     until before `end` are counted.
 
-    * `everything`: the sums of all calls; None if there were none.
-    * `by_value`: for each dimension and value, such as a model, the sum of one column, such as the cost; 0 without
-      calls.
+    * `everything`: the sums of all calls of each bin; None for a bin without calls.
+    * `by_value`: for each dimension, such as the model, and each of its values, the sum of one column in each bin, such
+      as the cost.
     """
 
     bins: list[datetime]
@@ -183,7 +183,7 @@ def read_series(
 ) -> Series:
     """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
 
-    `step` is the length of a bin, a multiple of `span`, the unit of the totals that are read. `columns` maps a
+    `step`, the length of a bin, is a multiple of `span`, the unit of the stored totals to read. `columns` maps a
     dimension, such as the model, to the column to add up for each of its values, such as the cost.
     """
     bins = bins_of(start, end, step)
@@ -219,8 +219,8 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
     """Returns the beginnings of those months in a range of time whose monthly sums count all calls.
 
-    If `partly` is true, months that are only partly in the range are examined, too. Other months have calls that an
-    earlier release of the gateway has counted by day only; `ledger sum` adds them to the sums of the month.
+    With `partly`, months that are only partly in the range are included. Other months lack calls that an earlier
+    release of the gateway has counted by day only; `ledger sum` adds them to the sums of the month.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:
@@ -235,8 +235,8 @@ def pieces_of_range(
 ) -> Iterator[tuple[Span, datetime, datetime]]:
     """Divides a range of time into pieces of months, days, hours and minutes, so that few totals must be read.
 
-    Yields the unit, start and end of each piece. Only `months` are read by month; they must be whole months in the
-    range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
+    Yields the unit, start and end of each piece. `months` are the beginnings of the months that may be pieces, in
+    order; each must be whole in the range. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
     """
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)

@@ -41,7 +41,7 @@ ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
 
 @contextmanager
 def adding_cursor() -> Iterator[CursorWrapper]:
-    """Context manager that yields a cursor in a transaction in which `GROUP BY` has much memory, to spare the disk."""
+    """Context manager that yields a cursor, in a transaction in which `GROUP BY` may use much memory."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ADDS_IN_MEMORY)
         yield cursor
@@ -64,7 +64,7 @@ def one_snapshot_of_rows() -> Iterator[None]:
     """Context manager for a block in which all queries see one snapshot, and no partition of calls' rows is dropped.
 
     So the rows that a query sees always agree with the stored time `comparable_since`, before which rows may be
-    missing. If `ledger prune` wants to drop or create a partition during the block, it fails, and is tried again later.
+    missing. Meanwhile, a `ledger prune` that must drop or create a partition fails; it is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:
@@ -90,9 +90,9 @@ def differing_groups(
     * `groups`: the SQL that computes these columns from a call's row.
     * `sums`: the columns to compare. Numbers of calls, and of calls without a price, are always compared.
     * `since`: the time from which on groups are compared; None compares all.
-    * `wanted`: the SQL of the values to return for each group: `a.` has the right sums, `b.` the stored ones.
+    * `wanted`: the SQL expressions to return for each group, in which `a` has the right sums, and `b` the stored ones.
     * `most`: how many groups are returned at most; None returns all.
-    * `summed`: an SQL condition: only rows that fulfil it are counted in the table.
+    * `summed`: the SQL condition on the calls that the table counts.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -126,7 +126,7 @@ def first_row(since: datetime | None) -> UUID:
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the amount by which one call's row raises the sum `name`; NULL if by nothing."""
+    """Returns the SQL expression for what one call's row adds to the sum `name`; its value is NULL for nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
@@ -135,13 +135,13 @@ def summed_value(name: str) -> str:
 def differing_histograms(
     name: HistogramName, since: datetime | None, wanted: str, most: int | None
 ) -> list[tuple[Any, ...]]:
-    """Compares histograms in the table `UsageHour` with the rows of calls; returns the groups whose histograms differ.
+    """Returns the groups of calls whose histograms in the table `UsageHour` differ from the rows of calls.
 
     A group has the calls of one hour with the same key, model, route and outcome.
 
     * `name`: the latency that the histograms count, such as `duration_ms`.
     * `since`: the time from which on groups are compared; None compares all.
-    * `wanted`: the SQL of the values to return for each group.
+    * `wanted`: the SQL expressions to return for each group, such as its hour.
     * `most`: how many groups are returned at most; None returns all.
     """
     keys = ", ".join(HOUR_KEYS)

@@ -45,8 +45,8 @@ EMPTY = f"""
 def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
     """Empties latency histograms of hours older than `HISTOGRAMS_KEPT`, day by day; returns the number of days.
 
-    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. The function returns early once the event
-    `stopping` is set, and at a day whose totals must be corrected first while another process is correcting sums.
+    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. It returns early once the event `stopping` is
+    set, and at a day that cannot be emptied now, because another process is correcting sums.
     """
     end = floor(now - HISTOGRAMS_KEPT, Span.DAY)
     stored = LedgerState.load().histograms_emptied_before
@@ -68,9 +68,8 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 def _empty(day: datetime) -> bool:
     """Empties the latency histograms of the hours of one day (UTC); returns False if that is impossible now.
 
-    If the day's totals lack durations, they are corrected first, since they could not be corrected later. This is
-    impossible while another process is correcting sums. `LedgerState` stores up to which day histograms have been
-    emptied.
+    Totals of the day that lack durations are completed from the hours first. That is impossible while another process
+    is correcting sums. `LedgerState` stores up to which day histograms have been emptied.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])

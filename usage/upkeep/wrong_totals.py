@@ -69,10 +69,10 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Compares the dashboard's totals of `spans`, such as hours and days, with sums of the rows that a query returns.
+    """Compares the dashboard's totals with sums of the rows of a query; yields a line of text for each wrong total.
 
-    Yields a line of text for each wrong total, at most 100. The SQL query is `source`, and its parameters are `values`.
-    Only totals from `since` on are compared; all if it is None.
+    `spans` are the units of the compared totals, such as hours and days. `source` is the SQL query, and `values` are
+    its parameters. At most 100 wrong totals are named. Only those from `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
@@ -109,9 +109,9 @@ def _wrong_totals(
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each of the dashboard's totals whose latency histogram is wrong, at most 100.
 
-    The histogram must be the sum of the histograms of the total's hours. `name` is the latency, such as `duration_ms`.
-    Only totals of hours, days and months from `since` on are compared; all if it is None. Totals of a key, model or
-    route are left out if an earlier release has added calls to them without histograms; `ledger sum` completes them.
+    It must be the sum of the histograms of the total's hours. `name` is the latency, such as `duration_ms`. Only totals
+    of hours, days and months from `since` on are compared; all if it is None. Totals of a key, model or route are left
+    out if an earlier release added calls to them without histograms.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -224,9 +224,9 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 def wrong_durations(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each breakdown of a day or month whose histogram of durations is wrong; at most 100.
 
-    A breakdown has the sums of a key's calls by model, route and outcome. Its histogram must be the sum of its hours'
-    histograms. Only days and months that begin at `since` or later are compared; all if it is None. The histograms of
-    hours from `since` on must not have been emptied.
+    A breakdown has the sums of a key's calls with the same model, route and outcome. Its histogram must be the sum of
+    the histograms of its hours, which must not have been emptied. Only breakdowns that begin at `since` or later are
+    compared; all if it is None.
     """
     query = f"""
         WITH a AS (

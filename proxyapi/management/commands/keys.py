@@ -181,10 +181,10 @@ def _facts(key: AccessKey) -> dict[str, object]:
 
 
 def _shown_facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts about an access key for `show`: those of `_facts`, its account, and what it has spent.
+    """Returns the facts about an access key that the command `keys show` prints, as a dict by name.
 
-    `spent_day`, `spent_month` (both UTC) and `spent_total` are texts in dollars. Dollars reserved for calls in flight
-    are only in `reserved`.
+    These are the facts of `_facts`, the user account that owns the key, and its dollars and calls until now. Dollars
+    are texts; those reserved for calls in flight are only in `reserved`.
     """
     now = timezone.now()
     with one_snapshot():

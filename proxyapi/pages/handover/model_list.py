@@ -121,7 +121,7 @@ class ModelsField(LinesField):
     """A form field for allowed models: patterns as lines, and ticked models. The order of the models has no meaning."""
 
     def items_of(self, text: str) -> list[str]:
-        """Returns the models and patterns in the field's text, each once."""
+        """Returns the models, and patterns such as `gpt-4o*`, in the field's text, without duplicates."""
         return list(dict.fromkeys(super().items_of(text)))
 
     def has_changed(self, initial: object, data: object) -> bool:

@@ -106,7 +106,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string for links from a day in the chart to the page *Usage*, to which a script adds the day.
+    """Returns the query string of the links from the chart's days to the page *Usage*; a script adds the day to it.
 
     It has the filters of the page, and its groups except for the day. It is empty if the page shows a single day only.
     """

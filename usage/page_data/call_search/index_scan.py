@@ -46,8 +46,8 @@ class IndexScan:
     """A search for calls through one database index, a slice of some thousand calls at a time.
 
     * `is_upward`: whether the calls are read oldest first; by default, newest first.
-    * `others`: the further conditions that a call must fulfil to be found.
-    * `rare`: None, or a condition on cost or duration that few calls fulfil. With it, only these few calls are read.
+    * `others`: the conditions, besides `along` and `rare`, that a call must fulfil to be found.
+    * `rare`: None, or a condition on cost or duration that few calls fulfil. If set, only these few calls are read.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -90,10 +90,10 @@ class IndexScan:
         return CallSums(*sums)
 
     def rank_slice(self, column: str, most: int) -> dict[UUID, float]:
-        """Reads the next slice of calls; returns those of its matching calls that have the largest values of `column`.
+        """Reads the next slice of calls; returns the matching calls in it that have the largest values of `column`.
 
-        `column` is a numeric column of a slice. The result maps at most `most` request ids to values; an unknown value
-        counts as 0. After the last slice, `is_done` is set.
+        The result maps at most `most` request ids to their values in this numeric column; an unknown value counts as 0.
+        After the last slice, `is_done` is set.
         """
         started = time.monotonic()
         query = f"""
@@ -112,10 +112,10 @@ class IndexScan:
         return dict(zip(ids, values, strict=True))
 
     def _go_on(self, last: UUID | None, seen: int, started: float) -> None:
-        """Prepares the next slice, after a slice of `seen` calls was read; `last` is the id of its last call.
+        """Prepares the reading of the next slice; sets `is_done` if the slice that was just read was not full.
 
-        If the slice was not full, it was the last one, and `is_done` is set. Otherwise the next slice is larger after a
-        quick reading, and smaller after a slow one. Reading began at `started`, a moment of `time.monotonic()`.
+        That slice had `seen` calls, the last with the id `last`; its reading began at `started` (`time.monotonic()`).
+        The next slice is larger after a quick reading, and smaller after a slow one.
         """
         if seen < self.size:
             self.is_done = True
@@ -166,7 +166,7 @@ class IndexScan:
         return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions by which the next slice of calls is read; those in `others` are applied later."""
+        """Returns the SQL conditions that choose the calls of the next slice; `others` are no part of them."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

@@ -51,7 +51,10 @@ SUMS_OF_CALLS = """
 
 @dataclass(frozen=True)
 class ListSums:
-    """The number and the cost of all calls of a filtered list; if `is_whole` is false, there may be more."""
+    """The number and the cost of all calls of a filtered list.
+
+    If `is_whole` is false, some calls were not added up, so the list may have more calls, which cost more.
+    """
 
     sums: CallSums
     is_whole: bool
@@ -151,7 +154,7 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 
 
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
-    """Returns `sums` plus the calls that the scans find; after `SECONDS`, only those found until then.
+    """Adds the calls that the scans find to `sums`; returns the result, with only a part of them after `SECONDS`.
 
     `ListSums.is_whole` says whether these are all. No call may be found by two of the scans, since it would count
     twice.

@@ -18,8 +18,8 @@ class Neighbours:
     """The calls next to a call in a filtered list: the ids of the newer and of the older one; None if none was found.
 
     * `is_newest`: whether the list has no newer call.
-    * `older_below`: usually None. If time ran out before an older call was found, it is the request id below which
-      calls have not been searched.
+    * `older_below`: the request id below which calls have not been searched, if time ran out before an older call was
+      found; otherwise None.
     """
 
     newer: UUID | None

@@ -15,10 +15,11 @@ from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_tota
 
 
 def read_costliest(days: Days, group: str, *, only: Only, most: int, is_complete: bool) -> list[GroupValue]:
-    """Returns the `most` values of a group that cost most on the given days, the costliest first.
+    """Returns the `most` values of a group, such as teams, that cost most on the given days, the costliest first.
 
     `group` is, for example, `team`; the value None stands for the calls without a label. Values that cost nothing are
-    left out. `only` restricts the calls, as in `read_label_report`; `is_complete` is that of `grouped_sums`.
+    left out. `only` maps groups to the value that calls must have. `is_complete` says whether the sums by label have
+    all calls of these days.
 
     Raises:
         LabelsUnreadable: group and filters have two labels, which cannot be read together for these days.
@@ -39,13 +40,14 @@ def read_daily_costs(
     is_complete: bool,
     known: Mapping[GroupValue, DailyCosts] | None = None,
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
-    """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
+    """Reads the dollars by day of some values of a group (`costliest`), and of all its other values together.
 
-    Each entry has a value, whether the entry is that of all others, and a map from days to dollars. The entry of the
-    others is the last one. Entries without dollars are left out.
+    Each item of the result is a value, False, and a map from days to dollars. The last item is None, True, and the
+    dollars of all other values. Items without dollars are left out.
 
-    `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` is that of
-    `grouped_sums`. `known` has the dollars of the values `costliest`, if they have been read before.
+    `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` says whether the sums
+    by label have all calls of these days. `known` has the dollars of the values `costliest`, if they have been read
+    before.
     """
     label = next(iter(labels_among((group,), only)), "")
     every = _read_days(_rows(days, label if label in only else "", ("day",), only, is_complete))
@@ -66,9 +68,10 @@ def read_daily_costs(
 def _rows(
     days: Days, label: str, groups: Sequence[str], only: Only, is_complete: bool, named: list[str] | None = None
 ) -> Query:
-    """Returns the SQL query for the sums by day of a label (end user or tag), or of all calls if `label` is "".
+    """Returns the SQL query for the dollars by day of a label (end user or tag) or, if `label` is "", of all calls.
 
-    Its columns are those of `groups` and the dollars. If `named` is given, the last group has one of these values.
+    Its columns are those of `groups` and the dollars. With `named`, it reads only rows whose last group has one of
+    these values.
     """
     among = {} if named is None else {groups[-1]: named}
     if not label and is_complete and has_totals(groups, only):
@@ -83,7 +86,7 @@ def _read_days(rows: Query) -> DailyCosts:
 
 
 def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns the dollars by day of each value of a group, from the result of `_rows`."""
+    """Returns the dollars by day of each value of `group`; `rows` is the SQL query for sums by day and this group."""
     found: dict[GroupValue, dict[date, Decimal]] = {}
     with connection.cursor() as cursor:
         query = f"SELECT {column_of(group)}, start, sum(cost) FROM ({rows[0]}) AS source GROUP BY 1, 2"

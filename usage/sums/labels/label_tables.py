@@ -39,9 +39,9 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def added_up(sums: Iterable[str]) -> list[str]:
-    """Returns an SQL expression for each of the columns `sums`, which adds the column up under the same name.
+    """Returns for each of the columns `sums` an SQL expression that adds it up under the same name.
 
-    Columns that are mostly 0 are added up only where they are not 0, which is faster.
+    In columns that are mostly 0, zeros are left out, which is faster.
     """
     return [
         f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
@@ -57,8 +57,8 @@ def typed(expression: str, name: str) -> str:
 def counted_groups(source: str) -> str:
     """Returns the SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
 
-    Both have the columns `KEYS` and `SUMS`; the result is in the order of `KEYS`. New values and tags get rows of their
-    own, except in days or months where their number is limited:
+    Both queries have the columns `KEYS` and `SUMS`; the result is in the order of `KEYS`. Usually each new value or tag
+    gets rows of its own. In days or months where their number is limited, it does not:
 
     * If the label has an `OTHERS` row there, a new value counts as `OTHERS`.
     * If there is a `CLOSED` row, new tags are left out.

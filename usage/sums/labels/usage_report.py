@@ -73,8 +73,8 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     Returns the answer to `GET /usage` as a dictionary of values for JSON.
 
     Raises:
-        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days; or the query
-            asks for a team, an owner or a label, and for another key than `key`.
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days; or a query
+            by team, owner or label, of one key, has another key as a filter.
         django.db.Error: the database cannot be read.
     """
     only = query.only if key is None else {**query.only, "key": key}
@@ -119,7 +119,7 @@ def as_csv(numbers: Mapping[str, object]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell: dollars without an exponent, texts that cannot be a formula."""
+    """Converts a value to the text of a CSV cell: dollars without an exponent; no text is a spreadsheet formula."""
     return f"{value:.8f}".rstrip("0").rstrip(".") if isinstance(value, float) else csv_cell(value)
 
 

@@ -37,9 +37,9 @@ def stored_groups(table: SumTable, condition: str, *values: datetime | list[date
 
 
 def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
-    """Adds up the sums of a month's days; returns the rows that the table should have for the month.
+    """Adds up the sums of the days of a month in `table`; returns the rows that belong into `table` for the month.
 
-    The month begins at `month` (UTC).
+    `month` is the beginning of the month (UTC).
     """
     keys = [{"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in table.keys]
     # PostgreSQL has no `max` for UUIDs; their texts have the same order.
@@ -66,7 +66,7 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
 
 
 def missing_days(since: datetime | None, end: datetime | None = None) -> list[Group]:
-    """Returns the groups to add to the sums of keys by day, so that they agree with the sums by hour.
+    """Compares the sums of keys by day with the sums by hour; returns what to add to them, for each day and key.
 
     `since` is the beginning of the first compared day (UTC), and `end` the end of the last one; None means no limit.
     """
@@ -84,7 +84,7 @@ def missing_days(since: datetime | None, end: datetime | None = None) -> list[Gr
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
-    """Returns the groups to add to the sums of teams by day, so that they agree with the rows of calls.
+    """Compares the sums of teams by day with the rows of calls; returns what to add to them, for each day and team.
 
     Only days from `since` on are compared; all if it is None.
     """
@@ -96,10 +96,10 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 
 
 def missing_failures(since: datetime | None) -> list[Group]:
-    """Returns the groups to add to the counts of failed calls by hour and day, so that they agree with calls' rows.
+    """Compares the counts of failed calls by hour and day with the rows of calls; returns what to add to the counts.
 
-    Besides the number to add, a group has the times of its first and its last call, and the id of one call as an
-    example. Only counts from `since` on are compared; all if it is None.
+    Each item of the result also has the times of the first and the last of its calls, and the id of one as an example.
+    Only counts from `since` on are compared; all if it is None.
     """
     keys = ", ".join(FAILURES.keys)
     query = f"""
@@ -121,7 +121,10 @@ def missing_failures(since: datetime | None) -> list[Group]:
 
 
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
-    """Executes a query for groups of a table of sums; returns the groups, sorted as writers of calls sort them."""
+    """Runs a query for groups of a table of sums; returns them in the order in which writers of calls lock them.
+
+    In another order, the database could meet a deadlock.
+    """
     with adding_cursor() as cursor:
         cursor.execute(query, values)
         # The database may sort texts by the rules of a language. A deadlock with a writer would follow.
@@ -130,7 +133,7 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns SQL expressions, one for each counter of a table: its right value (`a`) minus the stored one (`b`)."""
+    """Returns an SQL expression for each counter of `table`: its right value (in `a`) minus the stored one (in `b`)."""
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
 
