@@ -35,7 +35,8 @@ def record(
 
     `faults` are all faults that the rule has found on `host`, or in the database's tables if `host` is empty. A fault
     without an alert opens one once the fault has lasted for as long as the rule demands. An open alert whose fault is
-    not among `faults` is resolved. For each of these changes, a message is stored for each channel of the rule.
+    not among `faults` is resolved. Messages to the rule's channels are stored as far as they are due
+    (`_announce_if_due`, `resolve`).
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}

@@ -167,8 +167,8 @@ class Connections:
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
         """Registers a new client connection, as an idle one, and returns True; returns False if there are too many.
 
-        If the limit of the worker or of the client's network is reached, the connection that has been idle for the
-        longest time is closed to make room. If none can be closed, the new connection is not registered, and is counted
+        If the limit of the worker or of the client's network is reached, an idle connection is closed to make room
+        (`IdleConnections.close_longest`). If none can be closed, the new connection is not registered, and is counted
         as refused.
         """
         name = client_network(address)
@@ -229,9 +229,9 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: IdleConnections) -> bool:
-        """Closes the connection in `idle` that `close_longest` chooses, and removes it from the counts; returns True.
+        """Closes one of the idle connections `idle`, and removes it from the counts; returns True.
 
-        Returns False if none can be closed.
+        `close_longest` chooses the connection. Returns False if none can be closed.
         """
         closed = idle.close_longest()
         if closed is not None:

@@ -125,7 +125,7 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database, as by an incomplete copy; a start would make an empty one.
+        """Checks that `DATA_DIR` has not lost its database, for example in a copy; a start would create an empty one.
 
         `DATA_DIR/postgres` may be missing, an empty directory, the cluster itself, or a symbolic link to the cluster.
 

@@ -184,7 +184,7 @@ class DrainingServer(Server):
                 task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
-        """Drains with the port closed at once instead of after DRAIN_SECONDS, since the whole server must end."""
+        """Begins to drain, and closes the port at once instead of after DRAIN_SECONDS, to end with the whole server."""
         self.drain()
         self._closes_at = 0
         self._learn_of_stop()

@@ -273,7 +273,7 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers for the caller: those of upstream that may pass, without secrets, and the gateway's own.
 
-        * `Location` names the gateway instead of upstream.
+        * `Location` names the gateway instead of upstream, or is left out (`location_down`).
         * The rate limit headers state what the key has left, if that is less than upstream states or if upstream states
           none.
         * `OUTPUT_LIMIT_HEADER` states the limit of output tokens that the gateway has added, if it has added one.

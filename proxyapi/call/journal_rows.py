@@ -103,9 +103,9 @@ def late_facts(facts: CallFacts) -> CallRecord:
 
 
 def _label_columns(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row about the labels that its request states: end user, session, tags.
+    """Returns the fields of a call's ledger row for the labels that its request states: end user, session, tags.
 
-    If no session is stated, `previous_response_id` tells which response the call continues.
+    `previous_response_id` is added if the labels have it: the response that the call continues, in place of a session.
     """
     labels = facts.labels
     found: CallRecord = {

@@ -281,8 +281,7 @@ class CallView(ProxyView):
     def outcome(self, status: int) -> Outcome:
         """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        A status of 300 or more is an error. An answer to a POST is also one if its body states an error, whatever the
-        status.
+        It is an error with a status of 300 or more and, for a POST, with any status if the body states an error.
         """
         # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
         # succeeded.

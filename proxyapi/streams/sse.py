@@ -131,10 +131,10 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Converts an error of the gateway to the bytes of an error event of the Responses API.
+    """Converts an error of the gateway to an error event of the Responses API, as bytes.
 
-    The event's sequence number follows that of the last event in `last_events`, the events that the caller got last; it
-    is 0 if there is none.
+    `last_events` are the events that the caller got last. The error's sequence number follows the last one in them; it
+    is 0 if they have none.
     """
     numbers = SEQUENCE_NUMBER.findall(last_events)
     # the shape of the SDK's `ResponseErrorEvent`

@@ -178,7 +178,7 @@ class Delivery:
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
         """Returns `rows` without those of calls that were deleted from the database for their age.
 
-        Call `load_pruned` before. The rows left out are appended to `pruned.log`; the sums include their calls.
+        Call `load_pruned` before. The rows left out are appended to `pruned.log`; their calls are in the sums already.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

@@ -54,7 +54,7 @@ _SIGNATURES = (
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
     """Copies the start of `body`; base64 and vectors become placeholders such as `<base64 image/png, 34 bytes>`.
 
-    Returns the copy, of about `budget` bytes at most, and the number of bytes of `body` that the copy stands for.
+    Returns the copy, of about `budget` bytes at most, and how many bytes of `body` were copied or replaced.
     """
     if len(body) <= budget and not _has_heads(body) and not _has_blocks(body):  # as of nearly all bodies
         return body, len(body)

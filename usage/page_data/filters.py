@@ -43,7 +43,10 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters by which the list of requests selects calls. An empty text or None stands for no filter.
+    """The filters by which the list of requests selects calls.
+
+    None stands for no filter; so does an empty text in a field that is never None. In any other field, an empty text
+    selects the calls without such a value.
 
     * `faults`: a sentence for the reader of the page about each filter that could not be read, and so is not applied.
     * `with_messages`: whether the person may see prompts, answers and error messages. Only then are `text` and error
@@ -184,8 +187,8 @@ class _Address:
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        The result is empty if `is_allowed` is false: the person may not see prompts and answers. It is cut to
-        `MAX_TEXT` characters. In both cases, and if there are more than `MAX_WORDS` words, `faults` gets a sentence.
+        `is_allowed` is whether the person may see prompts and answers; if not, the result is "". It is cut to
+        `MAX_TEXT` characters. `faults` gets a sentence about words that are not searched; only `MAX_WORDS` are.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:

@@ -55,7 +55,7 @@ def call_dollars(value: Decimal | None) -> str:
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
     """Returns the uncertain parts of a sum of dollars as texts, such as "$0.30 estimated"; empty if there are none.
 
-    The texts have as many decimals as `dollars(total)`.
+    The texts have as many decimals as the sum `total` has on pages.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]

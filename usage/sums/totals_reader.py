@@ -94,7 +94,7 @@ class Totals:
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     """Reads the sums of all calls that began from `start` until `end` from the database.
 
-    A `start` or `end` that is days before `now` is rounded down to the hour, since its totals of minutes are deleted.
+    A `start` or `end` more than `MINUTES_READABLE` before `now` is rounded down to the hour, since minutes are deleted.
     """
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)

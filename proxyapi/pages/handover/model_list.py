@@ -47,7 +47,7 @@ def custom_prices() -> list[CustomPrice]:
 
 
 def known_models() -> list[KnownModel]:
-    """Returns all models that have a price now: first those that calls have used, then the others, each by name.
+    """Returns all models that have a price now: first those that calls have used, then the others, both by name.
 
     Leaves out entries of the price list that no call can name, such as `ft:gpt-4o` or `gpt-4o*`.
     """

@@ -149,9 +149,9 @@ class IndexScan:
         return found, last, seen
 
     def _slice_sql(self, size: int | None = None) -> str:
-        """Returns the SQL clause that reads the next slice of calls, by default of `self.size`.
+        """Returns the SQL clause that reads the next slice: at most `size` calls, by default `self.size`.
 
-        Its parameters are the values of `_bounds`.
+        The parameters of the clause are the values of `_bounds`.
         """
         return f"""WITH slice AS MATERIALIZED (
                 SELECT {SLICE_COLUMNS} FROM usage_request WHERE {joined(self._bounds())}

@@ -73,9 +73,10 @@ class ListSums:
 def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
     """Reads the number and cost of all calls that match the filters, on all pages of the list together.
 
-    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. After `SECONDS`, the
-    calls added up until then are returned (`ListSums.is_whole` is false). For a search for words in prompts and
-    answers, only the first page is added up; on later pages, the result is None.
+    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. After `SECONDS`, and
+    after `MAX_FOUND` calls found by the text `q`, the calls added up until then are returned (`ListSums.is_whole` is
+    false). For a search for words in prompts and answers, only the first page is added up; on later pages, the result
+    is None.
     """
     if _are_summed(filters):
         with one_snapshot():
@@ -123,7 +124,7 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
     """Returns the start and the end of the whole hours in the filters' range that can be read from tables of sums.
 
-    These are the hours of which no calls have been deleted. If there are none, the start is equal to the end, or later.
+    These are the hours of which no calls have been deleted. If there are none, the start is not before the end.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)
