@@ -34,12 +34,12 @@ class UsedBudget(NamedTuple):
 
     @property
     def part_used(self) -> Decimal:
-        """The part of the budget that is spent or reserved: 1 is all of it. A budget of $0 is always used whole."""
+        """The part of the budget that is spent or reserved: 1 is all of it. Of a budget of $0, it is always 1."""
         return self._part(self.spent + self.reserved)
 
     @property
     def part_spent(self) -> Decimal:
-        """The part of the budget that is spent: 1 is all of it. A budget of $0 is always spent whole."""
+        """The part of the budget that is spent: 1 is all of it. Of a budget of $0, it is always 1."""
         return self._part(self.spent)
 
     def _part(self, dollars: Decimal) -> Decimal:

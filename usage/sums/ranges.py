@@ -176,9 +176,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def _readable_start(start: datetime, now: datetime) -> datetime:
-    """Rounds the start of a range of time down to the minute or, days ago, to the hour; returns the result.
+    """Rounds a range's start down to the minute, or to the hour if it is more than `MINUTES_READABLE` ago; returns it.
 
-    There are sums by the minute for the last few days only.
+    Sums by the minute are only kept for about so long.
     """
     return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
 

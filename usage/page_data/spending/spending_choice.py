@@ -105,7 +105,7 @@ class SpendingChoice:
     def days_fields(self) -> list[tuple[str, str]]:
         """The query parameters for the days on the page *Usage*, as pairs of name and value.
 
-        They are `range`, for days with a name such as `2026-11`, or else `first` and `last`.
+        The only one is `range` if the days have a name, such as `2026-11`. Otherwise there are two: `first` and `last`.
         """
         if self.days.name != CUSTOM:
             return [("range", self.days.name)]

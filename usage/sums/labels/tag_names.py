@@ -39,7 +39,7 @@ HAS_TEAMS = """
 
 
 def has_teams(since: date) -> bool:
-    """Returns whether a team has made calls in the month of the day `since` or later."""
+    """Returns whether any team has made calls in the month in which the day `since` lies, or later."""
     with connection.cursor() as cursor:
         cursor.execute(HAS_TEAMS, {"since": since.replace(day=1)})
         return any(found for (found,) in cursor.fetchall())

@@ -105,8 +105,8 @@ class Period(NamedTuple):
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
     """Shortens the sums by label (end user or tag) of each day and month: only the costliest values keep their own.
 
-    Returns how many lists of values or of tags were shortened. Only days and months of the last `LOOKED_BACK`, and
-    those that begin at `oldest` or later, are examined.
+    Returns how many lists of values or of tags were shortened. Days and months are examined if they are in the last
+    `LOOKED_BACK` or begin at `oldest` or later; for the last rule below, all are.
 
     * Values: the costliest `MOST_VALUES` of each label keep their sums. The sums of the others are added up as
       `OTHERS`.
