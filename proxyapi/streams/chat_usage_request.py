@@ -14,12 +14,18 @@ from django.conf import settings
 
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member, encode, read_members
+from proxyapi.bodies.large_bodies import LARGE_BYTES
 
 logger = logging.getLogger(__name__)
 
 ASKED = '"include_usage":true'
 REFUSALS = {400, 422}
 NAMES = (b"stream_options", b"include_usage")
+# What a body must not have if a refusal of its call is to tell something of upstream: the names in NAMES, in any
+# spelling, since upstream's error may repeat them; and what upstream has to fetch, since that may fail once only.
+UNPROVEN = (*NAMES, b"\\u", b"\\/", b"://", b"file_id")
+MOST_MODELS = 1000
+MOST_SHOWN = 100
 
 
 class UsageRequests:
@@ -29,18 +35,20 @@ class UsageRequests:
     """
 
     def __init__(self) -> None:
-        # For all calls alike, since all have the same upstream.
-        self.refused = False
+        # By model, since a gateway before several vendors is one upstream, and not all of them refuse the field.
+        self.refusing: set[str] = set()
 
-    @property
-    def are_made(self) -> bool:
-        """True while the gateway asks upstream for the usage of streamed chats whose callers have not asked."""
-        return bool(settings.INJECT_STREAM_USAGE) and not self.refused
+    def are_made_for(self, model: str) -> bool:
+        """Returns whether the gateway asks upstream for the usage of a model's streams whose callers have not asked."""
+        return bool(settings.INJECT_STREAM_USAGE) and model not in self.refusing
 
     @property
     def state(self) -> str:
-        """Whether the gateway asks upstream for usage, as text for `/readyz`: "on", "off" or "refused by upstream"."""
-        if self.refused:
+        """Whether the gateway asks upstream for usage, as text for `/readyz`: "on", "off" or "refused by upstream".
+
+        The last one means that upstream has refused the field for at least one model.
+        """
+        if self.refusing:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
@@ -51,18 +59,32 @@ class UsageRequests:
         """
         return status in REFUSALS and any(name in body for name in NAMES)
 
-    def give_up(self) -> None:
-        """Stops adding `stream_options.include_usage` to streamed chats until the process ends, and logs a warning.
+    def give_up(self, request: JSONBody) -> None:
+        """Stops adding `stream_options.include_usage` to streamed chats of the request's model, and logs a warning.
 
-        Call this when upstream has refused a body with the field and accepted the same body without it.
+        This holds until the process ends. Call this when upstream has refused `request` with the field and accepted it
+        without. Nothing happens if the caller may have brought this about: if the body does not surely ask for a
+        stream, or might be accepted by upstream one time and refused another.
         """
-        if not self.refused:
-            self.refused = True
-            logger.warning(
-                "upstream refuses stream_options.include_usage: it is left out until the next start, and the usage of"
-                " streamed chats is estimated where upstream does not state it; INJECT_STREAM_USAGE=false says so for"
-                " good"
-            )
+        model = request.model
+        if model in self.refusing or len(self.refusing) >= MOST_MODELS or not _proves_refusal(request):
+            return
+        self.refusing.add(model)
+        logger.warning(
+            "upstream refuses stream_options.include_usage for the model %r: it is left out until the next start, and"
+            " the usage of its streamed chats is estimated where upstream does not state it; INJECT_STREAM_USAGE=false"
+            " says so for good",
+            model[:MOST_SHOWN],
+        )
+
+
+def _proves_refusal(request: JSONBody) -> bool:
+    """Returns whether only the added field can be why upstream refused `request` with it and accepted it without."""
+    # A query string may ask for a stream as well, and upstream may ignore that: it refuses the field without a stream.
+    if request.size > LARGE_BYTES or not request.stream or len(request.values("stream")) > 1:
+        return False
+    raw = request.raw.lower()
+    return not any(part in raw for part in UNPROVEN)
 
 
 usage_requests = UsageRequests()

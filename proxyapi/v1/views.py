@@ -120,7 +120,8 @@ class PassThroughView(FormView):
             self.call.facts.model = body.model
             self.call.facts.stream = asks_for_stream(call.raw_query) if body.stream is None else body.stream
             upstream_request.content, upstream_request.json = call.raw_body or None, body
-            if route.name == "/v1/chat/completions" and self.call.facts.stream and usage_requests.are_made and body.raw:
+            is_streamed_chat = route.name == "/v1/chat/completions" and self.call.facts.stream
+            if is_streamed_chat and body.raw and usage_requests.are_made_for(body.model):
                 asked = await large_bodies.run(body.size, ask_for_usage, body)
                 body.drop_text()
                 if asked is not None:
@@ -241,10 +242,10 @@ class PassThroughView(FormView):
         await self.limit_output(request)
         # No other POST is ever sent twice. This one was refused before upstream did any work, so nothing was billed.
         answer = await self.send(request)
-        if answer.status < 300:
+        if answer.status < 300 and request.json is not None:
             # Only now: if upstream refuses the call again, the field is not the cause. Any caller could otherwise stop
             # the adding, by an error that names the field.
-            usage_requests.give_up()
+            usage_requests.give_up(request.json)
         return answer
 
     def listing_filter(self) -> Keeps | None:

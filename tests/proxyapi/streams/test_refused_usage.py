@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -50,6 +51,41 @@ def test_a_refused_field_is_left_out_from_then_on(
     assert [row["outcome"] for row in (first[2], second[2])] == ["success"] * 2
     assert gateway.http.get("/readyz").json()["stream_usage"] == "refused by upstream"
     gateway.wait_for_log("upstream refuses stream_options")
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ("?stream=true", {"stream": None}),  # upstream may ignore the query, and refuse the field without a stream
+        ("", {"messages": [{"role": "user", "content": "stream_options"}]}),  # as upstream's error may repeat
+        ("", {"metadata": {"a": "include_usage"}}),
+        ("", {"messages": [{"role": "user", "content": "stream\u00a0options"}]}),
+        ("", {"messages": [{"role": "user", "content": "see https://a.example/1.png"}]}),  # may fail once only
+    ],
+)
+def test_a_caller_cannot_stop_the_asking(
+    start_gateway: Callable[..., Gateway], upstream: HeldUpstream, query: str, changes: dict[str, Any]
+) -> None:
+    gateway = start_gateway(OPENAI_BASE_URL=upstream.url)
+    body = {name: value for name, value in {**CHAT, **changes}.items() if value is not None}
+    upstream.answers = [whole(*REFUSALS["OpenAI's"], JSON), whole(b"200 OK", b'{"id":"chatcmpl-1"}', JSON)]
+    with connect(gateway) as wire:
+        wire.send(json_call(f"/v1/chat/completions{query}", body))
+        answer = wire.read_answer()
+
+    assert (answer.status, answer.body) == (200, b'{"id":"chatcmpl-1"}')
+    assert [b'"include_usage":true' in sent for sent in upstream.bodies] == [True, False]
+    assert gateway.http.get("/readyz").json()["stream_usage"] == "on"
+
+
+def test_a_model_s_refusal_is_its_own(start_gateway: Callable[..., Gateway], upstream: HeldUpstream) -> None:
+    gateway = start_gateway(OPENAI_BASE_URL=upstream.url)
+    good = b"".join([*events(chunk("a", "stop") + DONE), LAST])
+    good = good.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+    upstream.answers = [whole(*REFUSALS["OpenAI's"], JSON), good, good, good]
+    for model in ("plain", "plain", "another"):
+        assert answered(gateway, "/v1/chat/completions", {**CHAT, "model": model})[0] == 200
+    assert [b"stream_options" in body for body in upstream.bodies] == [True, False, False, True]
 
 
 def test_another_refusal_changes_nothing(start_gateway: Callable[..., Gateway], upstream: HeldUpstream) -> None:
