@@ -30,7 +30,7 @@ def note_stop(name: str, now: datetime) -> None:
 
 
 def find_hosts_away(now: datetime, window: timedelta) -> Iterator[AlertHost]:
-    """Yields the hosts that were last searched for faults more than `window` ago, and were not stopped properly."""
+    """Yields the hosts whose server last searched for faults more than `window` ago, and was not stopped properly."""
     yield from AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - window)
 
 

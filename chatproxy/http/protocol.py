@@ -142,7 +142,7 @@ class Protocol(RequestReader):
     def forget_departure(self, departed: Callable[[], None]) -> None:
         """Makes the connection no longer call the function `departed` when the client hangs up.
 
-        Does nothing if another function was registered by `watch_departure` since.
+        Does nothing if `watch_departure` has registered another function meanwhile.
         """
         if self._on_departure == departed:
             self._on_departure = None

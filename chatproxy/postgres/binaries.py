@@ -118,7 +118,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _is_executable(self) -> bool:
-        """Returns whether the account for the PostgreSQL server may execute PostgreSQL's programs where they are."""
+        """Returns whether the account for the PostgreSQL server may execute PostgreSQL's programs in their folder."""
         # Their directory may be closed to users other than the one who installed them.
         try:
             self._run("postgres", "--version", cwd=Path("/"))

@@ -42,7 +42,8 @@ class SecondFactorAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Returns whether the signed-in person may delete the second factor `obj`: never their own.
 
-        They must be allowed to change its owner. Without `obj`, returns whether the person may change users at all.
+        The person must be allowed to change the owner of `obj`. Without `obj`, returns whether the person may change
+        users at all.
         """
         # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)

@@ -125,8 +125,8 @@ class FormUpload:
     async def receive(self, size: int) -> None:
         """Receives and parses at least `size` bytes of the form, before anything goes upstream.
 
-        If the form has fewer bytes, or has arrived already, the whole form is read. Raises the errors that `pieces`
-        lists; but the function `check` is not called yet.
+        If the form has fewer bytes, or has arrived already, the whole form is read. The function `check` is not called
+        yet. Raises the errors that `pieces` lists.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:
@@ -181,7 +181,7 @@ class FormUpload:
         yield last
 
     def _read(self, piece: bytes) -> bytes:
-        """Reads the next bytes of the form, and returns the bytes that may go upstream now.
+        """Parses `piece`, the next bytes of the form, and returns the bytes that may go upstream now.
 
         Raises `BadForm` and `BodyTooLarge`.
         """

@@ -205,8 +205,8 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
     """Estimates the usage of a call that got no answer, or whose answer broke off and is no stream of text.
 
-    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. The output is lowered to
-    what upstream can make in `seconds`, the time that it had.
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage, but with no more output
+    than upstream can make in `seconds`, the time that it had.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
@@ -214,9 +214,9 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
-    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. But if `size`, the bytes of
-    the answer or of its text, stands for fewer output tokens, their number is used. `request` maps the names of the
-    request's members to lists of their values.
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. Only the output tokens may
+    be fewer: they are estimated from `size`, the bytes of the answer or of its text, and from the reasoning effort.
+    `request` maps the names of the request's members to lists of their values.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -230,8 +230,8 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Estimates the usage of a call to the Images API whose answer has arrived whole, but states no usage.
 
-    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. But if pictures of the
-    requested quality and size have fewer output tokens than that, their number is used. `fields` maps the names of the
+    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage. Only the output tokens may
+    be fewer: as many as upstream bills for pictures of the requested quality and size. `fields` maps the names of the
     request's members to lists of their values.
     """
     # The answer's size says nothing: it may have links instead of pictures.

@@ -95,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Returns the result of `check` for a call of the built-in key, which may use all objects; refuses nothing.
+    """Returns the `CheckedObjects` of a call of the built-in key, which may use all objects; refuses nothing.
 
     The result has the ids that the request names; if the call creates no objects, only the id in its path.
     """

@@ -79,7 +79,7 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def _is_second_spelling(name: bytes, kept_back: Collection[bytes]) -> bool:
-    """Returns whether a server may take a header's name with underscores for one that must not be sent on or doubled.
+    """Returns whether a server may take this name, with underscores, for that of a header that is kept back or unique.
 
     CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`. `kept_back` are the names that must not
     be sent on.

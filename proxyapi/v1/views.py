@@ -75,7 +75,10 @@ class PassThroughView(FormView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Prepares the view for a request, as in Django, and finds the request's route by its path."""
+        """Prepares the view for a request, as in Django, and finds the request's route by its path.
+
+        A HEAD request is treated as GET from here on.
+        """
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))

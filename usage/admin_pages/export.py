@@ -56,7 +56,8 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get error messages.
+    `kind` is `csv` or `json`. Only people who may see bodies get error messages; if `AUDIT_BODY_VIEWS` is on, their
+    exports are recorded.
     """
     _check(kind)
     now = datetime.now(UTC)

@@ -82,9 +82,9 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
     """Stores sessions in rows that are in the table of calls already; `begun` maps request ids to sessions.
 
-    Lock the responses of these calls in `PendingResponse` before: polls lock in this order, too, so that there is no
-    deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody else has made
-    is still noticed.
+    Before calling this, lock the responses of these calls in `PendingResponse`: polls lock in this order, too, so that
+    there is no deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody
+    else has made is still noticed.
     """
     if not begun:
         return

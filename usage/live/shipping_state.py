@@ -116,8 +116,8 @@ def shipper_lock() -> Path:
 def no_shipper_runs() -> Iterator[bool]:
     """Context manager that keeps this host's shipper from starting while the block runs.
 
-    The shipper is the process that copies journals to the database. Yields True normally; yields False if a shipper
-    runs already, which is not stopped.
+    The shipper is the process that copies journals to the database. Yields True normally. Yields False if a shipper
+    runs already; that one goes on.
     """
     with shipper_lock().open("a") as lock:
         try:

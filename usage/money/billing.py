@@ -179,7 +179,8 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     * Usually, the items of the bill add up to the dollars exactly (8 decimals).
     * If upstream bills nothing, or the usage is unknown or impossible, the cost is $0, and the bill has a note.
     * If the price of the model is unknown, or lacks a rate, both results are None.
-    * If the response goes on in the background, the dollars are None, and the bill is `COUNTED_AT_END`.
+    * If the response goes on in the background, the dollars are None, and the bill says that they are counted at the
+      end.
 
     The caller must check whether another call was billed for the same usage: a call that reads a stored response states
     the usage of that response.

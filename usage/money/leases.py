@@ -190,8 +190,8 @@ class Lease:
         * `granted`: all dollars ever granted to the lease, less those given back; None if it got nothing this time.
         * `spare`: the dollars among the new ones that are meant for later calls. When less than half of them are free,
           the lease asks for more.
-        * `has_waited`: whether calls waited for the answer. Only then is it decided anew whether the lease keeps free
-          dollars for later calls: it does if `spare` is more than 0.
+        * `has_waited`: whether calls waited for the answer. If so, the lease keeps free dollars from now on if `spare`
+          is more than 0, and gives them back if it is 0. If not, this stays as it was.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

@@ -65,7 +65,7 @@ class Members:
         return value
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Takes out all members that are numbers, booleans or short texts; returns pairs of name and value as text."""
+        """Takes out all members that are numbers, booleans or short one-line texts; returns pairs of name and text."""
         found = {
             name: value if isinstance(value, str) else as_json(value)
             for name, value in self.rest.items()

@@ -38,8 +38,8 @@ def missing_groups(
 def add_groups(statement: str, groups: list[Group]) -> None:
     """Adds `groups` to a table of sums with the SQL `statement`, in transactions of `MOST_GROUPS` groups.
 
-    Takes the locks that the code takes that writes calls. So it waits while other code, such as `without_writers`,
-    keeps writers out.
+    Takes the same locks as the code that writes calls. So it waits while other code, such as `without_writers`, keeps
+    all writers out.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
