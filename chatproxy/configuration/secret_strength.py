@@ -17,8 +17,8 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 def is_easily_guessed(text: str) -> bool:
     """Returns whether a secret is too easy to guess, because it repeats itself or has runs such as `1234`.
 
-    A repetition or a run counts like one character. The secret is too easy if it has fewer than `MIN_CHOICES`
-    (`count_choices`).
+    Each character counts as one choice, and so does a whole run or repetition (`count_choices`). Fewer than
+    `MIN_CHOICES` choices are too few.
     """
     # The secret's length is checked elsewhere.
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES

@@ -79,7 +79,7 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    It allows the lowest of the limits of the PostgreSQL server, the user and the database. With a connection pooler,
+    The lowest of the limits of the PostgreSQL server, the user and the database counts. With a connection pooler,
     nothing is compared, and a finding says so.
     """
     if is_pooled(database):

@@ -35,9 +35,9 @@ def check_upstream_host() -> Iterator[Finding]:
 
 
 def check_upstream_key() -> Iterator[Finding]:
-    """Yields a warning if OPENAI_API_KEY is not set; else a finding that all is well as far as is known.
+    """Yields a warning if OPENAI_API_KEY is not set; otherwise a finding that it is set, but was not tried.
 
-    No request is sent, so the finding says that the key was not tried.
+    No request is sent to upstream.
     """
     if settings.OPENAI_API_KEY:
         yield Finding(Level.OK, "OPENAI_API_KEY is set; whether upstream takes it was not tried")

@@ -45,7 +45,7 @@ def allowed_files() -> int:
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open: `wanted`, if its files suffice; at least 1.
+    """Returns how many client connections a worker may keep open: at most `wanted`, but at least 1.
 
     * `files`: how many file descriptors the worker may have. Each connection needs two, and some are kept in reserve.
     * `parallel_calls`: the setting MAX_PARALLEL_REQUESTS.

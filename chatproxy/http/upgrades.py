@@ -31,7 +31,7 @@ class BehindHead:
     """Callbacks of an HTTP parser that reads a request's head again: only what follows the head goes to `protocol`.
 
     For a request that offers to switch protocols (`Upgrade`, CONNECT), the first parser stops behind the head. A second
-    one, with these callbacks, reads the head again and then the rest.
+    parser, with these callbacks, reads the head again, and then the rest for the connection (`protocol`).
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know

@@ -147,8 +147,9 @@ class DrainingServer(Server):
     def drain(self) -> None:
         """Begins to drain: from now on each connection ends after its answer, and later the port is closed.
 
-        If the whole server stops, that is DRAIN_SECONDS after its stop signal; if only this worker ends, after
-        DRAIN_SECONDS or `REPLACED_DRAIN_SECONDS`, whichever is longer. A further call only closes a port that is due.
+        If the whole server stops, the port is closed DRAIN_SECONDS after the stop signal; if only this worker ends,
+        after DRAIN_SECONDS or `REPLACED_DRAIN_SECONDS`, whichever is longer. A further call only closes a port that is
+        due.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
@@ -184,7 +185,7 @@ class DrainingServer(Server):
                 task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
-        """Begins to drain, and closes the port at once instead of after DRAIN_SECONDS, to end with the whole server."""
+        """Begins to drain, but closes the port at once, not after DRAIN_SECONDS, as the whole server must end."""
         self.drain()
         self._closes_at = 0
         self._learn_of_stop()

@@ -78,10 +78,10 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the edits to the text of a received object after which it has exactly the members `wanted`, in text order.
+    """Yields the edits that change a received object's text so that it has exactly the members `wanted`.
 
-    An edit is `(start, end, new text)`: the new text replaces the text from `start` to `end`. `wanted` maps names to
-    values.
+    They come in text order. An edit is `(start, end, new text)`: the new text replaces the text from `start` to `end`.
+    `wanted` maps names to values.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}

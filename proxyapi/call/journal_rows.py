@@ -105,7 +105,7 @@ def late_facts(facts: CallFacts) -> CallRecord:
 def _label_columns(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row for the labels that its request states: end user, session, tags.
 
-    `previous_response_id` is added if the labels have it: the response that the call continues, in place of a session.
+    If the request names an earlier response instead of a session, `previous_response_id` is added.
     """
     labels = facts.labels
     found: CallRecord = {

@@ -99,7 +99,7 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
     """Returns the amounts to reserve for a call in the budgets of its key or team, as the argument of `take`.
 
-    `dollars` are wanted; `least` is the lowest amount that is enough (None: only `dollars` are).
+    `dollars` are wanted; `least` is the lowest amount that is enough, and None means that only `dollars` are.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -126,8 +126,9 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its dollars.
 
-    In both, the same amount is reserved, from `least` to `dollars`. `is_limited` (`least` pays for a shorter answer)
-    only changes an error's message. Raises `BudgetExceeded` and the errors of `take`; then nothing is reserved.
+    The same amount, from `least` to `dollars`, is reserved in each. `is_limited`, whether `least` is the price of a
+    shorter answer, only changes the error's message. Raises `BudgetExceeded` and the errors of `take`; then nothing is
+    reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []

@@ -163,7 +163,7 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_data_source(self, value: object) -> None:
-        """Adds the file from which an evaluation's run takes its data; for stored objects, adds their type instead."""
+        """Adds the file that an evaluation's run reads or, if it reads other stored objects, their type."""
         for name, source in pairs_of(value) if isinstance(value, dict) else ():
             if name.casefold() != SOURCE or not isinstance(source, dict):
                 continue
@@ -290,12 +290,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is longer than `_LONG_LIST` and has no list or object in it, so it can be skipped."""
+    """Returns whether a list can be skipped: it has more than `_LONG_LIST` items, none of them a list or an object."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a JSON member's value, and whether it is a plain string or the `id` of an object (False).
+    """Yields each id in a JSON member's value, with True for a plain string, and False for the `id` of an object.
 
     Lists are searched, too.
     """

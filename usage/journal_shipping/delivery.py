@@ -166,9 +166,9 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads below which request id rows were deleted for their age; to be called before a dead journal is read.
+        """Reads and stores the request id below which rows of calls were deleted from the database for their age.
 
-        So `without_pruned` can leave out the journal's calls that were in the database before and were deleted there.
+        Call this before a dead process's journal is read, so that `without_pruned` can leave out such calls.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -202,7 +202,7 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads and stores the request id below which rows were deleted for their age; "" if none were."""
+        """Reads and stores the request id below which rows of calls were deleted for their age; "" if none were."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 

@@ -128,9 +128,9 @@ def suppose_usage(response: PendingResponse) -> None:
 def suppose_unasked(limit: int) -> int:
     """Writes estimates of the usage of unfinished background responses, while the gateway does not poll them.
 
-    Responses of unknown usage get one (`suppose_usage`) if their call has a reservation of a budget, or if they are
-    older than `UNASKED_AFTER`: at most `limit`, whose number is returned. Before that, at most `limit` responses older
-    than 30 days are given up (`forget_pending`).
+    A response of unknown usage gets one (`suppose_usage`) if its call has a reservation of a budget, or if it is older
+    than `UNASKED_AFTER`. Returns how many got one, at most `limit`. Before that, at most `limit` responses older than
+    30 days are given up (`forget_pending`).
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()

@@ -59,7 +59,8 @@ def stub(row: CallRecord) -> CallRecord:
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, to be written for a call whose stub (a shortened row) the database has refused as well.
 
-    It has the fields that `bare_stub` returns, and those sums, such as tokens, that the database can store.
+    It has the fields that `bare_stub` returns, and those numbers for the sums, such as tokens, that the database can
+    store.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 

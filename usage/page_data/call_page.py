@@ -230,7 +230,8 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 def bill_note(call: Request, *, is_own: bool = False) -> str:
     """Returns the sentence below a call's bill: which price list was used, or why the call has no cost.
 
-    With `is_own`, it is for the key's holder, whose pages cannot search for a response ID: it does not advise that.
+    With `is_own`, it is for the key's holder: it does not advise to search for the response ID, which only the admin
+    can.
     """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:

@@ -187,8 +187,9 @@ class _Address:
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        `is_allowed` is whether the person may see prompts and answers; if not, the result is "". It is cut to
-        `MAX_TEXT` characters. `faults` gets a sentence about words that are not searched; only `MAX_WORDS` are.
+        They are cut to `MAX_TEXT` characters. If `is_allowed` is false, the person may not see prompts and answers, and
+        the result is "". `faults` gets a sentence about words that are not searched, as those after the first
+        `MAX_WORDS`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -357,7 +358,7 @@ NO_POLL = Condition("NOT by_gateway")
 def conditions_of(filters: Filters) -> list[Condition]:
     """Translates the filters to SQL conditions on calls, except for the range of time and the searched texts.
 
-    The searched texts are the fields `q` and `text` of the filters.
+    The searched texts are in the fields `q` and `text`.
     """
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
@@ -462,7 +463,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def names_of_model(model: str) -> list[str]:
-    """Returns all names in the tables of sums that belong to a model: `model`, which has no date, and dated names."""
+    """Returns the names by which the tables of sums count a model: its undated name `model`, and names with a date."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 

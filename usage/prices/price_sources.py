@@ -107,7 +107,7 @@ def base_model(model: str) -> str:
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the exact names of OpenAI's models in the price list, and of the models that corrections name."""
+    """Returns the exact names of OpenAI's models in the price list, and of models in our corrections of it."""
     return names_in(in_use()) | _CORRECTED
 
 

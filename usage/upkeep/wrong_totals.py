@@ -109,9 +109,9 @@ def _wrong_totals(
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each of the dashboard's totals whose latency histogram is wrong, at most 100.
 
-    It must be the sum of the histograms of the total's hours. `name` is the latency, such as `duration_ms`. Only totals
-    of hours, days and months from `since` on are compared; all if it is None. Totals of a key, model or route are left
-    out if an earlier release added calls to them without histograms.
+    The histogram must be the sum of the histograms of the total's hours. `name` is the latency, such as `duration_ms`.
+    Only totals of hours, days and months from `since` on are compared; all if it is None. Totals of a key, model or
+    route are left out if an earlier release added calls to them without histograms.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:

@@ -118,7 +118,7 @@ class ModelsWidget(forms.Widget):
 
 
 class ModelsField(LinesField):
-    """A form field for allowed models: patterns as lines, and ticked models. The order of the models has no meaning."""
+    """A form field for allowed models: models that are ticked, and lines of patterns; their order has no meaning."""
 
     def items_of(self, text: str) -> list[str]:
         """Returns the models, and patterns such as `gpt-4o*`, in the field's text, without duplicates."""

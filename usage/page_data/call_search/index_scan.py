@@ -166,7 +166,7 @@ class IndexScan:
         return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that choose the calls of the next slice; `others` are no part of them."""
+        """Returns the SQL conditions that choose the calls of the next slice, without the conditions `others`."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

@@ -155,10 +155,10 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 
 
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
-    """Adds the calls that the scans find to `sums`; returns the result, with only a part of them after `SECONDS`.
+    """Adds the calls that the scans find to `sums`; returns the result, and stops after `SECONDS`.
 
-    `ListSums.is_whole` says whether these are all. No call may be found by two of the scans, since it would count
-    twice.
+    `ListSums.is_whole` says whether all calls were added. No call may be found by two of the scans, since it would
+    count twice.
     """
     for part in _slices(scans, time.monotonic() + SECONDS):
         sums = sums.plus(part)

@@ -119,7 +119,7 @@ def as_csv(numbers: Mapping[str, object]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Converts a value to the text of a CSV cell: dollars without an exponent; no text is a spreadsheet formula."""
+    """Converts a value to the text of a CSV cell: dollars have no exponent, and no text acts as a formula."""
     return f"{value:.8f}".rstrip("0").rstrip(".") if isinstance(value, float) else csv_cell(value)
 
 

@@ -37,7 +37,7 @@ def stored_groups(table: SumTable, condition: str, *values: datetime | list[date
 
 
 def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
-    """Adds up the sums of the days of a month in `table`; returns the rows that belong into `table` for the month.
+    """Adds up the sums of the days of a month in `table`; returns the rows that `table` should have for the month.
 
     `month` is the beginning of the month (UTC).
     """
@@ -123,7 +123,7 @@ def missing_failures(since: datetime | None) -> list[Group]:
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
     """Runs a query for groups of a table of sums; returns them in the order in which writers of calls lock them.
 
-    In another order, the database could meet a deadlock.
+    This order prevents deadlocks with the writers.
     """
     with adding_cursor() as cursor:
         cursor.execute(query, values)
