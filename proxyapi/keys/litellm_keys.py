@@ -198,7 +198,7 @@ def _route(path: str) -> str:
 
 
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the new key's limits of requests, tokens and parallel calls: LiteLLM's for the key, else for its budget.
+    """Sets the new key's limits of requests, tokens and parallel calls from the LiteLLM key or, if unset, its budget.
 
     A limit below 1 switches the new key off. A limit that is too high for our database column is left out.
     """

@@ -46,7 +46,7 @@ ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of comi
 
 
 class ReservationsUnavailable(Exception):
-    """Error: a budget reservation failed, because the lease has too little left and the database gives no answer."""
+    """Error: no dollars can be reserved for a call, as its lease has too few and the database does not answer."""
 
 
 Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
@@ -83,7 +83,7 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Gives back the free dollars of all leases, and closes the connections to the database.
+        """Gives the free dollars of all leases (parts of budgets) back, and closes the connections to the database.
 
         The used dollars are subtracted from the leases later, when the rows of the calls are written.
         """
@@ -148,9 +148,10 @@ class Reservations:
             self._work.set()
 
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns a usable lease for a call's spender, UTC day and budgets; makes an empty lease if there is none.
+        """Returns the lease (part of a budget) from which a call can reserve dollars; makes an empty one if needed.
 
-        A lease that is no longer usable, or was made for other budgets, is retired.
+        It is the lease for the call's spender and UTC day. If that one is too old, was not renewed lately, or has other
+        budgets, a new lease replaces it.
         """
         now = time.monotonic()
         place = (wanted.spender, wanted.day)
@@ -164,7 +165,7 @@ class Reservations:
         return lease
 
     def _retire(self, lease: Lease) -> None:
-        """Excludes a lease from further calls. The next round trip to the database gives its free dollars back."""
+        """Makes a lease serve no further calls. The next round trip to the database gives its free dollars back."""
         if not lease.is_retired:
             lease.is_retired = True
             del self._leases[lease.spender, lease.day]
@@ -253,7 +254,10 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.spender), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed now, before it runs out; a retired lease without calls need not."""
+        """Returns whether a lease must be renewed now, so that it does not run out while calls use it or may use it.
+
+        False for a retired lease without calls, which may run out.
+        """
         # A retired lease without calls is not renewed: it runs out even if its row is not deleted.
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 

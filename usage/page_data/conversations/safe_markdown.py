@@ -41,7 +41,8 @@ def markdown_html(text: str) -> str:
 def _may_have_large_tables(text: str) -> bool:
     """Returns whether a Markdown text may have tables that are too large to render.
 
-    A table is too large if it has more than `MAX_COLUMNS` columns, or more cells than the text has characters.
+    A table may have more cells than are written, since each row gets as many as the head has. It is too large if it has
+    more than `MAX_COLUMNS` columns, or more cells than the text has characters.
     """
     # A row gets all the cells of its table's head, also those that are not written.
     lines = [line for line in text.split("\n") if line.strip()]
