@@ -53,7 +53,7 @@ LISTS = {
     "/admin/usage/errors/export.json": 5,
 }
 # The form of a key reads the custom prices, for its list of models.
-OF_A_KEY = {"change/": 8, "usage/": 13, "usage.json": 13, "rotate/": 4, "revoke/": 4}
+OF_A_KEY = {"change/": 8, "usage/": 12, "usage.json": 12, "rotate/": 4, "revoke/": 4}
 # In the first hour of a day (UTC) the last 24 hours have a whole day in them, which is read by itself.
 OF_A_KEY_IN_THE_FIRST_HOUR = {**OF_A_KEY, "usage/": 13, "usage.json": 13}
 MANY = 30
