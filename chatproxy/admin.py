@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import ManyToManyField, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Case, CharField, ManyToManyField, Model, OuterRef, QuerySet, Subquery, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -33,6 +33,8 @@ from usage.admin_pages.base_url import own_path
 from usage.untrusted_text import escape_invisible
 
 STATES = {"open": "danger", "resolved": "success"}
+# Sorts rules by the name of their kind, as it is shown.
+KIND_LABEL = Case(*(When(kind=kind.value, then=Value(str(kind.label))) for kind in AlertKind), output_field=CharField())
 MESSAGE_STATES = {"sent": "success", "waiting": "info", "failed": "danger", "withdrawn": "warning"}
 
 
@@ -181,7 +183,8 @@ class AlertRuleAdmin(DeletedWithAlertsAdmin):
         js = ("proxyapi/forms.js",)
 
     form = AlertRuleForm
-    list_display = ("rule_name", "window_minutes", "quiet_hours", "repeat_hours", "enabled")
+    list_display = ("rule_name", "fires", "window", "quiet", "repeat", "enabled")
+    ordering = (KIND_LABEL, "threshold")
     empty_words = "Without a rule, no fault is looked for. Add one for each kind of fault."
     readonly_fields = ("meaning",)
 
@@ -195,9 +198,28 @@ class AlertRuleAdmin(DeletedWithAlertsAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: AlertRule | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, *(("kind",) if obj else ()))
 
-    @admin.display(description="rule", ordering="kind")
+    @admin.display(description="rule", ordering=KIND_LABEL)
     def rule_name(self, rule: AlertRule) -> str:
         return str(rule)
+
+    @admin.display(description="opens an alert when")
+    def fires(self, rule: AlertRule) -> str:
+        return KINDS[AlertKind(rule.kind)].fires
+
+    @admin.display(description="window", ordering="window_minutes")
+    def window(self, rule: AlertRule) -> str:
+        minutes = rule.window_minutes
+        if minutes is None:
+            return "-"
+        return f"{minutes} min" if minutes % 60 or minutes == 60 else f"{minutes // 60} h"
+
+    @admin.display(description="quiet after a message", ordering="quiet_hours")
+    def quiet(self, rule: AlertRule) -> str:
+        return f"{rule.quiet_hours} h" if rule.quiet_hours else "no"
+
+    @admin.display(description="sent again", ordering="repeat_hours")
+    def repeat(self, rule: AlertRule) -> str:
+        return f"every {rule.repeat_hours} h" if rule.repeat_hours else "no"
 
     @admin.display(description="meaning")
     def meaning(self, rule: AlertRule) -> str:

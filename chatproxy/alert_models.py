@@ -40,12 +40,10 @@ class AlertKind(models.TextChoices):
 
 # Of the thresholds, where they are no plain numbers.
 UNITS: dict[str, str] = {
-    AlertKind.BUDGET: " %",
-    AlertKind.ERROR_RATE: " %",
-    AlertKind.UPSTREAM_SLOW: " times",
-    AlertKind.BACKLOG: " seconds",
-    AlertKind.DISK: " %",
-    AlertKind.KEY_EXPIRY: " days",
+    **dict.fromkeys((AlertKind.BUDGET, AlertKind.ERROR_RATE, AlertKind.DISK), " %"),
+    **dict.fromkeys((AlertKind.BUDGET_REFUSALS, AlertKind.UNPRICED), " calls"),
+    **{AlertKind.UPSTREAM_SLOW: " times", AlertKind.BACKLOG: " seconds"},
+    **{AlertKind.KEY_EXPIRY: " days", AlertKind.LOGIN: " attempts"},
 }
 
 
@@ -82,7 +80,8 @@ class AlertRule(models.Model):
     def __str__(self) -> str:
         if self.threshold is None:
             return self.get_kind_display()
-        return f"{self.get_kind_display()}: {self.threshold.normalize():f}{UNITS.get(self.kind, '')}"
+        unit = UNITS.get(self.kind, "").removesuffix("s" if self.threshold == 1 else "")
+        return f"{self.get_kind_display()}: {self.threshold.normalize():f}{unit}"
 
 
 class ChannelKind(models.TextChoices):

@@ -129,6 +129,7 @@ class KindFilter(admin.RelatedFieldListFilter):
 class LogEntryAdmin(ReadOnlyAdmin):
     """The admin's page of past changes: who has changed what in the admin. Nobody can change its entries."""
 
+    list_title = "Audit log"
     list_display = ("time", "user", "kind", "object_name", "change")
     fields = readonly_fields = list_display
     list_filter = (("action_flag", ActionFilter), ("content_type", KindFilter))

@@ -21,8 +21,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, Model
 from django.forms import BaseForm, BaseModelFormSet
 from django.forms.models import _get_foreign_key
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.crypto import salted_hmac
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
 from usage.admin_pages.audit_words import change_in_words, deletion_in_words
@@ -101,10 +102,18 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     allowed_lookups: tuple[str, ...] = ()
     empty_words = ""  # what the list is for and what to do, where it has no row yet
+    list_title = ""  # of the list's page, as in the side bar; by default the plural name of the table's rows
     change_form_before_template = "admin/usage/row_version.html"
 
     def lookup_allowed(self, lookup: str, value: object, request: HttpRequest | None = None) -> bool:
         return lookup in self.allowed_lookups
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
+        """Answers with the page of the list. Its title, also in the browser's tab, names what is listed."""
+        # Django's is "Select key to change".
+        title = self.list_title or capfirst(self.opts.verbose_name_plural)
+        answer: HttpResponseBase = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        return answer
 
     def get_form(
         self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: object

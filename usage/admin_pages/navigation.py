@@ -65,9 +65,12 @@ def sections(_request: HttpRequest) -> list[Section]:
                     "admin:chatproxy_alertmessage_changelist",
                     "chatproxy.view_alertmessage",
                 ),
-                _entry("Rules", "rule", "admin:chatproxy_alertrule_changelist", "chatproxy.view_alertrule"),
+                _entry("Alert rules", "rule", "admin:chatproxy_alertrule_changelist", "chatproxy.view_alertrule"),
                 _entry(
-                    "Channels", "campaign", "admin:chatproxy_alertchannel_changelist", "chatproxy.view_alertchannel"
+                    "Alert channels",
+                    "campaign",
+                    "admin:chatproxy_alertchannel_changelist",
+                    "chatproxy.view_alertchannel",
                 ),
             ],
         },

@@ -110,6 +110,7 @@ def test_an_unknown_endpoint_is_404(gateway: Gateway, simulator: Simulator, meth
 
 def test_the_api_is_documented(gateway: Gateway) -> None:
     page, description = gateway.http.get("/docs"), gateway.http.get("/openapi.json")
+    assert '<a href="/">chatproxy</a> <a href="/my-usage/">My usage</a>' in page.text
 
     assert (page.status_code, description.status_code) == (200, 200)
     assert page.headers["content-type"].startswith("text/html")

@@ -9,10 +9,12 @@ from django.apps import apps
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.test import Client
+from django.test import Client, RequestFactory
 
+from chatproxy.alert_models import AlertRule
 from proxyapi.models import AccessKey
 from tests.support.ledger.pages import REQUESTS, make_call, text_of
+from usage.admin_pages.navigation import sections
 
 pytestmark = pytest.mark.django_db
 KEYS, PRICES, AUDIT = "/admin/proxyapi/accesskey/", "/admin/usage/modelprice/", "/admin/admin/logentry/"
@@ -125,3 +127,28 @@ def test_lists_use_the_words_of_people_not_of_tables(admin: Client) -> None:
     assert 'data-label="content type"' not in page
     assert "show all" not in page
     assert "1 found ( show all )" in seen(admin, f"{AUDIT}?q=a+key")
+
+
+def test_a_list_has_one_name_in_the_side_bar_and_in_the_tab(admin: Client) -> None:
+    page = admin.get("/admin/").content.decode()
+    for entry in (
+        sections(RequestFactory().get("/admin/"))[1]["items"] + sections(RequestFactory().get("/"))[2]["items"]
+    ):
+        if entry["link"].startswith("/admin/"):
+            listed = admin.get(entry["link"]).content.decode()
+            title = re.search(r"<title>(.*?)</title>", listed, flags=re.S)
+            assert title
+            assert title[1].split("|")[0].strip() == entry["title"]
+            assert heading(admin, entry["link"]) == entry["title"]
+            assert entry["title"] in page
+
+
+def test_rules_are_listed_by_name_with_what_they_mean(admin: Client) -> None:
+    page = admin.get("/admin/chatproxy/alertrule/").content.decode()
+    names = re.findall(r'class="[^"]*field-rule_name[^"]*"[^>]*>.*?<a[^>]*>(.*?)</a>', page, flags=re.S)
+    kinds = [name.strip().partition(":")[0] for name in names]
+    assert len(kinds) == AlertRule.objects.count()
+    assert kinds == sorted(kinds)
+    words = text_of(page)
+    assert "Price missing: 1 call Calls have no cost because no price is known" in words
+    assert "24 h 1 h no" in words
