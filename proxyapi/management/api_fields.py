@@ -35,7 +35,7 @@ NEVER_CHANGES = "A name never changes: the ledger refers to it."
 
 
 class SpenderFields(serializers.ModelSerializer[Any]):
-    """Base class of the JSON objects of keys and teams: the fields that both have.
+    """Base class of the serializers of keys and of teams in the management API: the fields that both have.
 
     `upstream_key` can be set, or removed with null, but is never shown. `own_upstream_key` says whether there is one.
     """
@@ -52,7 +52,7 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         return bool(row.sealed_upstream_key)
 
     def to_representation(self, row: SpenderColumns) -> dict[str, object]:
-        """Returns the JSON object of a key or a team."""
+        """Returns the JSON object of a key or a team; its member `object` says which of the two it is."""
         return {"object": self.kind, **super().to_representation(row)}
 
     def to_internal_value(self, data: Mapping[str, object]) -> Any:
@@ -83,7 +83,10 @@ class SpenderFields(serializers.ModelSerializer[Any]):
 
 
 class TeamOfKey(serializers.SlugRelatedField[Team]):
-    """Field with the name of a key's team. It accepts an archived team only if the key belongs to it already."""
+    """Serializer field for a key's team: the team's name.
+
+    It accepts an archived team only if the key belongs to it already.
+    """
 
     def to_internal_value(self, data: object) -> Team:
         team = Team.objects.find(data, lock=False) if isinstance(data, str) and data.isprintable() else None
@@ -96,7 +99,7 @@ class TeamOfKey(serializers.SlugRelatedField[Team]):
 
 
 class OwnerOfKey(serializers.SlugRelatedField[User]):
-    """Field with the user name of the account that owns a key."""
+    """Serializer field for the account that owns a key: its user name."""
 
     def to_internal_value(self, data: object) -> User:
         if not isinstance(data, str) or not data.isprintable():
@@ -125,7 +128,7 @@ class KeyFields(SpenderFields):
 
 
 class MemberFields(serializers.ModelSerializer[TeamMember]):
-    """The JSON object of one member of a team: the user's name, and the role in the team."""
+    """Serializer of one member in the JSON of a team: the user's name, and the role in the team."""
 
     user = serializers.ReadOnlyField(source="user.username")
 
@@ -135,7 +138,7 @@ class MemberFields(serializers.ModelSerializer[TeamMember]):
 
 
 class TeamFields(SpenderFields):
-    """The JSON object of a team and its members; the members can be changed in the admin only."""
+    """Serializer of a team, with its members, in the management API; members can be changed in the admin only."""
 
     kind = "team"
     members = MemberFields(source="memberships", many=True, read_only=True)

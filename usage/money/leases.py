@@ -218,7 +218,7 @@ class Need:
 
     @property
     def spare(self) -> Decimal:
-        """The dollars that the lease wants for later calls, beyond those for the waiting calls."""
+        """The dollars that the lease wants for later calls, in addition to those for the waiting calls."""
         return SLICE_CALLS * self.unit
 
     @classmethod
