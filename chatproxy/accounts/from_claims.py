@@ -68,8 +68,9 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
     """Puts a user into the groups `wanted`, and takes the user out of all other groups that `OIDC_ROLES` names.
 
-    Also corrects the user's staff status, which lets people open the admin: true for a superuser, and for anybody with
-    a group or permission. Returns a list of texts that describe the changes.
+    Groups that do not exist are logged and left out. Also corrects the user's staff status, which lets people open the
+    admin: true for a superuser, and for anybody with a group or permission. Returns a list of texts that describe the
+    changes.
     """
     controlled = set((settings.OIDC_ROLES or {}).values())
     before = set(user.groups.filter(name__in=controlled).values_list("name", flat=True))

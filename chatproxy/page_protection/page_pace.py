@@ -73,10 +73,11 @@ class Visitor(NamedTuple):
 
 
 class PagePace:
-    """The limit of one worker on requests for pages without a login: how many a second, and how many at once.
+    """The limits of one worker on requests for pages without a login: how many a second, and how many at once.
 
-    All methods but `remember_cookie` must be called in the worker's event loop. `clock` returns seconds, and `sleep`
-    waits for as many seconds as it is given.
+    Each visitor has such a limit; all unknown visitors together have another one. All methods but `remember_cookie`
+    must be called in the worker's event loop. `clock` returns seconds, and `sleep` waits for as many seconds as it is
+    given.
     """
 
     def __init__(

@@ -91,8 +91,8 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
     """Returns the path of the page that a person is sent to after the login.
 
-    This is `wanted`, a path of this server, if it is not empty and the person may open it. Otherwise staff are sent to
-    the admin, others to "My usage".
+    This is `wanted`, a path of this server, unless it is empty, or is a page of the admin and the person is not staff.
+    In these cases, staff are sent to the admin, others to "My usage".
     """
     if getattr(user, "is_staff", False):
         return wanted or reverse("admin:index")

@@ -122,7 +122,7 @@ def _label_columns(facts: CallFacts) -> CallRecord:
 
 
 def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts a label that the caller has sent (end user, session or tag), and cuts it to `length` characters.
+    """Cuts a label that the caller has sent (end user, session or tag) to `length` characters; redacts secrets in it.
 
     Where something was cut off, the result ends with `…`. It has at most `MAX_LABEL_BYTES` bytes. Control characters,
     and those that PostgreSQL cannot store, become U+FFFD.

@@ -60,7 +60,7 @@ def make_key(
     """Makes a key in a team for the user `owner`, on behalf of `person`; returns the key and its secret.
 
     `budget_month` is in dollars; None means no budget. `allowed_models` are names and patterns of models; if it is
-    empty, the key may use all models of the team.
+    empty, the key may use all models of the team. The new key is recorded in the audit log.
 
     Raises:
         PermissionDenied: the person may not make such a key.
@@ -85,6 +85,8 @@ def make_key(
 def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, str]:
     """Gives a person's own key a new secret; returns the key and the secret. The old secret is valid during `grace`.
 
+    The change is recorded in the audit log.
+
     Raises:
         AccessKey.DoesNotExist: the person has no such key.
         ValidationError: the key is revoked, or `grace` is negative or above `LONGEST_GRACE`.
@@ -99,6 +101,8 @@ def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, 
 def revoke_key(person: User, key_id: int) -> AccessKey:
     """Revokes a person's own key, or a key of a team that the person leads, and returns the key.
 
+    The change is recorded in the audit log.
+
     Raises:
         AccessKey.DoesNotExist: the person has no such key, and leads no team with it.
     """
@@ -112,7 +116,7 @@ def revoke_key(person: User, key_id: int) -> AccessKey:
 def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> AccessKey:
     """Sets the monthly budget of a key that belongs to a team of which the person is a lead; returns the key.
 
-    `budget_month` is in dollars; None removes the budget.
+    `budget_month` is in dollars; None removes the budget. The change is recorded in the audit log.
 
     Raises:
         AccessKey.DoesNotExist: the person leads no team with such a key.

@@ -258,7 +258,7 @@ def perform(
     """Performs an action of the management API in one transaction, and returns the JSON object to answer with.
 
     `table` is one of `RESOURCES`, `action` one of `ACTIONS`; `name` is that of the key or team, `sent` the request's
-    body.
+    body. Changes are recorded in the audit log.
 
     Raises:
         InvalidBearer: the token is no longer valid, for example because it was revoked since the request began.

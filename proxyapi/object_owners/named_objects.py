@@ -107,10 +107,11 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects in a query string; if it asks for a list, also those in `after` and `before`.
+        """Adds the ids of stored objects in a query string; in that of a list (`is_list`), also `after` and `before`.
 
         Raises:
-            BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
+            BadRequest: a value in the place of an id cannot be an id, there are more than `MOST_NAMED` ids, or JSON in
+                a value is nested too deep.
         """
         for name, value in query_fields(query):
             if is_list and value and name.strip("[]").casefold() in CURSORS:
