@@ -18,7 +18,10 @@ MAX_NAMED = 10  # patterns of models in the message of a refusal
 
 
 class RouteAllowed(BasePermission):
-    """Permission of Django REST framework: allows a request if its key and the key's team may use the route."""
+    """Permission of Django REST framework: allows a request if its key and the key's team may use the route.
+
+    Otherwise raises `RouteNotAllowed` or, if the key's team is archived, `TeamArchived`.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)

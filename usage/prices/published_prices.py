@@ -79,7 +79,10 @@ Rate: TypeAlias = Decimal | TieredRate
 
 @dataclass(frozen=True)
 class ModelRates:
-    """The price of one model in one service tier at one time. `rates` maps each unit to dollars per million."""
+    """The price of one model in one service tier at one time.
+
+    `rates` maps each unit that is sold by the million, such as `input` (tokens), to dollars per million.
+    """
 
     source: str
     model: str
