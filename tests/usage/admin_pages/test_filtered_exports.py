@@ -66,8 +66,12 @@ LISTS = {
         {**TIMES, "state": ("all", "new", "known", "resolved"), "fault": ("caller", "openai")},
     ),
 }  # fmt: skip
-CASES = [(name, filter_name, value) for name, one in LISTS.items() for filter_name in one.filters
-         for value in one.filters[filter_name]]  # fmt: skip
+CASES = [  # with ids that are the same in each process of a run, though some values are times
+    pytest.param(name, filter_name, value, id=f"{name}-{filter_name}-{number}")
+    for name, one in LISTS.items()
+    for filter_name, values in one.filters.items()
+    for number, value in enumerate(values)
+]
 
 
 LABELLED = {"team": "red", "owner": "ann", "end_user": "customer-1", "session": "chat-1", "tags": ["project=x"]}
