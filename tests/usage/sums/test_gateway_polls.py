@@ -119,7 +119,7 @@ def test_they_are_marked_wherever_rows_are_listed(made: Row, admin: Client) -> N
     look = Request.objects.get(by_gateway=True)
     assert [str(row.pk) for row in read_newest_calls(failed_only=False)] == [made["request_id"]]
     assert [str(row.pk) for row in read_newest_calls_of_key("default", RANGE, 10)] == [made["request_id"]]
-    assert admin.get("/admin/usage/request/").content.decode().count("by the gateway") == 1
+    assert admin.get("/admin/usage/request/").content.decode().count(">by the gateway<") == 1
     page = admin.get(f"/admin/usage/request/{look.pk}/change/").content.decode()
     assert f"/admin/usage/request/{made['request_id']}/change/" in page
     assert "counts as no call of the key" in page
