@@ -118,7 +118,7 @@ def operation(
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
-    """Returns a decorator that records a view's method for `/openapi.json`, with its description, if there is one."""
+    """Returns a decorator that adds a view's method to `METHODS`, for `/openapi.json`; with None, it is hidden."""
 
     def decorator(method: Method) -> Method:
         METHODS.append((method, description))

@@ -59,7 +59,8 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault for each key with many calls that were refused because a budget had no room for their cost.
 
-    Many means at least the rule's threshold, in the rule's window (minutes), which is extended to the start of an hour.
+    Many means at least the rule's threshold. Calls are counted from the start of the hour in which the rule's window
+    (minutes) begins.
     """
     refused = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE

@@ -57,7 +57,7 @@ def has_waiting() -> bool:
 
 
 def send_next() -> bool:
-    """Sends the message that has been due for the longest time, and stores the result; returns False if none is due.
+    """Sends the alert message that has been due longest, and stores the result; returns False if none is due.
 
     Raises:
         django.db.Error: the database does not answer.

@@ -22,9 +22,10 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` end only the sending, so that bytes can still be received, and then call `linger`.
+        """Makes the next `close` end only the sending: bytes can still be received.
 
-        The callback `linger` must arrange for a second call of `close`, which closes the connection.
+        That `close` calls the callback `linger`, which must arrange for a second `close`. The second one closes the
+        connection.
         """
         self._linger = linger
 

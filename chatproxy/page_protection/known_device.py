@@ -100,9 +100,10 @@ def fingerprint_of(secret: str) -> str:
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Reads from the database which user has signed in on `device`, and returns that user.
+    """Reads from the database the user who has signed in on `device`, and returns the user.
 
-    Returns None if the password has changed since, if the user no longer exists, or if `device` is None.
+    Returns None if the password has changed since that sign-in, if the user no longer exists, or if `device` is None or
+    is one on which a key was used to sign in.
     """
     if device is None or not device.owner.isdecimal():
         return None

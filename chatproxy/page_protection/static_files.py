@@ -77,7 +77,7 @@ def _compress(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
 def _gzip(path: str, _mtime_ns: int) -> bytes:
     """Returns the content of a file, compressed with gzip; cached until the file changes.
 
-    `_mtime_ns` is the time of the file's last change, and only serves to find a changed file not in the cache.
+    `_mtime_ns`, the time of the file's last change, is a part of the cache's key: so a changed file is read again.
     """
     return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
@@ -94,7 +94,7 @@ def _version(path: str) -> str:
 def _digest(path: str, _mtime_ns: int) -> str:
     """Returns a short digest of the content of a file; cached until the file changes.
 
-    `_mtime_ns` is the time of the file's last change, and only serves to find a changed file not in the cache.
+    `_mtime_ns`, the time of the file's last change, is a part of the cache's key: so a changed file is read again.
     """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
 

@@ -125,12 +125,12 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database, for example in a copy; a start would create an empty one.
-
-        `DATA_DIR/postgres` may be missing, an empty directory, the cluster itself, or a symbolic link to the cluster.
+        """Checks that the database of `DATA_DIR` was not lost, as in an incomplete copy; a start would create an empty
+        one.
 
         Raises:
-            BundledPostgresError: `DATA_DIR/postgres` is something else.
+            BundledPostgresError: `DATA_DIR/postgres` is a file, or a symbolic link to a place without a cluster; or the
+                directory of the cluster has other contents.
         """
         # A link to no cluster, or a directory with other contents, is the result of an incomplete backup or move. An
         # interrupted start leaves neither: a cluster gets its name when it is complete, and the link is made after

@@ -74,8 +74,8 @@ def start_ledger(steps: ShutdownSteps) -> None:
 async def start_parts(steps: ShutdownSteps) -> None:
     """Starts the parts of this worker other than the ledger: keys, budgets, limits, and the connections to upstream.
 
-    Also starts a task that deletes the files which record owners of stored objects, once the database has these owners.
-    Call this after `start_ledger`. The steps that end all of this are added to `steps`.
+    Call this after `start_ledger`. The steps that end all of this are added to `steps`. Also starts a task that deletes
+    files with the owners of stored objects, once these owners are in the database.
     """
     keyring.start()
     steps.add("keyring", keyring.stop)

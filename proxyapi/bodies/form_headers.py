@@ -64,7 +64,8 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     The names in `headers` are in lower case.
 
     Raises:
-        BadForm: there is no Content-Type, or more than one, or it does not follow this module's grammar.
+        BadForm: there is not exactly one Content-Type, it is not `multipart/form-data` with a boundary, or it has a
+            malformed or unknown parameter.
     """
     values = [value for name, value in headers if name == b"content-type"]
     if len(values) != 1:

@@ -112,9 +112,12 @@ class BodyDecoder:
         return self._decoder.has_more
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes the next bytes of the body; yields the result in small pieces, some of them empty.
+        """Decodes the next bytes of the body from its Content-Encoding; yields the result in small pieces, some of them
+        empty.
 
-        Raises `TooLarge` and `BadRequest`.
+        Raises:
+            TooLarge: the decoded body is over the limit.
+            BadRequest: the body is invalid, could be decoded to two different texts, or has too many gzip members.
         """
         self._decoder.feed(data)
         if self._other_reading is not None:
@@ -136,7 +139,8 @@ class BodyDecoder:
     def end(self) -> None:
         """Checks, after the last bytes were decoded, that the body is complete and that no bytes follow deflate data.
 
-        Raises `BadRequest`.
+        Raises:
+            BadRequest: the body is incomplete, or bytes follow.
         """
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")

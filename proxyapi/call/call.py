@@ -129,7 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to collect the text of a streamed answer; if the answer is text, forgets the request's JSON."""
+        """Prepares to collect the text of a streamed answer; if the answer is only text, frees the request's JSON."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory

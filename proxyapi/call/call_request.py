@@ -248,7 +248,7 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The request's parsed body: a JSON object, or the text fields of a form once the view has stored them here."""
+        """The request's parsed body: a JSON object or, after the view has stored them here, a form's text fields."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
         # time.

@@ -83,7 +83,7 @@ class Capacity:
 
     @staticmethod
     def _shorten(timeout: asyncio.Timeout) -> None:
-        """Lowers the time limit of an arriving body to at most `DRAINED_BODY_SECONDS` from now."""
+        """Lowers the time limit for receiving a request's body to at most `DRAINED_BODY_SECONDS` from now."""
         if timeout.expired():  # it cannot be changed any more; the task that it cancels has not run yet
             return
         deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS

@@ -85,9 +85,10 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may become known while the request is being sent upstream.
+    """Returns the fields of a call's ledger row, as known now, that can change while the request's body is still
+    arriving.
 
-    For example, a form may have its model in the last field.
+    For example, the model of a form is known only when its field has arrived.
     """
     known: CallRecord = {
         "request_model": column_text(facts.model, 200, facts.secrets),
@@ -252,8 +253,8 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to store, and its source (stated, estimated or unknown). Its use of hosted tools is raised to
-    what the answer states, if that is more.
+    `usage` has the usage to store, and its source (stated, estimated or unknown). If the answer states more use of
+    hosted tools than this usage has, the answer's numbers are stored.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -340,8 +341,8 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Estimates the usage of a background response that upstream finishes after its caller has left.
 
-    Returns the usage fields of the call's ledger row: the usage that the call's reserved dollars pay for or, if none
-    are reserved, that of the longest answer that the request allows.
+    Returns usage fields for the call's ledger row. They are those that the reserved dollars pay for. If none are
+    reserved, they are those of the longest answer that the request allows.
     """
     model = answer.model or facts.model
     if facts.most_usage is not None:
@@ -351,10 +352,10 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
-    """Estimates the usage of a call for which upstream has stated none, as fields of its ledger row.
+    """Estimates what a call has used (tokens, seconds of audio, images, hosted tools) if upstream has not stated it.
 
-    Returns None if the call is free, or if the gateway does not count the usage of its route. The rule is in
-    `usage.answers.estimate_rules`.
+    Returns it as fields of the call's ledger row; None if the call is free, or if the gateway does not count the usage
+    of its route. The rule is in `usage.answers.estimate_rules`.
     """
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):

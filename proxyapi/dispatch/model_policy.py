@@ -15,11 +15,11 @@ from proxyapi.routes import Route
 
 
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
-    """Checks that a request to upstream uses only models that its caller may use; for a caller limited to some models.
+    """Checks that a request to upstream uses only models that the caller, who is limited to some models, may use.
 
     The model in the path is checked for every method. The models in the body and the query (`named`) are checked for a
-    POST only, and not if the request administers the upstream account. Do not call this for a caller without such a
-    limit, who could be refused.
+    POST only, and not if the request administers the upstream account. Do not call this for a caller who may use all
+    models: the request could be refused.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.
@@ -45,7 +45,9 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
 
 
 def check_implied(method: str, models: Iterable[str], caller: Caller) -> None:
-    """Checks the models that tools of a POST run without naming them, for a caller who is limited to some models.
+    """Checks that a caller, limited to some models, may use those that the request's tools run without naming them.
+
+    Only a POST is checked.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed.

@@ -63,7 +63,7 @@ def make_key(
     empty, the key may use all models of the team. The new key is recorded in the audit log.
 
     Raises:
-        PermissionDenied: the person may not make such a key.
+        PermissionDenied: the person may not make such a key, the team is archived, or the owner is no member of it.
         ValidationError: the key would break a rule of the team or a rule for keys; the message says which.
     """
     with transaction.atomic():

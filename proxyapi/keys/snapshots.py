@@ -86,9 +86,9 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(snapshot: Snapshot) -> None:
-    """Loads the administrator's own prices from the database into memory, if a key or team in `snapshot` has a budget.
+    """Reads the administrator's prices and the price list into memory, if a key or team in `snapshot` has a budget.
 
-    Does nothing if they were loaded lately. An error of the database is ignored.
+    Does nothing if they were read in the last half minute. An error of the database is ignored.
     """
     if _is_any_budgeted(snapshot):
         try:
@@ -102,7 +102,7 @@ def read_prices(snapshot: Snapshot) -> None:
 def load_price_list(snapshot: Snapshot | None) -> None:
     """Loads the list of published prices into memory in advance, if a key or team in `snapshot` has a budget.
 
-    This is for keys that were read from the disk; for keys from the database, `read_prices` does it.
+    To be called for keys that were read from the disk. For keys from the database, `read_prices` reads the list, too.
     """
     if _is_any_budgeted(snapshot):
         ledger.load_price_list()
@@ -130,7 +130,7 @@ def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
     The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, first makes the empty
-    file `teams_file`, which says so and is never deleted.
+    file `teams_file`, a mark that there are teams, which is never deleted.
 
     Raises:
         OSError: a file cannot be written.

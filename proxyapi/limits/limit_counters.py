@@ -97,9 +97,9 @@ class LimitCounters(ABC):
             await self.release_slot(one.counted_as, lease)
 
     async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call, even beyond the limits in `ceilings`, and frees the call's slots.
+        """Counts the tokens of an ended call, even beyond the limits, and frees the slots that the call has taken.
 
-        `lease` is the id under which the call's slots are stored.
+        `ceilings` are the limits of the call's key and team; `lease` is the id under which its slots are stored.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -242,16 +242,18 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns when the number of requests that a spender (key or team) has left of its limit will rise by one.
+    """Returns the time at which the spender (key or team) will have one request more left than now.
 
     `hits` has the times of the spender's requests in the last minute, oldest first; `limit` is the number of requests
-    per minute. The result is on the same clock as `hits`; it is 0 if there are no requests.
+    per minute. The result, on the same clock as `hits`, is 0 if `hits` is empty.
     """
     # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` as that of the limit `kind` in `states`, if none is there or the one there has more left."""
+    """Stores `state` in `states` under `kind`, the kind of limit; of two states of a kind, the one with less left
+    stays.
+    """
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

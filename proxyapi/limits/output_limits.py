@@ -196,8 +196,7 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 def count_in(value: object) -> int:
     """Converts a value in a request, such as `n`, to the number that upstream may read: `"5"` to 5.
 
-    A fraction is rounded up. Values that are no positive numbers become 0, and larger ones than `MOST_COUNTED` become
-    that.
+    A fraction is rounded up. A value that is no positive number becomes 0; the result is at most `MOST_COUNTED`.
     """
     if is_positive_integer(value):
         return min(value, MOST_COUNTED)

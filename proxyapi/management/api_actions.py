@@ -210,7 +210,10 @@ def archive(task: Task) -> Json:
 
 
 def restore(task: Task) -> Json:
-    """Makes an archived team active again, and returns its JSON object; raises the same errors as `archive`."""
+    """Makes an archived team active again, and returns its JSON object.
+
+    Raises `NotFound` if there is no such team, and `BadRequest` if the request's body has a field.
+    """
     return _set_active(task, True)
 
 

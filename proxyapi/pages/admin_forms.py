@@ -53,13 +53,13 @@ class LinesField(SimpleArrayField):
     def items_of(self, text: str) -> list[str]:
         """Splits the field's text into items, at line ends and commas; returns those that are not empty.
 
-        A line that is an item of the list already stays whole.
+        A line that was an item of the list before stays whole, even if it has commas.
         """
         lines = (line.strip() for line in text.split("\n"))
         return [item for line in lines for item in ([line] if line in self.kept else lines_of(line))]
 
     def clean(self, value: str | None) -> Sequence[object]:
-        """Splits the field's text with `items_of`, checks each item, and returns the items.
+        """Splits the text of the form field into items, checks each item, and returns the items.
 
         Raises:
             ValidationError: an item is wrong, or a required list is empty.

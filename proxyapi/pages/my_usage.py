@@ -78,8 +78,8 @@ def data(request: HttpRequest) -> HttpResponse:
 def _facts_of(caller: Caller, sees_calls: bool) -> KeyFacts:
     """Returns the facts for the usage page of a key's holder; they cover the calls of everybody who uses the key.
 
-    `sees_calls` says whether the page may show single calls: not to a holder who signed in with the old secret of a
-    rotated key, which perhaps was rotated to keep this person out.
+    `sees_calls` says whether the page may show single calls. It may not if the holder signed in with the old secret of
+    a rotated key: perhaps the key was rotated to keep this person out.
     """
     facts = KeyFacts.of(caller, is_own=True, sees_calls=sees_calls)
     return replace(facts, calls_url=reverse("my_usage:calls"))

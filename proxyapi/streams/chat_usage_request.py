@@ -63,8 +63,8 @@ class UsageRequests:
         """Stops adding `stream_options.include_usage` to streamed chats of the request's model, and logs a warning.
 
         This holds until the process ends. Call this when upstream has refused `request` with the field and accepted it
-        without. Nothing happens if the caller may have brought this about: if the body does not surely ask for a
-        stream, or might be accepted by upstream one time and refused another.
+        without. Nothing happens if the refusal may have had another reason (`_proves_refusal`), or if this has been
+        done for `MOST_MODELS` models.
         """
         model = request.model
         if model in self.refusing or len(self.refusing) >= MOST_MODELS or not _proves_refusal(request):
@@ -79,7 +79,12 @@ class UsageRequests:
 
 
 def _proves_refusal(request: JSONBody) -> bool:
-    """Returns whether only the added field can be why upstream refused `request` with it and accepted it without."""
+    """Returns whether upstream must have refused `request` because of the field `stream_options` that the gateway
+    added.
+
+    It has accepted the request without the field. This proves nothing if the body is large, does not surely ask for a
+    stream, or has a part that upstream may refuse one time and accept another (`UNPROVEN`).
+    """
     # A query string may ask for a stream as well, and upstream may ignore that: it refuses the field without a stream.
     if request.size > LARGE_BYTES or not request.stream or len(request.values("stream")) > 1:
         return False

@@ -21,8 +21,8 @@ class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
     `limit` is the highest number of bytes that may be in use, and `bytes_in_use` the number in use now. If the bodies
-    from one client network use more than half of `limit`, `bytes_in_use` counts only half of it for them: no network
-    can use up the memory of the others.
+    from one client network use more than half of `limit`, only this half counts in `bytes_in_use`: no network can use
+    up the memory of the others.
     """
 
     def __init__(self, limit: int) -> None:

@@ -115,10 +115,10 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes upstream's body to the function `sink` piece by piece, until `sink` leaves a rest; returns the rest.
+        """Passes the pieces of upstream's body to the function `sink` until it returns bytes, and returns these.
 
-        `sink` gets a piece, and returns the bytes of it that it could not take. Without a `sink`, the next piece is
-        returned. The result is empty at the end of the body.
+        `sink` takes what it can of a piece, and returns the bytes that it has not taken. Without a `sink`, the next
+        piece is returned. The result is empty at the end of the body.
 
         Raises:
             UpstreamUnreachable: the connection broke.

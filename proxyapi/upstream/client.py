@@ -61,8 +61,8 @@ class SDKClient(NamedTuple):
 def sdk_client() -> SDKClient:
     """Returns the base URL and the headers that the OpenAI SDK uses for its requests.
 
-    They are read from `SDK_FILE` if that is up to date (see `_versions`). Otherwise the SDK is asked, which takes half
-    a second of CPU, and its answer is stored in the file for later processes.
+    They are read from `SDK_FILE` if that was written for the same versions, system and upstream address. Otherwise the
+    SDK is asked, which takes half a second of CPU, and its answer is stored in the file for later processes.
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. The reason is in this process's standard error.
@@ -79,7 +79,9 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns the facts on which the SDK's base URL and headers depend: upstream's address, versions, the system."""
+    """Returns the facts on which the SDK's answer depends: upstream's address, `sdk.py`, versions of packages, the
+    system.
+    """
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),

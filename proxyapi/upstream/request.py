@@ -32,16 +32,17 @@ class Upload(Protocol):
         """True if the whole body is received before the first byte of it is sent upstream."""
 
     async def check(self) -> None:
-        """Checks, after the whole body was read, whether the caller may send it upstream. A second call does nothing.
+        """Checks the whole body, once it has arrived, and reserves dollars for the call; does nothing when called
+        again.
 
         Raises:
-            ProxyError: the caller may not send the body.
+            ProxyError: the end of the body must not be sent upstream.
         """
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.
 
-        Raises `ProxyError` or `CallerGone`; both end the call.
+        Raises `ProxyError` if the body is refused, and `CallerGone` if the caller has left; both end the call.
         """
 
 

@@ -82,7 +82,7 @@ def _reader(request: HttpRequest) -> str:
 
 
 def account_reader(username: str) -> str:
-    """Returns a person's name for the limit of exports that run at the same time: `account`, a space, the user name."""
+    """Returns the name under which a person's running exports are counted: the word `account` and the user name."""
     return f"account {username}"
 
 

@@ -81,8 +81,8 @@ def may_matter(data: bytes) -> bool:
 def is_text_delta(_name: bytes, data: bytes) -> bool:
     """Returns whether an event is a small text delta, from which the ledger needs only the text.
 
-    `data` is the event's JSON object, whose first member must be the type, one of `TEXT_DELTAS`. The event's name is
-    ignored: it is a parameter because `is_text_chunk`, which is called in the same way, needs it.
+    `data` is the event's JSON object, whose first member must be the type, one of `TEXT_DELTAS`. The parameter `_name`
+    is ignored; it is there because `is_text_chunk`, which is called in the same way, needs it.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 

@@ -146,9 +146,10 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Builder of the list of server-sent events in a stream; it gets the stream's lines one by one.
+    """Builder of the list of server-sent events in a stream; the lines of the stream are added one by one.
 
-    A line is given by its position in `stream`. `events` has the events that are complete.
+    A line is given as a position in `stream`, which has the bytes of all lines. `events` has the events that are
+    complete.
     """
 
     def __init__(self, stream: bytes) -> None:

@@ -145,7 +145,7 @@ class AnswerReader:
     def forget_false_usage(self) -> None:
         """Drops the usage object that upstream has stated, if it cannot be that of the whole answer.
 
-        It cannot be if more text came after it, if it came in the middle of a stream that was cut off, or if it lacks
+        It is dropped if text came after it, if it came in the middle of a stream that was cut off, or if it lacks
         counts that the answer must have. Counts above zero that were read from it stay stored.
 
         The usage of a failed response stays if it states tokens: without it, the response would count as not billed.
@@ -286,7 +286,7 @@ class AnswerReader:
         self.counts.update(read_counts(self.usage))
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream.
+        """Records that an event has ended the stream; `kind` is the event's type.
 
         If a failed response states no error, the error becomes `response_failed`.
         """

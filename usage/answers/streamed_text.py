@@ -102,7 +102,7 @@ class StreamedText:
 
     @property
     def progress(self) -> int:
-        """A number that grows with each piece of text, but not with error messages. It is cheaper than `size`."""
+        """A number that grows with each new piece of the answer's text, but not with errors; cheaper than `size`."""
         self._read_waiting()
         parts = (part for part in self._parts.values() if part.kind != "error")
         return self._left_out_bytes + sum(part.left_out_bytes + len(part.pieces) for part in parts)

@@ -82,8 +82,8 @@ class Settled(NamedTuple):
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     """Makes sure that each response is billed in one row only, although several calls may have created or read it.
 
-    Returns the rows to write, those of the other calls without counts and cost; and the older rows whose estimates must
-    be removed. Also begins or ends the polling of the responses. Call this in the transaction that writes the rows.
+    Returns all rows to write, those that are not billed without counts and cost; and the older rows whose estimates
+    must be removed. Also begins or ends the polling of responses. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)
@@ -159,8 +159,8 @@ def _replace_estimates(
     Returns a map from the request ids of the older rows to those of the new ones; the caller must remove the estimates
     from the older rows. The table `CountedResponse` then names the new rows.
 
-    `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the billed rows. `owners`
-    is updated. Labels of older rows are added to `makers`: the creating calls' rows, by response id.
+    `exact` maps response ids to the request ids of rows with exact usage; `owners`, which is updated, to those of
+    billed rows. The labels of older rows that created a response are added to `makers`, by response id.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -214,7 +214,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row will stay: it is no estimate, but stated by upstream or unknown."""
+    """Returns whether the usage in a row is no estimate, so that it will stay: stated by upstream, or unknown."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
@@ -258,7 +258,7 @@ def _is_estimate(row: CallRecord) -> bool:
 def _is_provisional(row: CallRecord) -> bool:
     """Returns whether a row's cost will be replaced once another row has the exact usage of the same response.
 
-    True if the usage is estimated, or the cost is missing or marked as not counted. In SQL: `FIND_PROVISIONAL`.
+    True if the usage is estimated, or the cost is missing or marked as not counted. `FIND_PROVISIONAL` is this in SQL.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -283,7 +283,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row to be written: for $0 and without counts, if another row is billed for its response.
+    """Returns a call's row as it is written: with $0 and without counts, if another row is billed for its response.
 
     `owners` maps the ids of responses to the request ids of the billed rows. The column `usage` stays in any case. A
     row stays unchanged if its call created a response of its own that happens to have the same id as an older one.

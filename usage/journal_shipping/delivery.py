@@ -100,7 +100,7 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """Why writes to the database fail now, such as "OperationalError: it cannot be reached"; empty if they do not.
+        """The reason why writes to the database fail now, such as "OperationalError: it cannot be reached"; else empty.
 
         It is `NO_ANSWER` if a statement has waited for an answer for `SILENCE_SECONDS`.
         """
@@ -176,7 +176,7 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns `rows` without those of calls that were deleted from the database for their age.
+        """Returns `rows` without the calls whose rows the database had, and has deleted for their age.
 
         Call `load_pruned` before. The rows left out are appended to `pruned.log`; their calls are in the sums already.
 
@@ -202,12 +202,12 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads and stores the request id below which rows of calls were deleted for their age; "" if none were."""
+        """Stores in `_pruned_end` the request id below which rows were deleted for their age; "" if none were."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds out and stores in which of `hours` calls were deleted from the database for their age."""
+        """Stores in `_pruned_hours` those of `hours` from which calls were deleted from the database for their age."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -248,7 +248,7 @@ class Delivery:
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
         """Calls `write`, which uses the database, until it succeeds.
 
-        The pauses between the attempts grow up to five seconds; setting the event `hurry` ends one. During a pause,
+        The pauses between the attempts grow up to five seconds; setting the event `hurry` ends a pause. During a pause,
         `database_error` says what is wrong.
 
         Raises:

@@ -165,11 +165,11 @@ class _Elision:
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns a placeholder for the base64 or vector behind `head`, and the position where this data ends.
+        """Returns a placeholder for the base64 or vector after `head`, and the position where this data ends.
 
         `head` is a match of `_HEAD`. If it ends with a member's name, the placeholder begins with this name, as in
-        `"b64_json": "<base64 …>`. For a `data:` URL, the placeholder stands for the whole URL. If neither base64 nor a
-        vector follows, the placeholder is None.
+        `"b64_json": "<base64 …>`. For a `data:` URL, the placeholder stands for the whole URL. If too little or nothing
+        of the kind follows, the placeholder is None.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -189,10 +189,11 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns a placeholder for the vector (a list of numbers) behind the name `head`, and the end position.
+        """Returns a placeholder for the vector (a list of numbers) after the name `head`, and the position where it
+        ends.
 
-        The placeholder begins with the name: `"embedding": [<1536 numbers>`. The placeholder is None if no vector, or
-        only a short one, follows.
+        The placeholder begins with the name: `"embedding": [<1536 numbers>`. If no vector follows, or only a short one,
+        the placeholder is None, and the position is the end of `head`.
         """
         body, start = self._body, head.end()
         # Samples at the start and in the middle, because reading all of a vector would take too long.
@@ -248,7 +249,7 @@ def _is_base64(block: bytes) -> bool:
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
     """Returns the placeholder for base64 between two positions of the body, such as `<base64 image/png, 34,560 bytes>`.
 
-    The size is that of the decoded bytes. Without a `media_type`, the type is found from the first bytes.
+    The size is that of the decoded bytes. If `media_type` is empty, the type is found from the first bytes.
     """
     sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)

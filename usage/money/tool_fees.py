@@ -53,8 +53,8 @@ _BY_PICTURES = ("dall-e-",)
 class Line:
     """One line of a call's bill before the dollars are computed: `count` units, at `rate` dollars for each `per` units.
 
-    `rate` is None if it is not known. `model`, `source` (of the price) and `kind` (of the cost) are set only if they
-    differ from those of the whole bill.
+    `rate` is None if it is not known. `model`, `source` (of the price) and `kind` (of the cost) are empty if they are
+    those of the whole bill.
     """
 
     unit: str
@@ -91,7 +91,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
     `model` is the call's model, in lower case. A fee for searches that the administrator has set replaces the listed or
-    built-in fee. If a vendor other than OpenAI has an unknown fee, the line costs $0, as an estimate.
+    built-in fee. If the fee of another vendor than OpenAI is not known, the line costs $0, as an estimate.
 
     Some models are billed at least `BLOCK_TOKENS` input tokens for each web search. If the call states fewer, there is
     a line for these tokens.
@@ -186,8 +186,8 @@ def _built_in_search_fee(model: str) -> Decimal | None:
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal:
     """Returns the dollars for one web search with a model of OpenAI's; `tool` is the type of the search tool.
 
-    First comes a fee that the administrator has set; then, for the preview tool with a model that does not reason, its
-    built-in fee; then the fee in the price list; then the built-in fee.
+    It is the first of these fees that exists: the one that the administrator has set; for the preview tool with a model
+    that does not reason, its built-in fee; the one in the price list; the built-in fee.
     """
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search

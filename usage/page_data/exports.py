@@ -72,9 +72,9 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 
 
 def _price_row(price: Price) -> Row:
-    """Converts the price of a call to the columns `PRICE_COLUMNS` of an export; a missing fact becomes an empty text.
+    """Converts the price of a call to the columns `PRICE_COLUMNS` of an export: source, model, tier, and rates as JSON.
 
-    The columns are source, model, tier and rates; the rates are JSON.
+    A column whose value is not known is an empty text.
     """
     rates = dict(price.get("per_million", {}))
     for item in price.get("items", []):
@@ -145,7 +145,7 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Replaces invisible characters in a text by codes, and converts the items of a list to such texts.
+    """Converts a value for JSON: in texts, invisible characters become codes; the items of a list become such texts.
 
     Returns any other value unchanged.
     """

@@ -158,9 +158,9 @@ def change(value: float, before: float) -> str:
 
 
 def change_of_share(value: float, before: float) -> str:
-    """Formats the change of a share, from 0 to 1, in percentage points, such as "+1.1 points".
+    """Formats the change of a share from `before` to `value` (0 to 1) in percentage points, such as "+1.1 points".
 
-    A percentage of a percentage would be read as points. A change below a twentieth of a point is "±0 points"; if both
+    A change in percent could be mistaken for points. A change below a twentieth of a point is "±0 points"; if both
     shares are 0, the text is empty.
     """
     if not value and not before:

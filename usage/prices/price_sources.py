@@ -140,9 +140,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    If none names the tier, one for the tier's other name (`SAME_TIER`) fits, too. If the price is a multiple of the
-    listed price, and there is no listed price, the result is None. In other prices, a missing rate for audio is that
-    for text.
+    If none names the tier, one for the tier's other name (`SAME_TIER`) fits, too. If the best one is a multiple of the
+    listed price, but no price is listed, the result is None. If a price has no rate for audio, audio costs what text
+    does.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -245,8 +245,8 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
-    If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed. The
-    cache has entries for each price list; `_prices` is the list in use.
+    If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed.
+    `_prices`, the list in use, is only a part of the cache's key.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price, base = _in_tier(model, tier, at), base_model(model)
@@ -272,8 +272,8 @@ def _related_names(model: str) -> Iterator[str]:
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If a model of OpenAI has no listed price for the tier, its price in the default tier is multiplied by a factor: that
-    of a correction of the list or else, for an assumed price, that in `TIER_FACTORS`.
+    If OpenAI's model has no listed price for the tier, its price in the default tier times a factor is assumed. The
+    factor is that of a correction of the list (then the price counts as listed), or else that in `TIER_FACTORS`.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -116,11 +116,11 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest price of any input token and of any output token, in dollars per million.
+        """Returns the highest rate of any input token and of any output token, in dollars per million.
 
-        The result maps `input` and `output` to these prices; a value is None if there is no price. Text tokens are
-        compared with the other kinds in `kinds`, such as `audio_input`. Rates may depend on `input_tokens`, the length
-        of the prompt.
+        The result maps `input` and `output` to these rates; a value is None if there is no rate. Only text tokens
+        count, and the other kinds of tokens in `kinds`, such as `audio_input`. Rates may depend on `input_tokens`, the
+        length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -252,11 +252,11 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds a model in a price list; returns its vendor and its entry, or None.
+    """Finds a model in a price list; returns its vendor and its entry, or None if it is not found.
 
-    OpenAI's models come first; None for those with open weights, which anyone may sell. A model of another vendor is
-    found only if this vendor alone sells its models (`SOLE_SELLERS`), and the name has no `/` or `:`, as a reseller's
-    name has.
+    OpenAI's models are searched first; those with open weights are not found, since anyone may sell them. A model of
+    another vendor is found only if this vendor alone sells its models (`SOLE_SELLERS`), and the name has no `/` or `:`,
+    as a reseller's name has.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):

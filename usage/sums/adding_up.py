@@ -68,8 +68,8 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Rollup:
     """The sums of one batch of calls' rows, collected in memory by `add`; `write` adds them to the tables of sums.
 
-    Groups are written in sorted order. Otherwise a deadlock would be possible with servers of an earlier release, which
-    do not wait for their turn (`TAKE_TURN`).
+    Groups are written in sorted order. In another order, there could be a deadlock with a server of an earlier release,
+    which does not wait for its turn (`TAKE_TURN`).
     """
 
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
@@ -204,7 +204,7 @@ def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statem
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
     """Adds up sums of short periods, such as minutes, to sums of the hours, days or months (`span`) in which they lie.
 
-    In each group, a tuple, the second item is the time at which the period begins.
+    A group is a tuple; its second item is the time at which the period begins.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():

@@ -73,5 +73,8 @@ def percentile(histogram: Sequence[int], share: float) -> float | None:
 
 
 def is_same(one: float, other: float) -> bool:
-    """Returns whether two results of `percentile` are from the same or neighbouring buckets, so may be equal."""
+    """Returns whether two results of `percentile` are so near that the real latencies may be equal.
+
+    That is the case if they are from the same bucket, or from neighbouring ones.
+    """
     return bool(max(one, other) < min(one, other) * RATIO**1.5)

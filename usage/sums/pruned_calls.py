@@ -22,10 +22,11 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time since which all rows of calls are kept, so that sums can be compared with them.
+    """Returns the time since which no rows of calls have been deleted because of their age; None if none ever were.
 
-    Returns None if no rows were ever pruned: deleted because of their age. If the stored time is in the future, because
-    of a wrong clock, the result is one day after the start of the oldest call that has a row.
+    Older sums count calls without rows, so they cannot be compared with rows. If the stored time is in the future,
+    because of a wrong clock, the result is one day after the start of the oldest call with a row; without such a call,
+    it is the stored time.
     """
     mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -100,9 +101,10 @@ def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
 
 
 def oldest_call(table: str, since: datetime = FIRST_CALL) -> datetime | None:
-    """Returns the time at which the oldest call since `since` with a row in `table` began; None if there is no row.
+    """Returns the start of the oldest call that has a row in `table` and began at `since` or later; None if there is
+    none.
 
-    Ids from before `FIRST_CALL` are ignored, because a clock that was years behind has made them.
+    The start is the time in the call's request id. Ids from before `FIRST_CALL` are ignored: a wrong clock made them.
     """
     with connection.cursor() as cursor:
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"

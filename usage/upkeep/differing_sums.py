@@ -61,10 +61,10 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager for a block in which all queries see one snapshot, and no partition of calls' rows is dropped.
+    """Context manager in whose block all queries see one snapshot, and no partition of calls' rows is dropped.
 
-    So the rows that a query sees always agree with the stored time `comparable_since`, before which rows may be
-    missing. Meanwhile, a `ledger prune` that must drop or create a partition fails; it is tried again later.
+    So a query finds all rows since the time that `comparable_since` returns in the block. Meanwhile, a `ledger prune`
+    that must drop or create a partition fails; it is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:
@@ -126,7 +126,7 @@ def first_row(since: datetime | None) -> UUID:
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for what one call's row adds to the sum `name`; its value is NULL for nothing."""
+    """Returns the SQL expression for the amount that one call's row adds to the sum `name`; NULL if it adds nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"

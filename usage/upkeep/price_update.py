@@ -144,7 +144,7 @@ def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
 def _rates(info: ModelInfo) -> dict[str, Decimal]:
     """Returns today's prices of a model in the default tier, as a map from genai-prices' names of units to dollars.
 
-    Of prices that depend on the length of the prompt, the map has that of short prompts.
+    If a price depends on the length of the prompt, the map has the price of short prompts.
     """
     prices = info.get_prices(datetime.now(UTC))
     stated = {name: getattr(prices, name, None) for name in (*TOKEN_PRICES.values(), *OTHER_PRICES)}

@@ -171,7 +171,7 @@ def _wrong_hours() -> set[datetime]:
 def _has_histograms(day: datetime) -> bool:
     """Returns whether the sums of a day's hours (UTC) still have histograms; those of older days have been deleted.
 
-    Must be called in the snapshot in which the histograms are read.
+    Call this in the same snapshot of the database in which the histograms are read.
     """
     emptied_before = histograms_since()
     return emptied_before is None or day >= emptied_before
@@ -196,8 +196,8 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
     """Corrects the sums of some hours of one day (UTC) from the rows of their calls.
 
-    Hours whose rows may have been deleted are left out. `strays` are the ids of calls with a wrong time in their id,
-    which the search by id does not find.
+    Hours whose rows may have been deleted are left out. `strays` are the ids of calls whose id contains a wrong time: a
+    search by a range of ids does not find these calls.
     """
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
@@ -270,7 +270,7 @@ def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramN
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Returns the rows of the given calls with only the columns from which sums are computed."""
+    """Returns the rows of the given calls as dicts, with only the values from which sums are computed."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 

@@ -69,10 +69,10 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Compares the dashboard's totals with sums of the rows of a query; yields a line of text for each wrong total.
+    """Compares the dashboard's totals with sums of the rows of a query; yields a description of each wrong total.
 
-    `spans` are the units of the compared totals, such as hours and days. `source` is the SQL query, and `values` are
-    its parameters. At most 100 wrong totals are named. Only those from `since` on are compared; all if it is None.
+    `spans` are the lengths of the compared totals, such as hour and day. `source` is the SQL query, and `values` are
+    its parameters. At most 100 wrong totals are described. Only those from `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
@@ -183,9 +183,9 @@ def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
 
 
 def missing_names() -> Iterator[str]:
-    """Yields a line of text for each key, model or route that has totals of days, but is missing in the table of names.
+    """Yields a description of each key, model or route that has totals of days, but is missing in the table of names.
 
-    At most 100 are named.
+    At most 100 are described.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -222,11 +222,11 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_durations(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each breakdown of a day or month whose histogram of durations is wrong; at most 100.
+    """Yields a description of each breakdown of a day or month whose histogram of durations is wrong; at most 100.
 
     A breakdown has the sums of a key's calls with the same model, route and outcome. Its histogram must be the sum of
-    the histograms of its hours, which must not have been emptied. Only breakdowns that begin at `since` or later are
-    compared; all if it is None.
+    the histograms of its hours. Only breakdowns that begin at `since` or later are compared (all if it is None): the
+    histograms of their hours must not have been deleted.
     """
     query = f"""
         WITH a AS (

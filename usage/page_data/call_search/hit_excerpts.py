@@ -65,7 +65,10 @@ class _Form(NamedTuple):
 
 
 def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
-    """Searches a body's readable forms for a word, stores the place of the first hit; returns whether there was one."""
+    """Searches the readable forms of a body for a word; returns whether one of them has it.
+
+    The place of the first hit is added to the `hits` of its form.
+    """
     for form in forms:
         if match := word.pattern.search(form.text):
             form.hits.append(match.span())
@@ -74,10 +77,11 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Moves the places of searched words to `texts`: the same body without JSON's syntax, which is easier to read.
+    """Searches `texts` for the words, and moves the places of the words that it has from the other forms to it.
 
-    If `texts` contains one of the words, it becomes the first of `forms`. Words that it lacks, such as the name of a
-    JSON member, keep their places in the other forms. If it contains none of the words, nothing changes.
+    `texts` is the same body without JSON's syntax, which is easier to read; it becomes the first of `forms`. Words that
+    it lacks, such as the name of a JSON member, keep their places in the other forms. If it has none of the words,
+    nothing changes.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:
@@ -90,10 +94,10 @@ def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) 
 
 
 def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
-    """Returns excerpts of a stored body around the places of the searched words; near places in one text share one.
+    """Returns excerpts of a stored body around the searched words; words near each other in one text share an excerpt.
 
-    `form` is a readable form of the body, with these places. An excerpt ends where its text ends: the texts beside it,
-    such as the name of a role, say nothing about the place.
+    `form` is a readable form of the body, with the places of the words. An excerpt ends where its text ends: the next
+    text, such as the name of a role, says nothing about the word.
     """
     source, text, hits = form
     windows: list[tuple[int, int, bool, bool]] = []
@@ -112,7 +116,10 @@ def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
 
 
 def _bounds(text: str, start: int, end: int) -> tuple[int, int]:
-    """Returns where the text of a body begins and ends that contains the hit from `start` to `end`."""
+    """Returns the start and end of the single text that contains the hit from `start` to `end`.
+
+    `text` is a readable form of a body: single texts, separated by `BETWEEN`.
+    """
     last = text.find(BETWEEN, end)
     return text.rfind(BETWEEN, 0, start) + 1, len(text) if last < 0 else last
 

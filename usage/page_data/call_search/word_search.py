@@ -88,8 +88,8 @@ class WordSearch:
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
         """Returns the ids of those calls in a batch whose bodies may contain all words, in the order of the batch.
 
-        The database rules out the other calls, whose bodies lack short pieces of the words (`needles_of`). If its query
-        takes less than `BATCH_SECONDS`, the next batch is made larger, otherwise smaller.
+        The other calls certainly do not: the database has searched for short pieces of the words (`needles_of`). If its
+        query takes less than `BATCH_SECONDS`, the next batch is made larger, otherwise smaller.
         """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.

@@ -20,14 +20,14 @@ class Members:
         self.rest: dict[str, object] = dict(value)
 
     def text(self, *names: str) -> str:
-        """Takes out the first of the named members whose value is a text; returns the text, or "" if there is none."""
+        """Removes from `rest` the first of the named members whose value is a string, and returns the string, or ""."""
         for name in names:
             if isinstance(self.rest.get(name), str):
                 return str(self.rest.pop(name))
         return ""
 
     def drop(self, *names: str) -> None:
-        """Removes those of the named members that are numbers or short texts, such as an id or a position.
+        """Removes those of the named members from `rest` that are numbers or short texts, such as an id or a position.
 
         These do not interest people. Long texts and objects stay.
         """
@@ -37,11 +37,11 @@ class Members:
                 del self.rest[name]
 
     def any(self, name: str) -> object:
-        """Takes out the member `name`, whatever its type, and returns its value; None if there is no such member."""
+        """Removes the member `name` from `rest`, and returns its value, whatever its type; None if there is none."""
         return self.rest.pop(name, None)
 
     def members(self, name: str) -> Members:
-        """Takes out the member `name` if it is an object; returns the object's members, or else an empty `Members`."""
+        """Removes the member `name` from `rest` if it is an object; returns its members, or else an empty `Members`."""
         value = self.rest.get(name)
         if not isinstance(value, dict):
             return Members({})
@@ -49,7 +49,7 @@ class Members:
         return Members(value)
 
     def objects(self, name: str) -> list[dict[str, object]]:
-        """Takes out the member `name` if it is a list of objects; returns the list, or an empty list."""
+        """Removes the member `name` from `rest` if it is a list of objects; returns the list, or an empty list."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             return []
@@ -57,7 +57,7 @@ class Members:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Takes out the member `name` if it is a list of texts; returns the list, or an empty list."""
+        """Removes the member `name` from `rest` if it is a list of texts; returns the list, or an empty list."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return []
@@ -65,7 +65,7 @@ class Members:
         return value
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Takes out all members that are numbers, booleans or short one-line texts; returns pairs of name and text."""
+        """Removes all numbers, booleans and short one-line texts from `rest`; returns pairs of name and text."""
         found = {
             name: value if isinstance(value, str) else as_json(value)
             for name, value in self.rest.items()

@@ -41,8 +41,9 @@ class NewTurns:
 class NewTurnsReader:
     """Reader of the conversations of a session's calls, in order; it finds out which turns are new in each call.
 
-    If `is_start` is false, earlier calls of the session were not read. Then only the last exchange in the first call
-    counts as new; all of it does if its request continues a stored response, and so repeats nothing.
+    If `is_start` is false, earlier calls of the session were not read. Then the first call's new turns are those of its
+    last exchange. But if its request continues a stored response, and so repeats no earlier turns, all its turns are
+    new.
     """
 
     def __init__(self, *, is_start: bool) -> None:
@@ -98,15 +99,18 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts a part of the present call in `counts`; returns whether no earlier call had the part so often."""
+        """Counts a part of the present call in `counts`; returns whether this call now has it more often than any
+        earlier call.
+        """
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
 
     def _shortened(self, turn: Turn) -> Turn | None:
-        """Returns a turn, cut to what one turn may have and the page has room for; None if the page has no room.
+        """Returns a copy of a turn, cut to `MAX_TURN_CHARACTERS` and to the room on the page; None if nothing of it
+        fits.
 
-        The room is then smaller by the turn's characters.
+        Afterwards, the page has less room, by the characters of the copy.
         """
         room = min(MAX_TURN_CHARACTERS, self._room)
         parts = []
@@ -121,7 +125,11 @@ class NewTurnsReader:
         return replace(turn, parts=parts) if parts or not turn.parts else None
 
     def _fitted(self, part: Part, room: int) -> tuple[Part, int]:
-        """Returns a part cut to `room` characters, and the number of characters of room that it takes."""
+        """Cuts a part of a turn to about `room` characters; returns the cut part, and how many characters it counts as.
+
+        It counts as at least `PART_CHARACTERS`. Results of tool calls in it are cut, too. If something is cut off, the
+        reader records this.
+        """
         text, results, links = part.text[:room], [], part.links[:MAX_LINKS]
         used = max(PART_CHARACTERS, len(text) + sum(len(link.text) + len(link.url) for link in links))
         for result in part.results:

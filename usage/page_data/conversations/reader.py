@@ -52,10 +52,10 @@ def conversation_of(route: str, request_body: str, response_body: str, *, is_str
 
 
 def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
-    """Parses a request's logged body, and appends its turns to `found`.
+    """Parses a request's logged body, and appends the turns of the conversation in it to `found`.
 
-    Returns the other contents of the body, and the id of the response or conversation that the request continues. The
-    id is empty if it continues none.
+    Returns what the body has besides, such as parameters; and the id of the response or conversation that the request
+    continues, or "" if it continues none.
     """
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
@@ -99,8 +99,8 @@ def _continued(body: Mapping[str, object]) -> str:
 def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
     """Appends a turn with the files and texts (prompt, input, instructions) of a logged form to a conversation.
 
-    All other fields of the form are appended to the parameters in `remains`. A logged text that is no form is appended
-    as a turn, unchanged.
+    All other fields of the form are appended to `remains.parameters`. A logged text that is no form becomes a turn,
+    unchanged.
     """
     parts: list[Part] = []
     for line in _form_lines(text):

@@ -91,9 +91,9 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
     """Returns the lines of the chart of dollars: one for each of the costliest models, and one for all other models.
 
-    `costs` maps names of models to their dollars in each bin of time. If a model has several names, with and without a
-    date, `lines` maps each of them to the name of their common line, charted as "gpt-4.1 (any date)". Models that cost
-    nothing are left out.
+    `costs` maps names of models to their dollars in each bin of time. A model's names with and without a date share a
+    line, charted as "gpt-4.1 (any date)": `lines` maps each of them to the line's name. Models that cost nothing are
+    left out.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():

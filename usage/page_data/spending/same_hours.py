@@ -19,7 +19,8 @@ from usage.sums.totals_reader import read_totals
 
 @dataclass(frozen=True)
 class SameHours:
-    """The dollars of the period before by the same hour, formatted, and the change from them to the dollars now.
+    """The dollars of the period before until the same hour as now, formatted, and the change from them to the present
+    ones.
 
     `period` is the time in UTC whose calls were counted. `change` is empty if there were no dollars.
     """
@@ -30,10 +31,10 @@ class SameHours:
 
 
 def read_same_hours(choice: SpendingChoice, cost: Decimal, now: datetime) -> SameHours | None:
-    """Reads the cost of all calls by the same hour of the period before; `cost` is that of the chosen days until `now`.
+    """Reads what all calls of the period before cost until the same hour as now; compares it with the present `cost`.
 
-    Returns None with filters, if the last day is over or the first one has not begun, and if sums that are rounded to
-    hours would compare periods of different lengths.
+    `cost` is that of the chosen days until `now`. Returns None if calls are filtered, if the last day is over, if the
+    first one has not begun, or if the stored sums cannot tell a period of about the same length.
     """
     start = choice.days.start
     if choice.only or choice.has_ended or start >= now:

@@ -77,15 +77,15 @@ class SpendingChoice:
 
     @property
     def has_changes(self) -> bool:
-        """True if rows can have a change from the period before: the first day is over.
+        """True if the page compares rows with the period before, as it does when the first of the chosen days is over.
 
-        Today alone has none, since a part of a day is not compared with a whole one.
+        Today alone is not compared, since it is only a part of a day.
         """
         return self.first < self.today
 
     @property
     def is_said_so_far(self) -> bool:
-        """True if the head of the table's column of changes must say “so far”, since the last day is not over.
+        """True if the title of the column of changes must say “so far”, because the last chosen day is not over.
 
         False for a table by day: there, the row of the present day says it.
         """

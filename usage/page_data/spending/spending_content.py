@@ -175,9 +175,9 @@ def _lacking(since: date | None) -> str:
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
     """Returns the format string for a row's change in cost; `{}` in it stands for the change as text.
 
-    * "so far", without the change: the row's day, or the first chosen day, is today or later. A part of a day cannot be
+    * "so far", without the change: the row's day or the first chosen day is today or later. A part of a day cannot be
       compared with a whole one.
-    * "{} so far": in a table by day, the row adds up several days (the others or the total), and the last is not over.
+    * "{} so far": in a table by day, a row that adds up several days (others or total) of which the last is not over.
     * "{}": all other rows.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]

@@ -82,11 +82,11 @@ def ids_of_days(first: date, end: date) -> tuple[UUID, UUID]:
 
 
 def tag_value_sql(tags: str) -> str:
-    """Returns an SQL expression for the value of a tag of a call.
+    """Returns an SQL expression for the value of one tag of a call.
 
-    `tags` is the SQL of the call's tags as one text (`TAGS_SQL`); `_tag_texts` returns the parameters. The value is
-    null for a call without the tag, and empty for a tag without a value. If the call has the tag twice, the first one
-    counts.
+    `tags` is the SQL of the text with all tags of the call (`TAGS_SQL`). `_tag_texts` makes the expression's
+    parameters, which name the tag. The value is null for a call without the tag, and empty for a tag without a value.
+    If the call has the tag twice, the first one counts.
     """
     bare, valued = f"strpos({tags}, %s)", f"strpos({tags}, %s)"
     return (
@@ -96,11 +96,12 @@ def tag_value_sql(tags: str) -> str:
 
 
 def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[int], list[_Range]]:
-    """Divides days into periods with stored sums, which are as long as possible, and days whose calls must be read.
+    """Divides the days from `first` until before `end` into periods with stored sums, and days whose calls must be
+    read.
 
-    Returns the ids of these periods (rows of `LabelPeriod`), and the ranges of the other days. If `by_day` is true, all
-    periods are single days. If `only` asks for one end user, a period in which some end users are added up together is
-    not used.
+    Returns the ids of the periods (rows of `LabelPeriod`), which are as long as possible, and the ranges of the other
+    days. If `by_day` is true, only periods of one day are used. If `only` asks for one end user, periods that count
+    several end users together are not used.
     """
     with connection.cursor() as cursor:
         cursor.execute(_READABLE, [first, end, only.get(END_USER) is not None])
@@ -122,7 +123,8 @@ def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[in
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up, by `groups`, the stored sums by all labels together (`LabelCombination`).
+    """Returns the SQL query that adds up, by `groups`, the rows of `LabelCombination`: sums by all labels of a call at
+    once.
 
     `periods` are the ids of the days and months to read (rows of `LabelPeriod`). `only` has the filters: a map from
     groups to the values that calls must have.
@@ -163,7 +165,7 @@ def _grouped(
 
     * `source`: the SQL of the table, with a WHERE clause.
     * `bounds`: the values of the parameters in `source`.
-    * `names`: the SQL of the table's columns, by group, and that of the text with all tags.
+    * `names`: a map from groups to the SQL of their columns, and the SQL of the text with all tags of a call.
     * `only`: the filters: a map from groups to the values that calls must have.
     * `added`: the SQL of the sums.
     """
@@ -195,7 +197,7 @@ def _condition(sql: str, values: list[Parameter], name: str, value: str | None) 
 
 
 def _tag_texts(label: str) -> Iterator[Parameter]:
-    """Yields the values of the parameters in the SQL of `tag_value_sql`, which finds the value of the tag `label`.
+    """Yields the parameters of the SQL expression that `tag_value_sql` returns, for the tag `label`.
 
     `label` is the name of the tag after a prefix, such as `tag:project`.
     """

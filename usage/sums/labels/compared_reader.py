@@ -78,11 +78,11 @@ class ComparedReport:
 def read_compared_report(
     days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
 ) -> ComparedReport:
-    """Reads the sums of the calls of `days` by `groups`, and what each group cost in the days `before`.
+    """Reads the sums of calls on the days `days`, by `groups`, and the dollars of each group on the days `before`.
 
-    `groups` (at least one) and `only` are like those of `read_label_report`. At most `most` groups get a row. They are
-    sorted by `order`: a name in `ORDERS`, or `by_0` or `by_1` for the value of the first or second group; with
-    `is_falling`, the highest come first.
+    `groups` (at least one) and `only` are like those of `read_label_report`. At most `most` groups get a row. `order`
+    says by what they are sorted: a name in `ORDERS`, or `by_0` or `by_1`, which stand for the first and second group.
+    If `is_falling` is true, the highest come first.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
@@ -124,7 +124,7 @@ def read_compared_report(
 
 
 def _costliest(groups: Sequence[str]) -> str:
-    """Returns the end of a WITH clause: the table `costliest`, with the costliest values of a group, and their dollars.
+    """Returns SQL to append to a WITH clause: the table `costliest`, with a group's costliest values and their dollars.
 
     The group is the first one other than the day. If there is no such group, the result is empty.
     """
@@ -138,11 +138,11 @@ def _costliest(groups: Sequence[str]) -> str:
 
 
 def _rows_of_costliest(groups: Sequence[str]) -> str:
-    """Returns the end of an SQL query, which adds a row for each value in the table `costliest`.
+    """Returns SQL to append to a query (`UNION ALL …`): it adds a row for each value in the table `costliest`.
 
     Such a row has only the value and the mark `COSTLIEST`; its other columns are null. If calls are grouped by day,
-    further rows, with the mark `DAILY`, have the dollars of these values by day. If there is no such table, the result
-    is empty.
+    further rows, with the mark `DAILY`, have the dollars of these values by day. If calls are grouped by nothing but
+    the day, the result is empty.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
@@ -166,7 +166,8 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
 def _read_costliest(
     groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
-    """Returns the costliest values in `rows`, the rows of `_rows_of_costliest`, and a map from these to dollars by day.
+    """Reads the rows that `_rows_of_costliest` adds; returns the costliest values, and a map from them to dollars by
+    day.
 
     The map is None unless calls are grouped by day and another group.
     """
@@ -189,10 +190,11 @@ def _columns(groups: Sequence[str]) -> list[str]:
 def _compared(
     days: Days, before: Days, groups: Sequence[str], only: Only, are_complete: tuple[bool, bool]
 ) -> tuple[Query, bool]:
-    """Returns the SQL query for the sums of each group in two periods, and whether it has those of the period before.
+    """Returns the SQL query for the sums of each group in two periods, and whether it reads the period before.
 
-    The columns `SUMS` are of the days `days`; `cost_before` has the dollars of the days `before`, or 0 if these cannot
-    be read. `are_complete` has the argument `is_complete` of `grouped_sums` for each period.
+    The columns `SUMS` are of the days `days`. `cost_before` has the dollars of the days `before`; if these cannot be
+    read, it is 0, and the second result False. `are_complete` says for each period whether the sums by label have all
+    calls.
 
     Raises:
         LabelsUnreadable: as in `read_compared_report`.
@@ -221,7 +223,8 @@ def _compared(
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that executes the query `joined` for each day of `every_day`, and has the day in each row.
+    """Returns the SQL query that executes the query `joined` once for each day in `every_day`, and adds the day to its
+    rows.
 
     `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
     """
@@ -236,7 +239,7 @@ def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> 
 
 
 def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Query:
-    """Returns the SQL query that joins the sums of the present and the past period, group by group.
+    """Returns the SQL query that joins the sums of the present period with the dollars of the past one, group by group.
 
     `shift` is the number of days from the first day of the past period to that of the present one.
     """

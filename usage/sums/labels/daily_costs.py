@@ -40,10 +40,10 @@ def read_daily_costs(
     is_complete: bool,
     known: Mapping[GroupValue, DailyCosts] | None = None,
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
-    """Reads the dollars by day of some values of a group (`costliest`), and of all its other values together.
+    """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
 
-    Each item of the result is a value, False, and a map from days to dollars. The last item is None, True, and the
-    dollars of all other values. Items without dollars are left out.
+    Returns a tuple for each value: the value, False, and a map from days to dollars. The last tuple is for all other
+    values: None, True, and such a map. Tuples without dollars are left out.
 
     `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` says whether the sums
     by label have all calls of these days. `known` has the dollars of the values `costliest`, if they have been read
@@ -68,10 +68,11 @@ def read_daily_costs(
 def _rows(
     days: Days, label: str, groups: Sequence[str], only: Only, is_complete: bool, named: list[str] | None = None
 ) -> Query:
-    """Returns the SQL query for the dollars by day of a label (end user or tag) or, if `label` is "", of all calls.
+    """Returns the SQL query for the dollars, by day, of the sums of `label` (end user or tag) or, if it is "", of all
+    calls.
 
-    Its columns are those of `groups` and the dollars. With `named`, it reads only rows whose last group has one of
-    these values.
+    Its columns are those of `groups`, which include the day, and the dollars. With `named`, it reads only rows in which
+    the last of the groups has one of these values.
     """
     among = {} if named is None else {groups[-1]: named}
     if not label and is_complete and has_totals(groups, only):
@@ -86,7 +87,7 @@ def _read_days(rows: Query) -> DailyCosts:
 
 
 def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns the dollars by day of each value of `group`; `rows` is the SQL query for sums by day and this group."""
+    """Returns a map from each value of `group` to its dollars by day; `rows` is the SQL query for the sums to read."""
     found: dict[GroupValue, dict[date, Decimal]] = {}
     with connection.cursor() as cursor:
         query = f"SELECT {column_of(group)}, start, sum(cost) FROM ({rows[0]}) AS source GROUP BY 1, 2"
@@ -97,7 +98,9 @@ def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
 
 
 def _read_values(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns the dollars by day of some values of a group, and with the key None those of all values together."""
+    """Returns a map from some values of a group to their dollars by day; under None, it has those of all values
+    together.
+    """
     named = [value for value in values if value is not None]
     sums = ["sum(cost)", *(f"COALESCE(sum(cost) FILTER (WHERE {column_of(group)} = %s), 0)" for _ in named)]
     with connection.cursor() as cursor:

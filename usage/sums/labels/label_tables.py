@@ -39,9 +39,9 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def added_up(sums: Iterable[str]) -> list[str]:
-    """Returns for each of the columns `sums` an SQL expression that adds it up under the same name.
+    """Returns, for each column in `sums`, the SQL expression that adds it up, as a column of the same name.
 
-    In columns that are mostly 0, zeros are left out, which is faster.
+    In columns that are mostly 0, zeros are skipped, which is faster.
     """
     return [
         f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
@@ -50,7 +50,7 @@ def added_up(sums: Iterable[str]) -> list[str]:
 
 
 def typed(expression: str, name: str) -> str:
-    """Returns the SQL of a sum in the type of the column `name` of `SUMS`: PostgreSQL adds integers up to decimals."""
+    """Returns the SQL of a sum in the type of the column `name`: PostgreSQL adds up integers to a decimal."""
     return f"({expression})::{'numeric' if name in DOLLARS else 'bigint'}"
 
 
@@ -58,10 +58,10 @@ def counted_groups(source: str) -> str:
     """Returns the SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
 
     Both queries have the columns `KEYS` and `SUMS`; the result is in the order of `KEYS`. Usually each new value or tag
-    gets rows of its own. In days or months where their number is limited, it does not:
+    gets rows of its own. In a day or month that has one of these rows already, it does not:
 
-    * If the label has an `OTHERS` row there, a new value counts as `OTHERS`.
-    * If there is a `CLOSED` row, new tags are left out.
+    * a row with the value `OTHERS`: a new value of the same label counts as `OTHERS`.
+    * a row with the label `CLOSED`: new tags are left out.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

@@ -27,11 +27,11 @@ def days_between(first: date, end: date) -> list[date]:
 
 
 def has_totals(groups: Collection[str], only: Only) -> bool:
-    """Returns whether `rows_of_totals` can read the sums of all calls for these groups and filters, and is quicker.
+    """Returns whether `rows_of_totals` can be used for these groups and filters, and is quicker than the sums by label.
 
-    Besides the day and labels, there may be one of key, model and route, but no team and no owner. Keys may be very
-    many, so their totals of days are no fewer than the sums of months by label: they must be asked for by day, or for
-    one key.
+    Groups and filters may have the day, labels, and one of key, model and route; but no team and no owner. A key must
+    be a filter, or grouped by day: else the totals of each day of very many keys would be slower to read than sums of
+    months.
     """
     names = {name for name in (*groups, *only) if name != "day" and not is_label(name)}
     if not names:
@@ -48,11 +48,11 @@ def rows_of_totals(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query for the totals of all calls, row by row, of the days from `first` until before `end`.
+    """Returns the SQL query that reads the totals of all calls on the days from `first` until before `end`.
 
-    Only to be used where `has_totals` is true. The columns are `groups` without labels, by the names in `COLUMNS`, and
-    `sums`. `only` has the filters: the value that calls must have in a group (labels are ignored). `named` filters by
-    several values: calls must have one of them. `day` is that of `label_reader.grouped_sums`.
+    To be used only where `has_totals` is true. The columns are those of the `groups` that are no labels, and `sums`.
+    `only` has the filters: the value that calls must have in a group (labels are ignored). `named` filters by several
+    values: calls must have one of them. `day`, if given, is the SQL of the only day to read.
     """
     name = next((name for name in (*groups, *only) if name in DIMENSIONS), None)
     expressions = {COLUMNS["day"]: "(start AT TIME ZONE 'UTC')::date"} | ({COLUMNS[name]: "value"} if name else {})
@@ -83,11 +83,12 @@ def rows_of_periods(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query for the stored sums of a label (end user or tag) in some periods, row by row.
+    """Returns the SQL query that reads the stored sums of a label (end user or tag) in some periods.
 
-    The label "" stands for the sums of all calls. The columns are those of `groups` (`column_of`) and `sums`; without a
-    label, there is no column for its value. `only` has the filters: the value that calls must have in a group. `named`
-    filters by several values: calls must have one of them. `day` is that of `label_reader.grouped_sums`.
+    The label "" stands for the sums of all calls; then there is no column for the label's value. The columns are those
+    of `groups`, by the names in `column_of`, and `sums`. `only` has the filters: the value that calls must have in a
+    group. `named` filters by several values: calls must have one of them. `day`, if given, is the SQL of the only day
+    to read.
     """
     columns = [column for column in map(column_of, groups) if label or column != VALUE]
     restricted = {column_of(name): value for name, value in only.items() if value is not None}
