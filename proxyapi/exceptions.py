@@ -215,7 +215,7 @@ class MethodNotAllowed(ProxyError):
 class WebSocketRefused(ProxyError):
     """Error 426: the request asks for a WebSocket, which the gateway does not relay.
 
-    Codex, a client of OpenAI's, reacts to this status by going on over HTTP (its `responses_websocket`).
+    Codex, a client of OpenAI's, then goes on over HTTP (see `responses_websocket` in its source).
     """
 
     status_code = 426

@@ -155,10 +155,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of `fault`, with `since` set back to the time at which this process first found the fault.
+        """Returns a copy of `fault` whose `since` is the time at which this process first found it, if that is earlier.
 
-        A `since` that is earlier already stays. The time is remembered for the next search. A fault that the last
-        search did not find counts as new.
+        This time is remembered for the next search. A fault that the last search did not find counts as new.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first
@@ -166,7 +165,7 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to take the lock for the search in the database's tables; returns False if another process has it.
+    """Tries to take the lock for looking for faults in the database's tables; returns False if another process has it.
 
     The lock is held until the transaction ends, so this must be called in a transaction.
     """

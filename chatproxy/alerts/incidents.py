@@ -33,10 +33,10 @@ def record(
 ) -> None:
     """Opens, updates and resolves the alerts of one rule, so that they agree with the faults that were just found.
 
-    `faults` are all faults that the rule has found on `host`, or in the database's tables if `host` is empty. A fault
-    without an alert opens one once the fault has lasted for as long as the rule demands. An open alert whose fault is
-    not among `faults` is resolved. Messages to the rule's channels are stored as far as they are due
-    (`_announce_if_due`, `resolve`).
+    `faults` are all faults that the rule has found: those on `host` or, if `host` is empty, those in the database's
+    tables. A fault opens an alert once it has lasted for as long as the rule demands. An open alert whose fault is not
+    among `faults` is resolved. Messages that are due are stored for the rule's channels (`_announce_if_due`,
+    `resolve`).
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}
@@ -121,11 +121,11 @@ def _update_words(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Stores a message about an open alert for each channel if one is due now: that it was opened, or is still open.
+    """Stores a message about an open alert for each channel of its rule, if one is due: "opened" or "still open".
 
-    The first message is due at once. If an alert about the same subject was announced less than the rule's
-    `quiet_hours` ago, it is due after these hours. Further messages follow every `repeat_hours`, if the rule has this
-    field.
+    The first message is due at once or, if an alert about the same subject was announced less than the rule's
+    `quiet_hours` ago, after these hours. Further messages are due every `repeat_hours`; there are none if the rule sets
+    no such time.
     """
     rule = alert.rule
     if alert.sent_at is None:

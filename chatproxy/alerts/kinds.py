@@ -126,7 +126,7 @@ class FoundFault:
 
     * `subject`: the thing that has the fault, such as a key; it is empty for the whole gateway or the whole host.
     * `title`, `detail`: one line that says what is wrong, and a further text, which may be empty.
-    * `since`: the time when the fault was first found, or an earlier one if it is known when the fault began.
+    * `since`: the time at which the fault began or, if that is unknown, was first found.
     * `page`: the page with details; if it is empty, the page of the fault's kind. `query` selects the subject on that
       page.
     """

@@ -93,7 +93,7 @@ def check_database(database: Database) -> list[tuple[str, Finding]]:
 
 
 def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
-    """Acts on the findings of checks at a start of the server: writes each warning as one line, stops at a fault.
+    """Writes one line for each warning among the findings of the checks at a start of the server; stops at a fault.
 
     Faults that do not prevent a start are written like warnings.
 

@@ -30,8 +30,9 @@ class Callbacks(Protocol):
 class BehindHead:
     """Callbacks of an HTTP parser that reads a request's head again: only what follows the head goes to `protocol`.
 
-    For a request that offers to switch protocols (`Upgrade`, CONNECT), the first parser stops behind the head. A second
-    parser, with these callbacks, reads the head again, and then the rest for the connection (`protocol`).
+    The first parser of a connection stops behind the head of a request that offers to switch protocols (`Upgrade`,
+    CONNECT). A second parser, with these callbacks, reads this head again, to know where the body ends, and then the
+    rest.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know
@@ -69,9 +70,10 @@ def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the bytes of a request's head with the given headers, but without `Upgrade`.
+    """Builds the head of a request, as bytes, with the given headers except for `Upgrade`.
 
-    A second parser reads this head to learn where the body ends. Its request line always states `POST /`.
+    A second parser reads this head to learn where the body ends. The request line is always `POST /`, since the method
+    and the path do not matter for that.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
     # Method and path do not change how a body is read. The one exception is CONNECT, whose request always ends at its

@@ -90,9 +90,10 @@ class ThemeTemplates(Loader):
 
 
 def mended(path: str, text: str) -> str:
-    """Returns the text of a template of the theme with the gateway's changes: those in `_CHANGES`, and hidden icons.
+    """Returns the text of a template of the admin's theme with the gateway's changes.
 
-    Icons are hidden from screen readers only. `path` and `text` are those of the theme's own template.
+    These are the replacements in `_CHANGES`, and an attribute that hides icons from screen readers. `path` and `text`
+    are those of the theme's own template.
 
     Raises:
         MissingPart: a text that is to be changed is not in the template, or is there more than once.

@@ -148,8 +148,8 @@ class DrainingServer(Server):
         """Begins to drain: from now on each connection ends after its answer, and later the port is closed.
 
         If the whole server stops, the port is closed DRAIN_SECONDS after the stop signal; if only this worker ends,
-        after DRAIN_SECONDS or `REPLACED_DRAIN_SECONDS`, whichever is longer. A further call only closes a port that is
-        due.
+        after DRAIN_SECONDS or `REPLACED_DRAIN_SECONDS`, whichever is longer. If the worker drains already, only closes
+        the port if the time for this has come.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:

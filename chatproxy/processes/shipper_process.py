@@ -203,7 +203,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 def _complete_at(lock: int) -> float:
     """Returns the time (`time.monotonic()`) up to which all journal records are known to be in the database.
 
-    It is the modification time of the shippers' lock file, whose descriptor is `lock`. For a new file, this is the time
-    when the file was created.
+    Shippers store it as the modification time of their lock file, whose descriptor is `lock`. For a new file, it is the
+    time when the file was created.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

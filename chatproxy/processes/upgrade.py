@@ -75,7 +75,10 @@ class StartReports:
                 pass
 
     def wait_for(self, count: int) -> None:
-        """Waits until `count` more workers have reported that they serve."""
+        """Waits until `count` more workers have reported that they serve.
+
+        Reports that an earlier `wait_for` has counted, or that `forget` has dropped, do not count.
+        """
         while count > 0:
             select.select([self._read], [], [])
             with suppress(BlockingIOError):  # `forget` has read it
@@ -139,9 +142,9 @@ class Upgrade:
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
 
     def worker_has_ended(self, worker: Worker) -> None:
-        """Keeps gunicorn from starting another worker in place of an old one that a replacement has ended.
+        """Keeps gunicorn from starting another worker in place of `worker`, if a replacement of workers has ended it.
 
-        Called for each worker that has ended; does nothing for other workers.
+        Called for each worker that has ended; does nothing if it ended for another reason.
         """
         if worker.pid in self._retiring:
             self._retiring.discard(worker.pid)

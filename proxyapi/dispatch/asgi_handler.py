@@ -144,8 +144,8 @@ class CallHandler:
     ) -> None:
         """Sends a response to a client that has already got the head of an event stream.
 
-        A stream of events is passed on. Any other stream is replaced by one event with an error. A whole response is
-        sent as one event.
+        An event stream from upstream is passed on. Any other stream is replaced by one event with an error. A response
+        that is no stream is sent as one event.
         """
         # The head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`).
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):

@@ -123,8 +123,8 @@ def nearest_path(raw_path: str) -> str:
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
     """Returns the known segment of a path that a client probably means by `segment`: `models` for `model`.
 
-    `known` maps the segments that are possible here to their nodes. If none of them equals `segment`, the result is
-    `{id}` where an id is possible, else the most similar one, or an empty text.
+    `known` has the segments that are possible here, with their nodes. The result is the equal one (in lower case, with
+    `_` for `-`), else `{id}` if an id is possible here, else the most similar one; an empty text if none is similar.
     """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:

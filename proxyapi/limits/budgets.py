@@ -97,9 +97,9 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Returns the amounts to reserve for a call in the budgets of its key or team, as the argument of `take`.
+    """Returns the argument of `take`: the dollars to reserve for a call in the budgets of its key or team.
 
-    `dollars` are wanted; `least` is the lowest amount that is enough, and None means that only `dollars` are.
+    The call wants `dollars`, and can go on with any amount from `least` on; if `least` is None, only with `dollars`.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least

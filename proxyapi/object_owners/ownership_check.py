@@ -136,9 +136,11 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 
 
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
-    """Collects the ids of stored objects in the fields of a form.
+    """Returns the ids of stored objects (files, responses and so on) that the fields of a multipart form name.
 
-    A value that cannot be an id raises `BadRequest` or, if `may_be_odd` is true, is skipped.
+    Raises:
+        BadRequest: a field that must hold an id holds something else, or there are too many ids. With `may_be_odd`,
+            such a field is skipped instead, and any number of ids is accepted.
     """
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
@@ -248,9 +250,9 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of an unknown path that may be ids of objects; none for a path in OpenAI's reference.
+    """Returns the segments of a path that look like object ids, if the path is not in OpenAI's reference; else none.
 
-    `route.object_id` and the first two unknown segments are left out: `_check_owners` itself checks them.
+    `route.object_id` and the first two unknown segments are left out, because `_check_owners` itself checks them.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.
@@ -272,10 +274,10 @@ def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is
 
 
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
-    """Returns the reader that will find the ids of new stored objects in upstream's answer to `request`.
+    """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
 
-    Returns None if the call stores nothing new at upstream. `is_own` says whether the object in the path belongs to the
-    caller's key.
+    For a GET, there is a reader only if the object in the path may create others while it runs, as a batch does, and
+    belongs to the caller's key (`is_own`).
     """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING

@@ -78,8 +78,7 @@ class KeyFacts:
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the values for the template of a key's usage page.
 
-    While the page is open, it refreshes itself from the URL `data_url`, which answers with the result of
-    `data_response`.
+    `data_url` is the URL from which the open page fetches newer data, as `data_response` returns them.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():

@@ -201,7 +201,7 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns what a key's usage page shows to `person`, the owner of the key or the lead of its team.
+    """Returns the facts on a key's usage page for `person`: the owner of the key, or the lead of its team.
 
     Single calls are shown only to the owner, and only calls that were made while this person owned the key.
     """

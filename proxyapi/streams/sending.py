@@ -63,8 +63,8 @@ class EventStream:
     async def run(self, start: Head | None) -> None:
         """Sends the caller the head `start`, then the whole answer, and ends the call.
 
-        `start` is None if the caller has got a head before. The connection is cut if the answer breaks off, or if the
-        caller takes it too slowly: `GRACE_SECONDS` after the call's deadline.
+        `start` is None if the head was sent before. The connection is cut if the answer breaks off, or if the caller
+        takes it so slowly that it is not sent `GRACE_SECONDS` after the call's deadline.
 
         Raises:
             CallerGone: the caller has hung up.

@@ -128,10 +128,10 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the decoded body to the function `sink` piece by piece, until `sink` leaves a rest; returns the rest.
+        """Passes the decoded body to the function `sink` until it does not take all of a piece; returns what it left.
 
         `sink` gets a piece, and returns the bytes of it that it could not take. Without a `sink`, the next piece is
-        returned. The result is empty at the end of the body.
+        returned. At the end of the body, the result is empty.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -319,10 +319,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Gives the buffered bytes to the `sink` of the task that waits in `chunk`, and wakes this task if needed.
+        """Wakes the task, if any, that waits in `chunk`; first passes the buffered bytes to the task's function `sink`.
 
-        The task sleeps on if `sink` took all bytes and more may come. If `sink` raises an exception, the exchange
-        fails.
+        The task is not woken if `sink` took all bytes and more may come. If `sink` raises an exception, the exchange
+        fails, and the task is woken.
         """
         if self._waiter is None or self._waiter.done():
             return

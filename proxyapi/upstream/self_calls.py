@@ -76,7 +76,7 @@ def own_entry() -> str:
 
 
 def gateways_passed(via: str) -> str:
-    """Returns the entries of the header `Via` that were added by chatproxy gateways, for the request to upstream.
+    """Returns the entries of the header `Via` that chatproxy gateways have added, to be passed on to upstream.
 
     Entries of other proxies are left out. If upstream is OpenAI, the result is empty.
     """
@@ -86,9 +86,9 @@ def gateways_passed(via: str) -> str:
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns the name, such as `1.1 chatproxy-…`, that a gateway adds to `Via` if its upstream is `base_url`.
+    """Returns the name, such as `1.1 chatproxy-…`, of a gateway in the header `Via`; its upstream is `base_url`.
 
-    The name is empty if upstream is OpenAI.
+    The name is empty if upstream is OpenAI, which does not get this header.
     """
     return "" if is_openai(base_url) else f"1.1 chatproxy-{sealing.pseudonym(base_url)}"
 

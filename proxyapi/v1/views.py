@@ -201,8 +201,8 @@ class PassThroughView(FormView):
         Args:
             request: the request for upstream.
             dialect: the rules for event streams of this route.
-            as_it_came: given if the gateway has added a field to `request` that asks for usage: the request without the
-                field. It is sent if upstream refuses the field.
+            as_it_came: `request` without the field that asks for usage, if the gateway has added this field; otherwise
+                None. It is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:

@@ -78,11 +78,11 @@ def read_order(request: HttpRequest) -> str:
 
 
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
-    """Returns the query strings of the links from one group of errors to lists of its calls.
+    """Returns the query strings of the links from one group of errors to lists of the group's calls.
 
-    The result is a pair: the query string for all calls of the group, and a list with an entry each for keys, models,
-    routes and statuses. An entry has a title such as `Keys`, the number of different values, and a list of the shown
-    values: each with its number of calls, and the query string for these calls.
+    The first value is the query string for all calls of the group. The second has one entry each for keys, models,
+    routes and statuses: a title such as `Keys`, the number of different values, and the values that are shown. Each of
+    these comes with its number of calls, and the query string for these calls.
     """
     times = time_range.as_times()
     parts = [

@@ -244,10 +244,11 @@ def _without(request: HttpRequest, *names: str) -> str:
 
 
 def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
-    """Returns the query string that searches prompts and answers for the text that `query` has in its parameter `q`.
+    """Returns the query string of a list that searches prompts and answers for the text in the parameter `q`.
 
-    The text is searched for as a phrase; too long a text is cut. The result is empty if there is no text, if `query`
-    already searches prompts and answers, or if the person may not see bodies.
+    `query` has the parameters of the present list; all but `q` and `sort` stay. The text is searched for as a phrase,
+    and is cut if it is too long. The result is empty if `q` is empty, if `query` already searches prompts and answers,
+    or if the person may not see bodies.
     """
     words = query.get("q", "").replace('"', " ").strip()[: MAX_TEXT - len('""')].strip()
     if not words or "text" in query or not may_see_bodies(request):

@@ -92,9 +92,9 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Returns a copy of the estimated usage `supposed`, with its output tokens limited to a call of `seconds` seconds.
+    """Returns a copy of the estimated usage `supposed`, with at most the output that a model can make in `seconds`.
 
-    The limit is the number of tokens that a model can make in this time.
+    Only output tokens are limited, and not the use of hosted tools.
     """
     counts = supposed.copy()
     # The use of hosted tools stays, because tools work beside the model.

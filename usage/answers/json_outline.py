@@ -33,9 +33,9 @@ class _GivenUp(Exception):
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
     """Returns the members of the JSON object in `body` without their large parts, quickly even if `body` is large.
 
-    A long string becomes None, and a large array keeps only the objects at its start. If the JSON is invalid, the
-    members in front of the fault are returned; if it is no object, an empty dict. `wanted` names the members to return,
-    by default all.
+    A long string becomes None, a large array keeps only the objects at its start, and large nested objects are read
+    down to `MAX_DEPTH` levels. If the JSON is invalid, the members in front of the fault are returned; if it is no
+    object, an empty dict. `wanted` names the members to return, by default all.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
@@ -184,9 +184,10 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position in `body` at which the bytes that match `pattern`, from `at` on, end.
+    """Returns the position at which a run of bytes ends that begins at position `at` of `body`.
 
-    `pattern` must match a run of one kind of byte, such as white space, of any length. An empty run returns `at`.
+    `pattern` must match a run of one kind of byte, such as white space, of any length. If there is no such byte at
+    `at`, the result is `at`.
     """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one

@@ -86,12 +86,11 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and content of every file of all journals, for a backup.
+    """Yields the name and content of every file of all journals, for a backup; processes may write to them meanwhile.
 
-    Processes may write to the files meanwhile. The content is an iterator of chunks of at most `chunk_bytes`; read it
-    before you request the next file. Files of undelivered records, such as dead letters, come last. No record that was
-    written before the start is missed: each is in one of the files, or in the database by the time the last file is
-    yielded.
+    The content is an iterator of chunks of at most `chunk_bytes`; read it before you request the next file. Files of
+    undelivered records, such as dead letters, come last. Each record that was written before the start is in one of the
+    files, or is in the database when the last file is yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied

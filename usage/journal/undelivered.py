@@ -58,8 +58,8 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
     """Renames a file of undelivered records, so that they can be tried again while new ones go to a new file.
 
     The file `name`, by default that of the dead letters, becomes `retried_name`, whose path is returned. If an
-    interrupted attempt has left a file there, nothing is renamed. If nothing is undelivered, there is no file at this
-    path.
+    interrupted attempt has left a file there, nothing is renamed. If there are no undelivered records, no file exists
+    at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

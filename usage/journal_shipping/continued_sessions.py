@@ -51,8 +51,8 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
     * If the creating call is unknown, or of another key, only the continuing call gets the response's id as its
       session.
 
-    Returns all rows, and in `begun` the new sessions of creating calls that are in the database already:
-    `begin_sessions` must store these. Call this in the transaction that writes the rows.
+    Returns all rows. The result's `begun` has the new sessions of creating calls that are in the database already;
+    store them with `begin_sessions`. Call this in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})
@@ -80,11 +80,11 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
-    """Stores sessions in rows that are in the table of calls already; `begun` maps request ids to sessions.
+    """Writes sessions to rows that are in the table of calls already; `begun` maps the calls' request ids to sessions.
 
     Before calling this, lock the responses of these calls in `PendingResponse`: polls lock in this order, too, so that
-    there is no deadlock. The digest of a row is renewed only if it was right before, so that a change that somebody
-    else has made is still noticed.
+    there is no deadlock. The digest of a row (a checksum) is renewed only if it was right before, so that a change that
+    somebody else has made is still noticed.
     """
     if not begun:
         return

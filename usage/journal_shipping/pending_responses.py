@@ -92,10 +92,10 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
     Args:
         response: the background response.
-        is_gone: whether upstream no longer has the response. If the call has a reservation, the output is not limited
-            then.
-        has_ended: whether the response has ended. If the call has no reservation, an estimate in the row stays as it is
-            then.
+        is_gone: whether upstream no longer has the response. If so, and the call has a reservation, the output is not
+            limited.
+        has_ended: whether the response has ended. If so, and the call has no reservation, an estimate in the row stays
+            as it is.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -126,11 +126,11 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Writes estimates of the usage of unfinished background responses, while the gateway does not poll them.
+    """Writes estimates of the usage of unfinished background responses while the gateway polls none; returns how many.
 
-    A response of unknown usage gets one (`suppose_usage`) if its call has a reservation of a budget, or if it is older
-    than `UNASKED_AFTER`. Returns how many got one, at most `limit`. Before that, at most `limit` responses older than
-    30 days are given up (`forget_pending`).
+    A response of unknown usage gets an estimate (`suppose_usage`) if its call has a reservation of a budget, or if it
+    is older than `UNASKED_AFTER`; at most `limit` responses get one. Before that, at most `limit` responses older than
+    30 days are given up (`forget_pending`), which do not count in the result.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -177,7 +177,7 @@ def postpone(response: PendingResponse) -> None:
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
-    """Writes an estimate of a background response's usage, and its cost, to its call's row and to the sums.
+    """Writes an estimate of a background response's usage and cost to its call's row, and corrects the sums by it.
 
     Exact usage in the row stays. Returns the change of the row, for the caller to count in the metrics after the
     transaction. The list is empty if nothing was changed: the response is no longer pending, another row is billed for
@@ -187,7 +187,7 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
         response: the background response.
         is_whole: whether the whole stored estimate counts. If not, its output is limited to what a model can have made
             until now.
-        is_raised: whether a lower estimate in the row is raised to the new one. If not, it stays.
+        is_raised: whether an estimate in the row is raised where the stored one is higher. If not, it stays as it is.
     """
     # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
@@ -215,7 +215,7 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
     """Returns a copy of a call's row with an estimate of its background response's usage, and with its cost.
 
     The estimate is the stored one. Unless `is_whole` is true, its output is limited to what a model can have made until
-    now. Counts in the row that are higher stay.
+    now. Where the row has a higher count already, that count is kept.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -229,10 +229,10 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns an upper bound of the usage of a background response until `moment`.
+    """Returns an upper bound of what a background response has used until `moment`.
 
-    It is the stored estimate, with the output limited to what a model can make from `began` until `moment` (from the
-    time when the gateway stored the response, if that is earlier). Without a stored estimate, the input is estimated
+    It is the stored estimate, with the output limited to what a model can make from `began` until `moment`; if the
+    gateway stored the response before `began`, from then on. Without a stored estimate, the input tokens are estimated
     from the size of the request (`request_bytes`), and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before

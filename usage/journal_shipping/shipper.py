@@ -269,7 +269,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes to the database the rows of ended calls in `newer.log`, which older code set aside as unreadable for it.
+    """Writes to the database the rows of ended calls in `newer.log`, a file of records that older code could not read.
 
     Records that this code cannot read either stay in `newer.log`; damaged lines go to `damaged.log`. Begin records are
     dropped, since their calls have rows.

@@ -142,9 +142,9 @@ def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """Returns the parts of a multipart form as lines of `name: value`, which have about `budget` bytes together.
+    """Converts the parts of a multipart form to lines of text (`_part_line`), of about `budget` bytes together.
 
-    Also returns how many bytes of the parts' content were left out.
+    Also returns how many bytes of content were left out: by a cut, or as part of a form's further parts.
     """
     lines: list[bytes] = []
     left_out = 0
@@ -232,10 +232,10 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns the parts of a multipart form as lines of `name: value`, in about `budget` bytes.
+    """Converts a multipart form to lines of `name: value`, of about `budget` bytes; also returns how much was read.
 
-    Also returns how many bytes of `body` were read. A form that cannot be parsed becomes a placeholder with its size,
-    because the secrets in it could not be found.
+    The second value is a number of bytes. A form that cannot be parsed becomes a placeholder with its size, because its
+    secrets could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""

@@ -37,9 +37,9 @@ class ErrorState(models.TextChoices):
 class KnownError(models.Model):
     """A kind of error that somebody has marked on the errors page as known or as resolved, with a remark (`note`).
 
-    An error is identified by its outcome, error code and group of messages. `message` is the group: "-" if there is
-    none, and empty if the mark is for all errors with this code, as earlier releases made them. `status`, `model` and
-    `route` are 0 or empty in new rows, and were used by earlier releases only.
+    An error is identified by its outcome, its error code and the group of its message. `message` is this group: "-" if
+    there is none. It is empty in marks of earlier releases, which are for all errors with this code. `status`, `model`
+    and `route` are 0 or empty in new rows; only earlier releases used them.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
@@ -106,8 +106,8 @@ class LedgerState(models.Model):
 class CountedResponse(models.Model):
     """A response of upstream's, with the request id of the one call that is billed for the response's usage.
 
-    The rows of several calls can state the usage of the same response. `usage.journal_shipping.background_cost` writes
-    this table, and explains it.
+    The rows of several calls can state the usage of the same response. The docstring of
+    `usage.journal_shipping.background_cost` explains which call is billed.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)

@@ -136,7 +136,10 @@ class Lease:
 
     @property
     def is_low(self) -> bool:
-        """True if so few dollars are free that the lease should get more now, before a call has to wait."""
+        """True if so few dollars are free that the lease should get more now, before a call has to wait.
+
+        Always false for a lease that is retired, or that keeps no dollars for later calls.
+        """
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
@@ -153,11 +156,11 @@ class Lease:
 
         If fewer than `wanted.dollars` are free, the call gets all free dollars on two conditions:
 
-        * They are at least `wanted.least`.
+        * They are at least `wanted.least`, the lowest amount with which the call can go on.
         * They are at least half of `unheld`, or this is the call's last try.
 
-        `unheld` is what the spender's budgets would have left if nothing were reserved. If it is None (unknown), the
-        call gets either all that it wants or nothing.
+        `unheld` is the lowest amount that one of the spender's budgets would have left if nothing were reserved. If it
+        is None (unknown), the call gets either all that it wants or nothing.
         """
         free = self.free
         dollars = wanted.dollars
@@ -187,11 +190,11 @@ class Lease:
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
         """Updates the lease with the database's answer to its request for dollars.
 
-        * `granted`: all dollars ever granted to the lease, less those given back; None if it got nothing this time.
-        * `spare`: the dollars among the new ones that are meant for later calls. When less than half of them are free,
+        * `granted`: all dollars granted to the lease until now, less those given back; None if the request got nothing.
+        * `spare`: how many of the newly granted dollars are for later calls. Once less than half of `spare` is free,
           the lease asks for more.
         * `has_waited`: whether calls waited for the answer. If so, the lease keeps free dollars from now on if `spare`
-          is more than 0, and gives them back if it is 0. If not, this stays as it was.
+          is more than 0, and gives them back if it is 0. Otherwise it treats free dollars as before.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

@@ -111,8 +111,8 @@ class Reservations:
     async def take(self, wanted: Wanted) -> BudgetState:
         """Reserves a call's highest possible cost in the budgets of its key or team; waits for the database if needed.
 
-        Returns the state of the budgets, with the reservation in `share`, which is None if too little was left. If less
-        than the highest cost is left, the call may get all that is left, on the conditions in `Wanted`.
+        Returns a `BudgetState`, whose `share` is the reservation, or None if too little was left. If less than the
+        highest cost is left, the call may get all that is left; `Wanted` states the conditions.
 
         Raises:
             ReservationsUnavailable: the database does not answer, so it is unknown how much is left.
@@ -262,10 +262,10 @@ class Reservations:
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Updates the leases by the answers to the round trip `done`, then answers the calls in `waiting`.
+        """Updates the leases in memory by the database's answers to the round trip `done`; then answers waiting calls.
 
-        A call goes on waiting if too few dollars of its lease are free, and `done` had no request for more. It is
-        answered after the next round trip.
+        A call in `waiting` is not answered yet if its lease has too few free dollars, and `done` did not ask the
+        database for more dollars for this lease: the call waits for the next round trip.
         """
         now = time.monotonic()
         if self.fault:
@@ -342,10 +342,10 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the reservation, with the state of the budgets.
+    """Reserves dollars of a lease for a call that has waited; returns the reservation and the state of the budgets.
 
-    `answer` is the database's answer to the lease's request for dollars. If the lease has requested none, it is None,
-    and the result has only the reservation.
+    `answer` is the database's answer to the lease's request for dollars. It is None if the lease has requested none:
+    then the result has only the reservation. The reservation (`share`) is None if the lease has too few free dollars.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

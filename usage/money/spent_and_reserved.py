@@ -87,9 +87,9 @@ SPENT: dict[SpenderKind, str] = {
 class Spent:
     """The dollars that one spender has spent on one UTC day, in the month of this day, and in `total`.
 
-    All three include the dollars that are reserved for calls in flight, or leased to workers for later calls; `held`
-    has these dollars alone, of all days. `last_day` is the UTC day of the spender's newest call, or None if there is
-    none.
+    All three include the dollars that are reserved for calls in flight, or leased to workers for later calls. `held` is
+    the sum of such reserved and leased dollars, of all days. `last_day` is the UTC day of the spender's newest call, or
+    None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -121,10 +121,11 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallRecord]) -> None:
-    """Subtracts the dollars that ended calls have used from their leases; a lease is a part of a budget for one worker.
+    """Subtracts the dollars that ended calls took from their leases; a lease is a part of a budget for one worker.
 
-    If a call's response goes on in the background and is polled, the same dollars become a reservation of this call.
-    Call this function in the transaction that inserts the calls' rows.
+    A call may have ended while its response goes on in the background. If the gateway polls that response, the call
+    also gets a reservation of its own for the same dollars, until its usage is known. Call this function in the
+    transaction that inserts the calls' rows.
     """
     with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
     if not with_shares:
@@ -147,10 +148,10 @@ def take_off_leases(cursor: CursorWrapper | LastStatements, rows: Iterable[CallR
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns the dollars that a call has used of its key's lease and of its team's lease, by `key` and `team`.
+    """Returns the dollars that a call has used of its key's lease and of its team's lease.
 
-    A lease is a worker's part of a budget. Each value has the id of the lease and the dollars. A lease that the call
-    did not use is left out.
+    A lease is a worker's part of a budget. The result maps `key` and `team` to the lease's id and the dollars; a lease
+    that the call did not use is left out.
     """
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}

@@ -163,9 +163,13 @@ def _audio_and_image(
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
     The other tokens are billed as text, as are image tokens without a rate of their own. If upstream does not state the
-    numbers by kind, estimated tokens are all billed as the most expensive kind, and the output of an image model as
-    image. Otherwise, returns None if kinds with different rates are not stated, or if the numbers contradict each
-    other.
+    numbers by kind:
+
+    * Estimated tokens are all billed as the most expensive kind.
+    * The output of an image model is billed as image.
+    * Otherwise the result is None, unless all kinds have the same rate.
+
+    The result is also None if the stated numbers contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

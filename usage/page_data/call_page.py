@@ -125,10 +125,10 @@ def timeline(call: Request) -> list[Phase]:
 
 
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
-    """Returns the parts of a call's duration with their places on the drawn timeline.
+    """Converts the parts of a call's duration to `Phase` objects, which have their places on the drawn timeline.
 
     `phases` has the name, text and milliseconds of each part. `total` is the call's duration in milliseconds. Each part
-    is at least 2 units wide.
+    is drawn at least 2 units wide; the timeline has `TIMELINE_WIDTH` units.
     """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:

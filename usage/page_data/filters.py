@@ -101,9 +101,9 @@ class Filters:
 def in_address(name: str) -> str:
     """Encodes a name, such as a model's, as the value of a query parameter; `name_in` decodes it.
 
-    An empty name becomes `NO_NAME`, since an empty value means no filter. A name that could be taken for a code gets
-    the prefix `LITERALLY`. A value of `Filters.model` that stands for a model with any date gets the ending `ANY_DATE`,
-    which only `read_filters` decodes.
+    An empty name becomes `NO_NAME`, since an empty value means no filter. A value of `Filters.model` that stands for a
+    model with any date gets the ending `ANY_DATE`, which only `read_filters` decodes. A name that could be mistaken for
+    one of these codes gets the prefix `LITERALLY`.
     """
     if name.endswith(_OF_ANY_DATE):
         return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
@@ -124,10 +124,7 @@ def name_in(text: str) -> str | None:
 
 
 def model_of_any_date(model: str | None) -> str | None:
-    """Returns the undated name of a model if the filter value `model` stands for this model with any date.
-
-    Returns None if `model` stands for one exact name, or is None.
-    """
+    """Returns the undated model name in a filter value that stands for a model with any date; else None."""
     return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
 
 
@@ -185,11 +182,11 @@ class _Address:
         return self._raw(name).strip()
 
     def read_words(self, *, is_allowed: bool) -> str:
-        """Returns the words to search for in prompts and answers, from the query parameter `text`.
+        """Returns the query parameter `text`, which is searched for in prompts and answers; "" if it is missing.
 
-        They are cut to `MAX_TEXT` characters. If `is_allowed` is false, the person may not see prompts and answers, and
-        the result is "". `faults` gets a sentence about words that are not searched, as those after the first
-        `MAX_WORDS`.
+        If `is_allowed` is false, the person may not see prompts and answers, and the result is "". A text is cut to
+        `MAX_TEXT` characters, and only its first `MAX_WORDS` words are searched for. `faults` gets a sentence about
+        whatever is not searched for.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -463,7 +460,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def names_of_model(model: str) -> list[str]:
-    """Returns the names by which the tables of sums count a model: its undated name `model`, and names with a date."""
+    """Returns the model names in the tables of sums that are `model` (an undated name), without or with a date."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 

@@ -20,8 +20,8 @@ SEPARATOR = "."
 class PageLinks(NamedTuple):
     """The query strings of the next page with newer calls and of the next page with older ones.
 
-    `newer` is None if the page before is not known: this is the first page, or it was opened by another link. An empty
-    text is a link, too: to the first page of all calls. `older` is empty if there is no older page.
+    `newer` is None if there is no such link: on the first page, and on a page that was opened by a link from elsewhere.
+    An empty text is a link, too: to the first page of all calls. `older` is empty if there is no older page.
     """
 
     newer: str | None
@@ -29,10 +29,11 @@ class PageLinks(NamedTuple):
 
 
 def page_links(query: Mapping[str, str], address: Mapping[str, str], next_before: UUID | None) -> PageLinks:
-    """Returns the links from one page of a list of calls to the pages beside it.
+    """Returns the links from one page of a list of calls to the next pages with newer and with older calls.
 
-    `query` has the filters of the list, `address` the query parameters of the page's own URL, and `next_before` the
-    request id below which the next page begins; None if there is none.
+    * `query`: the filters of the list.
+    * `address`: the query parameters of the page's own URL.
+    * `next_before`: the request id below which the page with older calls begins; None if there is no such page.
     """
     here = address.get(BEGINNING)
     behind = _pages_before(address.get(PAGES_BEFORE, "")) if here else []
@@ -43,7 +44,11 @@ def page_links(query: Mapping[str, str], address: Mapping[str, str], next_before
 
 
 def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
-    """Returns the query string of the page that begins at `beginning`; `behind` has the beginnings of those before."""
+    """Returns the query string for the page of a list that begins at `beginning`: a request id, or `FIRST`.
+
+    `query` has the filters of the list, and `behind` the beginnings of the pages with newer calls, the first page
+    first.
+    """
     if beginning == FIRST:
         return urlencode(query)
     found = {**query, BEGINNING: beginning}
@@ -51,7 +56,10 @@ def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
 
 
 def _pages_before(text: str) -> list[str]:
-    """Parses the beginnings of the pages before, the first page first; an empty list for any other text."""
+    """Parses a list of the beginnings of pages (request ids, or `FIRST`), the first page first.
+
+    Returns an empty list if the text has anything else.
+    """
     found = text.split(SEPARATOR)[-MAX_PAGES:]
     return found if all(one == FIRST or _is_id(one) for one in found) else []
 

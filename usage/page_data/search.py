@@ -45,8 +45,7 @@ class Page:
 
     * `before`: the request id below which the next page begins; None if there is no next page.
     * `is_full`: whether the page has as many calls as it may have.
-    * `searched_to`: if the time for the search was up, the time since which all calls have been searched; otherwise
-      None.
+    * `searched_to`: set if the search ran out of time: only the calls since this time have been searched.
     """
 
     calls: list[Request]

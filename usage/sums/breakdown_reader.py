@@ -68,15 +68,15 @@ def sum_sql(name: str) -> str:
 def rows_of_range(
     start: datetime, end: datetime, columns: Iterable[str], only: Mapping[str, str], *, coarsest: Span, by_key: bool
 ) -> Rows:
-    """Returns the SQL query for rows of sums that together count each call from `start` until `end` once.
+    """Returns an SQL query for sums of hours, days and months that together count each call of a range of time once.
 
-    The range is extended to whole hours.
+    The range from `start` until `end` is extended to whole hours.
 
     * `columns`: the wanted columns of `UsageHour`, such as `cost`.
     * `only`: maps columns, such as `key_name`, to the value that the rows must have.
     * `coarsest`: the longest period that a row may have: an hour, a day or a month.
     * `by_key`: whether each row must be of a single key. If it is false, and `only` has no key, a row may be of all
-      keys together, so do not use the column `key_name`.
+      keys together: then the column `key_name` means nothing.
     """
     columns = [KEY, "model", "route", "outcome", *columns]
     of_breakdowns = {name: OF_BREAKDOWNS.get(name, name) for name in (*columns, *only)}
@@ -135,8 +135,8 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
     """Returns the starts of those pieces of time for which the sums in the table `UsageBreakdown` include all calls.
 
-    Pieces of hours are left out, since the table has days and months only. For a whole month, only the sums of the
-    month are checked, and not those of its days: both are written together, and `ledger sum` mends the days first.
+    Pieces of hours are left out, since the table has days and months only. Of a whole month, only the monthly sums are
+    checked: the sums of days are written together with them, and `ledger sum` mends the days first.
     """
     asked = [
         (Span.MONTH if first == floor(first, Span.MONTH) and last == next_month(first) else span, first, last)

@@ -106,7 +106,7 @@ class TimeRange:
     def in_hours(self, now: datetime) -> TimeRange:
         """Returns this range extended to whole hours, for pages that read sums by the hour.
 
-        Such a page must show the extended times, and its links to calls must have them, too (`as_times`).
+        Such a page must state the extended range, and use it in the links to its calls (`as_times`).
         """
         start, end = floor(self.start, Span.HOUR), ceiling(self.end, Span.HOUR)
         return replace(self, start=start, end=end, passed=_passed(start, end, now))
@@ -150,7 +150,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     * `from` and `to`: without `to`, the range ends now; without `from`, it begins 24 hours before its end.
     * Without these parameters, the range is the last 24 hours.
 
-    The range is extended to whole minutes, or at a time that is days ago to whole hours.
+    The start is rounded down and `to` is rounded up, to a minute or, more than `MINUTES_READABLE` ago, to an hour.
 
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.

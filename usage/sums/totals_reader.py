@@ -217,10 +217,10 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of those months in a range of time whose monthly sums count all calls.
+    """Returns the beginnings of those months in a range of time whose monthly sums count all calls of the month.
 
-    With `partly`, months that are only partly in the range are included. Other months lack calls that an earlier
-    release of the gateway has counted by day only; `ledger sum` adds them to the sums of the month.
+    Months must lie wholly in the range or, with `partly`, at least partly. The sums of months that are left out for
+    another reason lack calls that an earlier release counted by day only; `ledger sum` adds them.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:
@@ -235,8 +235,8 @@ def pieces_of_range(
 ) -> Iterator[tuple[Span, datetime, datetime]]:
     """Divides a range of time into pieces of months, days, hours and minutes, so that few totals must be read.
 
-    Yields the unit, start and end of each piece. `months` are the beginnings of the months that may be pieces, in
-    order; each must be whole in the range. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
+    Yields each piece's unit, start and end. `months` are the beginnings, in order, of months that may be pieces; each
+    lies wholly in the range. A `start` or `end` older than `MINUTES_READABLE` is rounded down to the hour.
     """
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)

@@ -43,7 +43,10 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns a copy with a proposed price, if there is one: that of a model of the same family at time `at`."""
+        """Returns a copy with a proposed price: that of a model of the same family at the time `at`.
+
+        The copy has no proposal if no model of the family has a price.
+        """
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 
@@ -121,9 +124,9 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields ever shorter names by which a price of a model's family may be found: `a-b` and `a` for `a-b-c`.
+    """Yields names of models of the same family, ever shorter, to find a price by: `a-b` and `a` for `a-b-c`.
 
-    The name of a vendor is left out: for `vendor/a-b`, the names are `a-b` and `a`.
+    If the name begins with a vendor, the name without the vendor comes first: `a-b` and `a` for `vendor/a-b`.
     """
     name = model.rpartition("/")[2]
     if name != model:

@@ -68,8 +68,8 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 def _empty(day: datetime) -> bool:
     """Empties the latency histograms of the hours of one day (UTC); returns False if that is impossible now.
 
-    Totals of the day that lack durations are completed from the hours first. That is impossible while another process
-    is correcting sums. `LedgerState` stores up to which day histograms have been emptied.
+    If totals of the day lack durations, the totals of the day and its month are computed anew first. This is impossible
+    while another process is correcting sums. `LedgerState` then stores that the histograms up to this day are emptied.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])

@@ -18,9 +18,10 @@ MAX_TAGS = 5  # names of tags that get a link; the page offers all
 
 
 def usage_links(now: datetime) -> list[tuple[str, str]]:
-    """Returns links to the page *Usage* for the present month, one per grouping, as pairs of label and URL.
+    """Returns links to the page *Usage* for the present month, one for each way to group calls, as label and URL.
 
-    While there are no teams, there is a link by model instead of team.
+    Calls can be grouped by some of their properties (`LINKED`) and by tags. While there are no teams, there is a link
+    by model instead of team.
     """
     page = reverse("pages:usage_report")
     linked = LINKED if has_present_teams(now) else ("model", *LINKED[1:])

@@ -29,11 +29,11 @@ class SearchedWord:
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns lists of short texts: a body that lacks all texts of one of the lists cannot contain this word.
+        """Returns lists of short texts, one list for each piece of the word between white space.
 
-        There is one list for each piece of the word between white space; its texts are ways to write the piece, plain
-        or escaped as in JSON. The database compares them with the body in lower case. There is no list for a piece of
-        ASCII punctuation.
+        A body that contains no text of one of the lists cannot contain the word. The texts are ways to write a part of
+        the piece, plain or escaped as in JSON; the database compares them with the body in lower case. There is no list
+        for a piece of ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -53,10 +53,10 @@ def split_words(text: str) -> list[str]:
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Returns lists of short texts by which the database rules out bodies that lack one of the words.
+    """Returns lists of short texts: a body that contains no text of one of the lists lacks one of the words.
 
-    A body is ruled out if it contains none of the texts of a list. At most `_MAX_NEEDLES` lists are returned: those
-    with the longest texts, since they rule out the most bodies.
+    So the database can rule out bodies fast. At most `_MAX_NEEDLES` lists are returned: those with the longest texts,
+    since they rule out the most bodies.
     """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
@@ -68,11 +68,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns short texts; a body that contains `part`, a piece of a searched word, contains at least one of them.
+    """Returns short texts; each body that contains `part`, a piece of a searched word, contains at least one of them.
 
-    The body must be in lower case. If the piece has ASCII letters or digits, the only text is the longest run of these.
-    Otherwise the texts are the piece's first two characters in all spellings, plain and escaped. The result is empty
-    for a piece of ASCII punctuation.
+    They are for bodies in lower case. If the piece has ASCII letters or digits, the only text is the longest run of
+    these. Otherwise the texts are the piece's first two characters in all spellings, plain and escaped as in JSON. The
+    result is empty for a piece of ASCII punctuation.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:

@@ -55,10 +55,10 @@ def find_largest(filters: Filters) -> Page:
 
 
 def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
-    """Makes the scans read calls for `COMPARE_SECONDS`; returns the ids of those with the largest values of `column`.
+    """Lets the scans read calls for `COMPARE_SECONDS`; returns the ids of those with the largest values of `column`.
 
     At most `PAGE_SIZE` ids are returned, the largest value first; of equal values, the newest call comes first. The
-    scans stop earlier when no calls are left.
+    scans stop earlier when all calls have been read.
     """
     largest: dict[UUID, float] = {}
     deadline, slices = time.monotonic() + COMPARE_SECONDS, 0
@@ -82,11 +82,12 @@ def _first(values: dict[UUID, float]) -> dict[UUID, float]:
 
 
 def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]:
-    """Reads the calls with the largest values from the index of the sorted column; returns the ids of matching calls.
+    """Searches the calls with the largest values in the index of the sorted column; returns the ids of those that
+    match.
 
-    At most `MAX_INDEXED` calls in the filters' range of time are read. `conditions` are the SQL conditions of all other
-    filters, which the returned calls match. At most `PAGE_SIZE` ids are returned, the one with the largest value first.
-    None are returned if this takes longer than `INDEX_SECONDS`.
+    Only the `MAX_INDEXED` largest values in the filters' range of time are searched. `conditions` are the SQL
+    conditions of all other filters. At most `PAGE_SIZE` ids are returned, the one with the largest value first; none if
+    the search takes longer than `INDEX_SECONDS`.
     """
     column = SORTS[filters.sort]
     most = MAX_INDEXED if conditions else PAGE_SIZE

@@ -25,7 +25,7 @@ class NewestFailures:
     * `calls`: at most `MAX_CALLS` of them, the latest first.
     * `number`: how many were found.
     * `is_whole`: false if there may be more, because the search ended at its limit of time or of calls.
-    * `searched_since`: the time since which no call has failed, if the search ended at such a limit and found none.
+    * `searched_since`: set if the search ran out of time: only the calls since this time have been searched.
     """
 
     calls: Sequence[Request]

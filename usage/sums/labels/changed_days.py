@@ -25,10 +25,10 @@ _MARK = """
 
 
 def mark_changed_days(cursor: CursorWrapper, rows: Iterable[SummedRow]) -> None:
-    """Marks the sums by all labels together, of the days and months of the given rows, as wrong.
+    """Marks the combined sums, by all labels together, as wrong for the days and months of the given calls' rows.
 
-    Does nothing if there are no rows. Call it in the transaction that changes or deletes these rows. From then on,
-    reports read the rows of these days, until the sums have been computed anew.
+    From then on, reports read the rows of these days instead, until the sums have been computed anew. Does nothing if
+    there are no rows. Call it in the transaction that changes or deletes these rows.
     """
     if days := {row["started_at"].astimezone(UTC).date() for row in rows}:
         cursor.execute(_MARK, [sorted(days)])

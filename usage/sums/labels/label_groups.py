@@ -23,9 +23,9 @@ Only = Mapping[str, str | None]  # by the name of a column or label: the value o
 
 
 class LabelsUnreadable(ValueError):
-    """Error: sums by end user, tag or another group cannot be read as asked, for example by two labels for many days.
+    """Error: sums cannot be read with the wanted groups and filters, for example with two labels for too many days.
 
-    The message is for the person or client that asked for the sums.
+    A label is the end user or a tag. The message is for the person or client that asked for the sums.
     """
 
 
@@ -35,7 +35,7 @@ def is_label(name: str) -> bool:
 
 
 def column_of(name: str) -> str:
-    """Returns the column of the sums by label that has the values of a group or filter."""
+    """Returns the name of the column with the values of a group or filter: one of `COLUMNS`, or `value` for a label."""
     return COLUMNS.get(name, VALUE)
 
 

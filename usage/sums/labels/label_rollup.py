@@ -66,9 +66,10 @@ def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
 
 
 def _figures(row: SummedRow, sign: int) -> Figures:
-    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`, each multiplied by `sign`.
+    """Returns the numbers that a call's row adds to the sums, in the order of the columns `SUMS`.
 
-    A poll (the gateway's own request for a background response) does not count as a call, but its cost and usage do.
+    Each is multiplied by `sign`, which is -1 for a row to subtract. A poll (the gateway's own request for a background
+    response) does not count as a call, but its cost and usage do.
     """
     is_call = not row["by_gateway"]
     cost = row["cost"] or 0

@@ -73,9 +73,10 @@ _MISSING = f"""
 
 
 def wrong_labels(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by label (end user or tag) with the rows of calls; yields a line of text for each wrong sum.
+    """Compares the sums by label (end user or tag) with the rows of calls; yields a sentence about each wrong sum.
 
-    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None.
+    At most 100 sentences are yielded. Only days and months that begin at `since` or later are compared; all if it is
+    None.
     """
     for group in _differing(", ".join(KEYS), since, 100):
         yield f"{TABLE} is not the sum of its rows for {' / '.join(map(str, group))}".replace(OTHERS, "(others)")
@@ -84,11 +85,12 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 def rebuild_labels(now: datetime) -> int:
     """Corrects the sums by label (end user, tag) of days and months; returns how many days and months were wrong.
 
-    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`. At the end, long lists of values are shortened
-    again (`fold_labels`).
+    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`. At the end, only the costliest values of a label
+    keep sums of their own (`fold_labels`).
 
-    A day whose rows may have been deleted stays as it is. A month whose rows may have been deleted becomes the sum of
-    its days, and is not counted in the result. Values that were added up as `OTHERS` stay together.
+    A day whose rows may have been deleted stays as it is. The sums of a month whose rows may have been deleted become
+    those of its days, and the month is not counted in the result. Values that are added up as `OTHERS` are not
+    separated again.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -108,9 +110,10 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns what to add to the sums by label of a day or month, group by group, so that they agree with its calls.
+    """Returns the amounts to add to the sums by label of a day or month, so that they agree with its rows of calls.
 
-    At most `MOST_AT_ONCE` groups are returned; none if rows of the day or month may have been deleted.
+    There is one group of amounts for each wrong sum, at most `MOST_AT_ONCE`; none if rows of the day or month may have
+    been deleted.
     """
     with one_snapshot_of_rows(), adding_cursor() as cursor:
         since = comparable_since()

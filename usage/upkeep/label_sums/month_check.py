@@ -51,10 +51,10 @@ _MISSING = f"""
 
 
 def wrong_months(since: datetime | None) -> Iterator[str]:
-    """Compares sums by label (end user or tag) of months with those of their days; yields a line for each wrong sum.
+    """Compares months' sums by label (end user or tag) with those of their days; yields a sentence for each wrong sum.
 
-    There are at most 100 lines. Only months that begin at `since` or later are compared; all if it is None. Tags are
-    left out in a month in which some tags have no sums (`CLOSED`).
+    At most 100 sentences are yielded. Only months that begin at `since` or later are compared; all if it is None. Tags
+    are left out in a month in which some tags have no sums (`CLOSED`).
     """
     first = ceiling(since, Span.MONTH).date() if since else date.min
     for group in _differing(first, date.max, 100):
@@ -62,9 +62,9 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Makes the sums by label (end user or tag) of each month that begins before `end` equal to the sums of its days.
+    """Corrects the sums by label (end user or tag) of months, so that each month has the sums of its days.
 
-    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    Only months that begin before `end` are corrected. The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
 
     Each value of a label is corrected. If the month or one of its days counts some values together as `OTHERS`, this is
     impossible: then the whole difference is added to `OTHERS`. In a month in which some tags have no sums (`CLOSED`),
@@ -77,9 +77,9 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Compares a month's sums of one label with those of its days; returns the groups to add to the month's sums.
+    """Returns the amounts to add to a month's sums of one label, by value, so that they equal the sums of its days.
 
-    A group has one value of the label, and the amounts that its sums lack (negative if they are too high).
+    An amount is negative if the month's sum is too high. Values without a difference are left out.
 
     The list is also empty if the values cannot be compared: the month has sums of the label, and the month or one of
     its days counts some values together as `OTHERS`.
@@ -98,7 +98,7 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
     """Compares the sums by label of months with those of their days; returns the groups with different sums.
 
-    A group has its month, label, key, team, owner, model and route, and the amounts that the month's sums lack. Only
+    A group has its month, label, key, team, owner, model and route, and the amounts to add to the month's sums. Only
     months from `first` until before `end` are compared. Tags are left out in a month in which some tags have no sums
     (`CLOSED`). At most `most` groups are returned; all if it is None.
     """
