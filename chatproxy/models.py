@@ -97,7 +97,10 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """The digest of a secret that the database was used with; a starting server compares its own secret with it."""
+    """The digest of one of the server's secrets, as it was when a server last started with this database.
+
+    `name` is the name of the secret. A starting server compares its own secret with the digest.
+    """
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

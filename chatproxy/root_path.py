@@ -88,10 +88,11 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of a request's scope: `root_path` is removed from the path, and recorded in the scope.
+    """Returns a copy of a request's ASGI scope whose `path` and `raw_path` do not begin with `root_path`.
 
-    If a proxy has removed the root path already, the path stays as it is. The cookies come in reverse order
-    (`own_cookies_last`).
+    `root_path` and the connection are stored in `scope["extensions"]["chatproxy"]`, not in the scope's own `root_path`.
+    If a proxy has removed the root path already, the paths stay as they are. The Cookie headers are reversed
+    (`own_cookies_last`), so that Django prefers the gateway's cookies to another application's with the same name.
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.

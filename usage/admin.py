@@ -97,7 +97,7 @@ class ModelPriceAdmin(GuardedAdmin):
         return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the values that fill in the form of a new price, from the page's query string.
+        """Returns the first values of the form for a new price, by field, from the query string of the form's page.
 
         `valid_from` and `valid_until` are parsed; a time that cannot be parsed is left out.
         """

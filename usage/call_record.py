@@ -74,7 +74,10 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price and the bill of one call, as its row stores them (`usage.money.billing`). Dollars are decimal text."""
+    """The price of one call and the items of its bill, as JSON in the call's row (`usage.money.billing`).
+
+    Dollars are decimal text.
+    """
 
     source: str
     model: str
@@ -108,7 +111,7 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call. The call is billed by it unless upstream states the real usage."""
+    """The estimated usage of a call; the call's cost is computed from it if upstream states no usage."""
 
     other_usage: OtherUsage
 

@@ -46,7 +46,7 @@ class HostFacts:
 class LoginRefusals:
     """The history of this host's refused logins in the last seven days.
 
-    It has a total for each search for faults: how many logins had been refused until then.
+    Each entry is a time, and the number of logins that had been refused until then. Each search for faults adds one.
     """
 
     def __init__(self) -> None:
@@ -59,19 +59,19 @@ class LoginRefusals:
             self._counts.popleft()
 
     def since(self, moment: datetime) -> float:
-        """Returns how many logins were refused after `moment`.
+        """Returns how many logins were refused after `moment`: the newest stored total minus an earlier one.
 
-        Counted from the last stored total before `moment` or, if there is none, from the oldest stored total.
+        The earlier one is the last total stored before `moment` or, if there is none, the oldest.
         """
         before = [refused for at, refused in self._counts if at <= moment]
         return self._counts[-1][1] - (before[-1] if before else self._counts[0][1])
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host's processes and disk, and returns the facts in which faults are looked for.
+    """Reads the state of this host's processes and disk; returns it as `HostFacts`, in which the rules look for faults.
 
-    Adds the present total of refused logins to the history `logins`. The result has `logins` and `away_since` as given
-    (see `HostFacts`).
+    Adds the present total of refused logins to the history `logins`. The result has `logins` and `away_since`, the end
+    of an earlier process's last search, as given.
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))

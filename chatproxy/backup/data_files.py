@@ -93,7 +93,10 @@ def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:
 
 
 def _make_directory(path: Path, undo: ExitStack) -> None:
-    """Creates a directory that only its owner may read, unless it exists; adds a function that removes it to `undo`."""
+    """Creates a directory that only its owner may read, unless it exists.
+
+    If it was created, a function that removes it is added to `undo`, the steps to run if the restore fails.
+    """
     if not path.is_dir():
         path.mkdir(mode=0o700)
         undo.callback(path.rmdir)

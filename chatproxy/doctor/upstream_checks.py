@@ -16,10 +16,10 @@ from proxyapi.upstream.proxies import environment_proxy
 
 
 def check_upstream_host() -> Iterator[Finding]:
-    """Yields a warning if the host name in OPENAI_BASE_URL cannot be resolved.
+    """Yields a warning if the host name in OPENAI_BASE_URL cannot be resolved; otherwise a finding that it is known.
 
-    If the environment names a proxy for upstream, the proxy's host name is resolved instead. If the name is known, a
-    finding says so, and that no connection was tried.
+    If the environment names a proxy for upstream, the proxy's host name is resolved instead. No connection is tried,
+    and the finding says so.
     """
     url = urlsplit(settings.OPENAI_BASE_URL)
     proxy = environment_proxy(settings.OPENAI_BASE_URL)

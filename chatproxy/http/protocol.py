@@ -172,7 +172,7 @@ class Protocol(RequestReader):
         """Sends a piece of a chunked answer and returns True; returns False if uvicorn must send the piece.
 
         uvicorn must send it if the write would have to wait, if the client has left, or if the answer is not chunked.
-        Of an empty piece nothing is sent.
+        For an empty piece nothing is written, since an empty chunk would end the answer; the result is still True.
         """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:

@@ -245,7 +245,8 @@ class RequestReader(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request; sends an error with status 400 if possible.
 
-        Complete requests before the bytes are answered instead. An answer that has begun is cut off. uvicorn calls it.
+        Complete requests before the bytes are answered instead; an answer that has begun is cut off. uvicorn calls
+        this.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #     behind complete requests that are not answered yet       they are answered, then the connection is closed

@@ -170,7 +170,10 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def child_exit(_server: Arbiter, worker: Worker | AdoptedWorker) -> None:
-    """Hook of gunicorn, called in the master for each worker that has ended: informs `StartPauses` and `Upgrade`."""
+    """Hook of gunicorn, called in the master for each worker that has ended.
+
+    Tells the objects that pause between starts of failing workers (`StartPauses`) and that replace workers (`Upgrade`).
+    """
     _start_pauses.worker_has_ended(worker)
     _upgrade.worker_has_ended(worker)
 

@@ -49,7 +49,7 @@ def _migrations() -> set[tuple[str, str]]:
 
 
 def _permissions() -> set[tuple[str, str, str]]:
-    """Returns the permissions of all models, each as the app's label, the model's name and the permission's name."""
+    """Returns the permissions of all models: the app's label, the model's name and the permission's name of each."""
     found = set()
     for model in apps.get_models():
         options = model._meta

@@ -196,9 +196,10 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models named in the JSON text of a form's field; `name` is the last part of the field's name.
+    """Returns the models named in `text`, the JSON text of a form's field; None stands for a model that cannot be read.
 
-    If the text is not valid JSON, the result is `[None]` for a text that may name a model, and `[]` for any other.
+    `name` is the last part of the field's name. If the text is not valid JSON, the result is `[None]` if it may name a
+    model, otherwise an empty list.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))

@@ -159,7 +159,8 @@ class IncomingBody:
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
         """Receives the body until `search` has found a valid key in it, and appends the received bytes to `pieces`.
 
-        `clock` is the body's time limit. Raises the errors of `read`.
+        `clock` is the body's time limit; it demands a minimum speed until the key is found. The errors are among those
+        of `read`.
         """
         clock.demand(STRANGER_START_SPEED, 0)
         unsearched = bytearray()  # joins small pieces: each object takes memory that is not counted
@@ -183,7 +184,9 @@ class IncomingBody:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yields the request's body in pieces (bytes, never empty) as they arrive.
 
-        Raises `BodyTooLarge` and `CallerGone`.
+        Raises:
+            BodyTooLarge: the body, or its Content-Length, is over the size limit.
+            CallerGone: the client has hung up.
         """
         self.check_announced()
         while not self.complete:
@@ -193,7 +196,10 @@ class IncomingBody:
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
         """Yields the request's body in pieces as they arrive, for sending upstream; demands a minimum speed.
 
-        Raises `RequestTimeout` if the client is slower than `CALLER_SPEED`, and the errors of `pieces`.
+        Raises:
+            RequestTimeout: the client sends more slowly than `CALLER_SPEED`.
+            BodyTooLarge: the body, or its Content-Length, is over the size limit.
+            CallerGone: the client has hung up.
         """
         loop = asyncio.get_running_loop()
         self.check_announced()

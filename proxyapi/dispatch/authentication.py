@@ -141,7 +141,10 @@ def is_key_of(given: object, caller: Caller) -> bool:
 
 
 def _first_given(candidates: Iterable[T | None]) -> T | str:
-    """Returns the first candidate that is not None, or else an empty string."""
+    """Returns the first of `candidates` (the values of places where a request may have a key) that is not None.
+
+    If all are None, returns an empty string.
+    """
     return next((candidate for candidate in candidates if candidate is not None), "")
 
 

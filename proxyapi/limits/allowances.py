@@ -18,9 +18,10 @@ OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """The dollars that keys and teams with budgets may still spend in this process while the database is away.
+    """Counter of the dollars that keys and teams with budgets have spent in this process while the database is away.
 
-    In each outage, a key or team may spend 5 % (`OUTAGE_PART`) of its smallest budget, in at most `OUTAGE_CALLS` calls.
+    In each outage, a key or team may spend 5 % (`OUTAGE_PART`) of its smallest budget (per day, per month or in total),
+    in at most `OUTAGE_CALLS` calls.
     """
 
     def __init__(self) -> None:

@@ -165,8 +165,8 @@ class Limiter:
     async def pace(self, name: str, seconds: int) -> float:
         """Returns 0 if the event `name`, such as a request for a page, may happen now; else the seconds to wait.
 
-        The event may happen once in `seconds` seconds; with Redis, in all processes together. When 0 is returned, the
-        event is counted.
+        The event may happen once in `seconds` seconds; with Redis, in all processes together. If Redis cannot be
+        reached, the event is counted in this process only. When 0 is returned, the event is counted.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared

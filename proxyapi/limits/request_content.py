@@ -104,9 +104,10 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns the upper bound of the tokens in `texts`, which are base64 of images, sound or files, if counted as text.
+    """Returns an upper bound of the tokens that `texts` would have if they were counted as text.
 
-    Subtract it from an estimate that has counted a whole body as text.
+    They are images, sound or files in base64, which are not billed as text. Subtract the result from an estimate that
+    has counted a whole body as text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 

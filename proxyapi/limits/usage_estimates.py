@@ -280,9 +280,10 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Returns the members of a request's JSON body, as a dict from each member's name to a list with its value.
+    """Returns the members of a request's JSON body, as a dict from a member's name to a list with its value.
 
-    Of a large body, only members that may limit the output are returned; of a body above `MAX_OUTLINED_BYTES`, none.
+    Of a large body, only the members that may limit the output are returned; of a body above `MAX_OUTLINED_BYTES`,
+    none.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}

@@ -47,7 +47,10 @@ class SpenderCommand(BaseCommand):
             raise CommandError(str(error)) from None
 
     def print_facts(self, facts: Mapping[str, object], options: Namespace) -> None:
-        """Prints the facts about one key or team: a line of text for each or, with `--json`, a JSON object."""
+        """Prints `facts`, the properties of one key or team by name: one line `name: value` for each property.
+
+        With `--json`, prints them all as one JSON object.
+        """
         if options.json:
             self.stdout.write(json.dumps(facts, indent=2))
             return

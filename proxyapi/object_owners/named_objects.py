@@ -107,7 +107,9 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects in a query string; in that of a list (`is_list`), also `after` and `before`.
+        """Collects the ids of stored objects that a query string names, such as the value of `file_id`.
+
+        If `is_list` is true, the query asks for a list, whose parameters `after` and `before` are ids, too.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, there are more than `MOST_NAMED` ids, or JSON in
@@ -122,10 +124,10 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids of objects in the members of one JSON object; puts nested values on `stack`, to search later.
+        """Collects the ids of stored objects in the members of a JSON object; puts nested values on `stack` for later.
 
-        With `weak`, upstream need not look up the ids, so they go to `mentions` instead of `references`. With `ids`,
-        the object is a tool call, whose own `id` names no stored object.
+        If `weak` is true, upstream need not look up the ids: they are added to `mentions` instead of `references`. If
+        `ids` is true, the object is a tool call, whose own `id` names no stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -164,7 +166,11 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_data_source(self, value: object) -> None:
-        """Adds the file that an evaluation's run reads or, if it reads other stored objects, their type."""
+        """Collects the id of the file that an evaluation's run reads.
+
+        If the run reads other stored objects, which may be those of any key, their type is collected like an id
+        (`STORED`). So the request is refused, except for the built-in key and keys with which this type is shared.
+        """
         for name, source in pairs_of(value) if isinstance(value, dict) else ():
             if name.casefold() != SOURCE or not isinstance(source, dict):
                 continue
@@ -175,10 +181,11 @@ class NamedObjects:
                     self._refer(one, STORED, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Adds the ids of stored objects in the items of a request's input.
+        """Collects the ids of stored objects in the items of a request's input, such as messages and tool calls.
 
-        An item with an `id`, but no content, stands for an item that upstream stores: its `id` is added, too. Not so
-        with `weak`: then the items belong to an earlier answer, which upstream does not look up.
+        An item with an `id`, but no content, stands for an item that upstream has stored: its `id` is collected, too.
+        If `weak` is true, the items belong to an earlier answer: upstream does not look them up, and their own ids are
+        left out.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -198,9 +205,10 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id to `references`, with the place and the name of the member that has it.
+        """Adds the id `value` of a stored object to `references`, with its kind of place and the member's name.
 
-        An invalid id raises `BadRequest` or, if `skips_faults` is set, is left out.
+        If `value` cannot be an id, raises `BadRequest`; with `skips_faults`, leaves it out. Also raises `BadRequest` if
+        there are too many ids (`_check_number`).
         """
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
@@ -242,9 +250,10 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """How the search for ids of stored objects treats a JSON member, judging by the member's name.
+    """The meaning of a JSON member for the search for ids of stored objects, judging by the member's name.
 
-    If the value is such an id, `place` is its kind of place. The tables in `object_places` explain the other fields.
+    If the member's value is an id, `place` is its kind of place; otherwise `place` is None. The tables in
+    `object_places` explain the other fields.
     """
 
     place: Reference | None = None
@@ -280,9 +289,10 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns what kind of stored object a JSON member names by its id; None if it has no id of a stored object.
+    """Returns the kind of place that a JSON member or form field is, by its name; None if it names no stored object.
 
-    `folded` is the member's name in lower case. The result is `MENTION` for an id that upstream need not look up.
+    `folded` is the name in lower case. For a name in `REFERENCES`, the caller must own the object. For any other name
+    of an id, such as `x_id`, the result is `MENTION`: the request is refused only if another key made the object.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -298,7 +308,7 @@ def _is_plain(values: list[object]) -> bool:
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
     """Yields each id in a JSON member's value, with True for a plain string, and False for the `id` of an object.
 
-    Lists are searched, too.
+    The value may be a string, an object, or a list of these, also nested. An object is searched for its own `id` only.
     """
     values = [value]
     while values:

@@ -51,9 +51,9 @@ def unchanged(events: bytes) -> bytes:
 class Dialect:
     """The rules for one kind of event stream, such as that of a chat.
 
-    `error_event` makes an event from a gateway's error, the call's id, and the events last sent to the caller.
-    `trailer` is the event that ends such a stream; the gateway adds a missing one. `to_caller` edits events for the
-    caller.
+    `error_event` makes the event that reports an error, from the error, the call's id, and the events that the caller
+    got last. `trailer` is the event that must end such a stream; the gateway adds it if upstream has left it out.
+    `to_caller` changes upstream's events before the caller gets them.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` that allows a stream without events, for a stream resumed in the middle."""
+    """Returns a copy of `dialect` for a resumed stream: a stream without any event does not count as cut off."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
@@ -249,7 +249,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`, preceded by a blank line if the last bytes sent end within an event."""
+        """Returns the gateway's `event`, after a blank line if the bytes that were sent last end within an event."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:

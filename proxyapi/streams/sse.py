@@ -90,7 +90,10 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position behind the last blank line in `held` that begins at `start` or later; 0 if there is none."""
+    """Returns the position behind the last blank line in `held`, the bytes of a stream that are held back.
+
+    Only blank lines that begin at the position `start` or later count; without one, the result is 0.
+    """
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
     # LF CR may be the beginning of LF CR LF, so it counts only once the next byte has arrived.
     at = held.rfind(b"\n\r", start)

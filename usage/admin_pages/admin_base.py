@@ -136,9 +136,10 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         form_url: str = "",
         obj: Model | None = None,
     ) -> HttpResponse:
-        """Renders the page with the form of a row.
+        """Renders the page with the form of a row, or of a new row.
 
-        A hidden field of the page has the digest of the row as it was when the form was opened (`version_of`).
+        For a row that the person may change, a hidden field has the row's digest as of the opening of the form
+        (`version_of`), so that changes by others are noticed when the form is sent.
         """
         if request.method == "POST":  # the form is wrong, and `obj` has its values already
             context["row_version"] = request.POST.get(VERSION, "")

@@ -162,9 +162,9 @@ def _from_text(data: bytes) -> ErrorFacts:
 def _from_json(value: object, depth: int) -> ErrorFacts:
     """Returns the facts of the error in a JSON value: type, code, message and parameter.
 
-    A fact is taken from the innermost object that describes the error or, if it lacks there, from the objects around
-    it. A missing parameter is left out; any other missing fact is an empty text. `depth` is the number of objects and
-    lists that were entered to reach `value`.
+    A fact is taken from the innermost object that describes the error or, if it is missing there, from the objects
+    around it. A missing parameter is left out; any other missing fact is an empty text. `depth` says how deep `value`
+    is nested; at `MAX_DEPTH`, objects inside it are not searched.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)

@@ -70,7 +70,10 @@ def id_columns(
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a call's row for the service tier and usage that the answer states, secrets redacted."""
+    """Returns two or three columns of a call's row, as the answer states them: service tier, usage, and other usage.
+
+    Secrets in them are redacted. `other_usage`, such as pictures, is left out if there is none.
+    """
     columns: CallRecord = {
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
@@ -131,10 +134,10 @@ def _is_storable(count: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object certainly has no secret, and can be stored, by `names`, the result of `_names`.
+    """Returns whether the names in a usage object show that it has no secrets, and that it can be stored.
 
-    The result is False if there is a None, which stands for a doubtful value; if a name is or contains a secret; or if
-    the names are very long, to be sure. Results are cached.
+    `names` are the names of its members, with None for each doubtful value (`_names`). The result is False if there is
+    a None, if a name may be or contain a secret, or if the names are very long, to be sure. Results are cached.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

@@ -96,7 +96,7 @@ def shows_output(answer: Mapping[str, object]) -> bool:
 def is_interim_chunk(event: Mapping[str, object]) -> bool:
     """Returns whether an event is a chunk of a chat in which no choice has finished, so that more text may follow.
 
-    A usage in such a chunk is that of the answer until then.
+    If such a chunk has a usage, it covers only the answer until then.
     """
     choices = event.get("choices")
     choices = choices if isinstance(choices, list) else []

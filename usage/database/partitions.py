@@ -143,7 +143,7 @@ def make_partition(table: str, partition: Partition) -> None:
 
 
 def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
-    """Deletes partitions with all their rows, through a cursor that `change_tables` has opened."""
+    """Deletes partitions with all their rows, through the cursor that `change_tables` passes to its function."""
     for name in names:
         cursor.execute(f"DROP TABLE {name}")
 

@@ -8,9 +8,9 @@ from usage.call_record import CallRecord
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
     """Returns a copy of the row of a call that reads a response, with the labels of the call that created the response.
 
-    `row` is the row of the reading call, `maker` that of the creating call. The labels are team, owner, end user,
-    session and tags. Team and owner are always those of `maker`. The others are added where `row` lacks them: a tag, if
-    `row` has none of the same name.
+    `row` is the row of the reading call, `maker` that of the creating call. Team and owner are always taken from
+    `maker`. End user and session are taken from it if `row` has none. Its tags are added, except those whose name a tag
+    of `row` has.
     """
     tags = row.get("tags") or []
     names = {tag.partition("=")[0] for tag in tags}

@@ -138,20 +138,21 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of the inserted rows whose usage is estimated.
+    """Returns the request ids of those rows in `inserted` whose usage is estimated.
 
-    `inserted` has these rows without the source of their usage. So the source is looked up in `rows`, the whole batch.
+    `inserted` are rows as the database returned them, without the source of their usage. It is looked up in `rows`, the
+    records from which they were made.
     """
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Stores the cost, cost kind and price of the given rows in the table of calls, and renews the rows' digests.
+    """Stores the new cost, cost kind and price of the given rows in the table of calls; renews the rows' digests.
 
-    Also marks the sums by all labels together, of these rows' days, as wrong. Returns two lists: the stored rows before
-    the change, and after it. In the same transaction, the caller must subtract the first list from the other sums, and
-    add the second (`usage.sums.adding_up.Rollup`).
+    Also marks the sums by all labels together (end user and tags) of these days as wrong, so that reports do not read
+    them. Returns the stored rows before the change, and the same rows after it. In the same transaction, the caller
+    must subtract the first from the other sums, and add the second (`usage.sums.adding_up.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
@@ -180,9 +181,10 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns how complete the given rows are (a rank from 0 to 3, by request id), as the text of a JSON object.
+    """Returns the ranks (how complete a row is, from 0 to 3) of those given rows that are not complete, by request id.
 
-    Complete rows, which have the highest rank, are left out, so the object is usually empty.
+    The result is the text of a JSON object, for an SQL statement; usually all rows are complete, and the object is
+    empty.
     """
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 
@@ -203,7 +205,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns those fields of a call's record that are columns of the table of calls."""
+    """Returns a copy of a call's record with only those fields that are columns of the table of calls."""
     columns: dict[str, object] = {**row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
         del columns[name]
@@ -213,8 +215,8 @@ def _columns(row: CallRecord) -> dict[str, object]:
 def interrupted(begin: CallRecord) -> CallRecord:
     """Returns a row with the outcome `interrupted`, for a call that has begun and whose end is unknown.
 
-    `begin` is the call's begin record, from which the usage is estimated. If only the request id is known, `begin` has
-    nothing else, and nothing is estimated. The duration is 0.
+    `begin` is the call's begin record, from which the usage is estimated. If that record is lost, `begin` has only the
+    request id, and nothing is estimated. The duration is 0.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

@@ -59,8 +59,8 @@ def stub(row: CallRecord) -> CallRecord:
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, to be written for a call whose stub (a shortened row) the database has refused as well.
 
-    It has the fields that `bare_stub` returns, and those numbers for the sums, such as tokens, that the database can
-    store.
+    It has the fields that `bare_stub` returns, and the numbers that are added to sums, such as tokens. Numbers that the
+    database cannot store are left out.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -68,22 +68,22 @@ def least_stub(row: CallRecord) -> CallRecord:
 def bare_stub(row: CallRecord) -> CallRecord:
     """Makes the shortest row, for a call whose longer stubs (shortened rows) the database has refused as well.
 
-    The row has id, start, outcome, key, team, owner, method, route, created objects, shares of budget leases, and the
-    mark of a request of the gateway's own.
+    The row has id, start, duration, outcome, error, key, team, owner, method, route, created objects and shares of
+    budget leases. For a request of the gateway itself, `by_gateway` is true.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_fields_beside_columns(row), **mark}
 
 
 def _fields_beside_columns(row: CallRecord) -> CallRecord:
-    """Returns the fields of a refused row's stub (a shortened row) that are not columns of the table of calls.
+    """Returns fields for the stub (shortened row) of a refused row: those that are no columns of the table of calls.
 
     * the ids of created objects
-    * the state of the call's response, and whether it is billed and may be polled
-    * the stored estimate of the response's usage
+    * the status of the call's response, and whether the response is billed and may be polled
+    * the estimate of the response's usage
     * the call's shares of budget leases
 
-    Invalid values are left out.
+    An invalid value is left out, or replaced by an empty one.
     """
     leases: CallRecord = {}
     if (share := _sound_share(row.get("lease"))) is not None:
@@ -183,9 +183,9 @@ def _fitted(name: str, value: object) -> object:
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those columns `names` of a row whose values the table can store, with the values in their stored form.
+    """Returns the columns of a row that are listed in `names`, with values in the form in which the table stores them.
 
-    All other columns are left out.
+    A column that `row` lacks, or whose value the table cannot store, is left out.
     """
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}

@@ -13,9 +13,10 @@ class LabelPeriod(models.Model):
     * `is_summed`: whether the table `LabelCombination` has this range's sums by all labels together. It has none if
       they would be nearly as many as the calls, or if they did not add up to the sums in this row.
     * `has_others`: whether those sums count the calls of some end users together, as `OTHERS` (`usage.sums.labels`).
+    * `calls`: the number of calls. A negative number marks this row as wrong, because the row of a call has been
+      replaced or deleted since (`usage.sums.labels.changed_days`).
 
-    `usage.upkeep.label_sums.combining` writes both tables. `calls` is negative if the row of a call has been replaced
-    or deleted since (`usage.sums.labels.changed_days`).
+    `usage.upkeep.label_sums.combining` writes both tables.
     """
 
     first = models.DateField()

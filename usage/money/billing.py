@@ -96,11 +96,14 @@ def highest_cost(
     custom_prices: Sequence[CustomPrice],
     possible_tiers: Sequence[str] = (),
 ) -> Decimal | None:
-    """Returns the highest possible cost, in dollars, of a call that uses at most `most`; None if it is unknown.
+    """Returns the highest possible cost of one call in dollars, at most `TOO_MUCH`; None if it is unknown.
 
-    The call may be served in the service tier `tier`, the default tier or one of `possible_tiers`: the most expensive
-    one counts. All tokens count as the most expensive kind. The cost is unknown if the model has no price in `tier`, or
-    if a rate that may be needed is missing. The result is at most `TOO_MUCH`.
+    `most` is the most that the call can use: tokens, audio, searches, pictures, containers. Every token is priced as
+    the most expensive kind. The call may be served in the service tier `tier`, in the default tier or in one of
+    `possible_tiers`; the most expensive one counts.
+
+    The cost is unknown if the model has no price in `tier`, if a rate that may be needed is missing in `tier` or the
+    default tier, or if pictures of the image tool have no price. One of `possible_tiers` without a price is ignored.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
@@ -128,9 +131,10 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[C
 
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the highest possible cost, in dollars, of pictures that the image tool makes with the model `name`.
+    """Returns the highest possible cost, in dollars, of the pictures that the image tool makes with the model `name`.
 
-    For a model without a price, that of `LISTED_IMAGE_MODEL` is used. Returns None if that is missing, too.
+    If the model has no price, the price of `LISTED_IMAGE_MODEL`, a model in the price list, is used. Returns None if
+    that has no price either.
     """
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
@@ -142,7 +146,8 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
     """Returns the name of the most expensive model with which the hosted image tool may make a call's pictures.
 
-    `most` is the upper bound of the call's usage; its `picture_models` must not be empty.
+    `most` is the upper bound of the call's usage; its `picture_models` must not be empty. A model whose cost is unknown
+    counts as free.
     """
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
@@ -221,9 +226,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the call's service tier; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. But if the usage is only estimated, or the
-    call is a compaction (whose answer never states a tier), the tier in the request comes before the default tier. Its
-    price is marked as provisional.
+    The tier is the one that the answer states, or else the default tier. If the answer states none because the usage is
+    estimated, or because the call is a compaction, the price in the tier of the request is used, marked as provisional.
+    If there is no such price, the default tier counts.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")

@@ -139,10 +139,11 @@ class Grant:
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that grants dollars of budgets to a lease, if any are left.
+    """Returns the SQL statements of a transaction that gives a lease more dollars of its key's or team's budgets.
 
-    `need` is the lease's request. `writer` is the id of the worker's journal, and `version` the number of the worker's
-    round trip; both are stored with the lease. `mogrify` puts values into SQL.
+    Nothing is given if too few dollars are left. `need` has the lease and the dollars that it asks for. `writer` is the
+    id of the worker's journal, and `version` the number of the worker's round trip; both are stored with the lease.
+    `mogrify` puts values into SQL.
     """
     lease = need.lease
     kind, name = lease.spender
@@ -177,10 +178,10 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that reads the rows of `leases` in the database.
+    """Returns the SQL statements of a transaction that reads the rows of budget leases from the database.
 
-    Before that, the transaction deletes the leases among `over` (which calls no longer use) whose calls all have rows
-    in the table of calls. `mogrify` puts values into SQL.
+    `leases` are those to read. `over` are leases that no call uses any more; before reading, the transaction deletes
+    each of them whose calls have all been written to the table of calls. `mogrify` puts values into SQL.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

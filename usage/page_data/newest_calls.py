@@ -71,7 +71,7 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Reads failed calls of a key in a range of time, the latest first; only the last one of each hour and error.
+    """Reads failed calls of a key in a range of time, the latest first; of each hour and kind of error only the last.
 
     The range must consist of whole hours (`TimeRange.in_hours`). At most `MAX_CALLS` calls are returned.
     """

@@ -115,7 +115,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Makes a rate of `text` dollars; if `long` is given, that is the rate for prompts of over `LONG_PROMPT_TOKENS`."""
+    """Makes a rate of `text` dollars; if `long` is given, prompts of over `LONG_PROMPT_TOKENS` tokens cost that."""
     rate = Decimal(text)
     return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 

@@ -20,8 +20,8 @@ from usage.sums.totals_reader import Totals
 class RankedGroup:
     """One line of a ranked table of keys, routes or models, with the sums of its calls.
 
-    `members` are the names under which the tables of sums count these calls. A model may have several, with and without
-    a date; otherwise the only one is the name of the line.
+    `members` are the names under which the tables of sums count these calls. A model may have several: its name with
+    and without a date. A key or route has one, the name of the line.
     """
 
     name: str
@@ -30,10 +30,10 @@ class RankedGroup:
 
 
 def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
-    """Adds up sums by line of a table, where a line may have several names; returns the lines, the costliest first.
+    """Merges the sums of names that share a line of a table; returns the lines, the costliest first.
 
-    `groups` maps names to sums. `lines` maps a name to the name of its line; a name that is missing there has a line of
-    its own. Of lines that cost the same, the one with more calls comes first.
+    `groups` maps the names of keys, routes or models to sums. `lines` maps a name to the name of its line; a name that
+    is missing there has a line of its own. Of lines that cost the same, the one with more calls comes first.
     """
     ranked: dict[str, RankedGroup] = {}
     for name, totals in groups.items():
@@ -55,10 +55,10 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of all groups that a table does not show (`groups`) together.
+    """Returns the sums of all `groups`, which a table does not show, in one `Totals`.
 
-    Their histogram of durations is computed as that of all calls (`total`) minus those of the `shown` groups. So it
-    need not be read for the groups that are not shown, of which there may be thousands.
+    Their histogram of durations is that of all calls (`total`) minus those of the `shown` groups. So the histograms of
+    the groups that are not shown, of which there may be thousands, need not be read.
     """
     totals = Totals()
     for group in groups:

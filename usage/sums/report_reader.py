@@ -78,10 +78,10 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Adds up the given rows of sums by the named groups; returns a dict for each group, sorted by the groups' values.
+    """Adds up rows of sums by the named groups; returns a dictionary for each group, sorted by the groups' values.
 
-    At most `MOST_GROUPS` groups are returned; groups without calls or usage are left out. If `groups` names none, the
-    only dict is the total.
+    `rows` is the query that reads the rows. At most `MOST_GROUPS` groups are returned; groups without calls or usage
+    are left out. If `groups` is empty, the result is one dictionary with the sums of all rows.
     """
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:
@@ -93,9 +93,9 @@ def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    """Converts a row of sums to values for JSON: dollars become numbers, times become ISO 8601.
+    """Converts a row of sums to values for JSON: dollars become numbers, times become ISO 8601 texts.
 
-    Columns get the names that the report has for them: `estimated_cost` becomes `cost_estimated`.
+    Names of columns become those in the answer to `GET /usage`: `estimated_cost` becomes `cost_estimated`.
     """
     plain: dict[str, object] = {}
     for name, value in row.items():

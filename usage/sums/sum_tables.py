@@ -96,7 +96,10 @@ def _assignments(
     packed: Iterable[str],
     minima: Iterable[str],
 ) -> list[str]:
-    """Returns the SQL assignments that add new sums of a group of calls to the row that the table has for the group."""
+    """Returns the SQL assignments, one for each column, that add a group's new sums to the row that `table` has of it.
+
+    Of `maxima` the larger, and of `minima` the smaller value is kept; the other columns are added.
+    """
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
     sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
@@ -112,10 +115,10 @@ def _assignments(
 
 
 def histograms_sql(name: HistogramName) -> str:
-    """Returns an SQL expression for the histogram of one latency in a row of sums, as two rows to be added up.
+    """Returns an SQL expression that reads one latency's two histograms, a plain and a packed one, from a row of sums.
 
-    The table has two columns for a histogram, a plain and a packed one; each of them becomes a row. In a row, `first`
-    is the number of the first bucket, and `histogram` has the numbers of calls from this bucket on.
+    The expression is a table of two rows, one for each histogram. `first` is the number of the row's first bucket, and
+    `histogram` has the numbers of calls from this bucket on. The latency's histogram is the sum of both.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"
@@ -174,8 +177,8 @@ ADD_NAMES = """
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Returns the rows that the cursor's last statement has selected or changed, as dictionaries.
+    """Returns the rows that the cursor's last statement has selected or changed, each as a dictionary.
 
-    The statement must return the columns `SUMMED_SQL`, from which the sums of calls are computed.
+    The columns of the statement's result must be `SUMMED_SQL`: those from which the sums of calls are computed.
     """
     return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]

@@ -107,11 +107,11 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of a failed call's error message, as a name for sums: the pair of `MESSAGE` and the group.
+    """Returns the pair of `MESSAGE` and the group of a call's error message; such a pair can have sums of its own.
 
     Errors of upstream are grouped by message and refused parameter, those of the gateway by the parameter alone, since
-    their code says the rest. The group is empty for all other calls, for polls (the gateway's own requests) and for
-    stubs (shortened rows).
+    their code says the rest. The group is an empty text for all other calls, for polls (the gateway's own requests) and
+    for stubs (shortened rows).
     """
     if row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""
@@ -161,9 +161,10 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that may get sums of their own today: models, error codes, message groups.
+    """Returns those new names that the daily limit lets through; only they get sums of their own.
 
-    The number of new names of each kind is limited per day.
+    The names are models, error codes and groups of error messages, none of which has sums yet. Each kind may have
+    `MOST_NEW` new names per day.
     """
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())

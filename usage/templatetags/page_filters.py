@@ -45,7 +45,7 @@ def visible(value: object, length: int = 0) -> str:
 
 @register.filter
 def lines_visible(text: str) -> str:
-    """Makes text of several lines fit for a page: invisible characters become codes, and CRLF becomes a line feed.
+    """Returns a text of several lines for a page: invisible characters become codes, and CRLF becomes a line feed.
 
     Tabs and line feeds stay. HTML is not escaped here, because the template does that.
     """

@@ -43,9 +43,9 @@ def make_months(now: datetime | None = None) -> list[str]:
 
 
 def missing_months(now: datetime) -> list[tuple[str, Partition]]:
-    """Finds the missing partitions of this month and the next one, for the tables of calls and of bodies.
+    """Returns the missing partitions of this month and the next one, for the tables of calls and of bodies.
 
-    Returns each with its table.
+    Each is a pair: the name of the table, and the description of the partition to create.
     """
     return [
         (table, month_partition(table, start))

@@ -95,7 +95,7 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
     """Groups calls by model and service tier; yields a `LackingPrice` for each group, the group with most calls first.
 
-    `is_provisional` says what all of `calls` have: an assumed price (true) or no price (false).
+    `is_provisional` is true if the prices of all `calls` are assumed ones, false if all lack a price.
     """
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):

@@ -101,7 +101,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows that are old enough to be deleted: of calls from before `wanted`."""
+        """True if the table still has rows of calls from before `wanted`, which are old enough to be deleted."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -177,7 +177,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Deletes old sums by all labels, and shortens the sums by label (`fold_labels`); logs an error of the database."""
+    """Deletes old sums by all labels together, shortens those by one label (`fold_labels`); logs database errors."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
         delete_old_combinations(now)
@@ -189,10 +189,10 @@ def _fold(now: datetime) -> None:
 def _plan_deletion(
     table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
 ) -> Deletion:
-    """Returns a plan which rows of `table` to delete now, of calls from before `wanted`; deletes nothing.
+    """Plans which rows of `table` to delete now, among those of calls from before `wanted`; deletes nothing.
 
-    With `all_at_once`, the plan has all these calls. Otherwise it begins shortly before `mark`, the end of the last
-    deletion or, without one, at the oldest call. It ends with the partition in `months` in which it begins or, without
+    With `all_at_once`, all these rows. Otherwise the plan begins shortly before `mark`, the end of the last deletion,
+    or before the oldest call if `mark` is None. It ends with the partition of `months` that has this time or, without
     one, after `PRUNED_AT_ONCE`, but never after `wanted`.
     """
     if all_at_once:

@@ -135,9 +135,9 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of the histograms of a latency: each is a pair of a title, and an iterator of the faults.
+    """Yields the two checks of a latency's histograms, by hour and in the totals, each as its name and its faults.
 
-    `name` is the latency, such as `duration_ms`. One check is of the hours, the other of the totals.
+    `name` is the latency, such as `duration_ms`. The faults are lines of text; a check runs while its faults are read.
     """
     of_hours = _check_kept(lambda at: wrong_histograms(name, latest(at.rows, at.histograms)), since)
     yield f"{name} of hours", of_hours
@@ -234,10 +234,10 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that should be gone, since the call's cost is known; at most 100.
+    """Yields a line of text for each reservation that was not removed when the call's row was written; at most 100.
 
-    A reservation is a part of a budget, set aside for a call until its cost is in its row. If a call's background
-    response is still polled, the reservation rightly stays.
+    A reservation is a part of a budget, set aside for a call until its cost is known. That of a call whose background
+    response is still polled is no fault.
     """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
@@ -272,9 +272,10 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of `faults`; if there are more, also a line with the number of the others.
+    """Yields the first `MOST_FAULTS` of the lines `faults`; if there are more, also a line with how many more.
 
-    That line is the number, the word "more", and the words `others`.
+    That line is the number of the others, the word "more", and the text `others`, such as "calls are in the journal and
+    not in the table".
     """
     yield from faults[:MOST_FAULTS]
     if len(faults) > MOST_FAULTS:

@@ -91,8 +91,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If the parameters are invalid, or these rows cannot be read for these days, answers with status 400 and a sentence.
-    The file would otherwise have other rows than were asked for, and nobody would notice.
+    If the parameters are invalid, or these rows cannot be read for these days, answers with status 400 and a sentence:
+    a file with other rows than those asked for would go unnoticed.
     """
     choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:
@@ -106,9 +106,9 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string of the links from the chart's days to the page *Usage*; a script adds the day to it.
+    """Returns the query string that the days of the chart link to: the page *Usage* for one day; a script adds the day.
 
-    It has the filters of the page, and its groups except for the day. It is empty if the page shows a single day only.
+    It has the filters of this page, and its groups except for the day. It is empty if the page shows a single day only.
     """
     one = choice.of_days(choice.last, choice.last + DAY)
     return "" if choice.first == choice.last else urlencode(one.further_fields)

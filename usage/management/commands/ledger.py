@@ -127,10 +127,11 @@ class Command(BaseCommand):
         self.stderr.flush()
 
     def replay(self, _options: Options) -> None:
-        """Writes to the database what it lacks: dead letters, records of newer versions, and dead processes' journals.
+        """Tries again to write the records to the database that could not be written before; prints the results.
 
-        Dead letters are rows that the database has refused before. Prints how many records were written, and how many
-        could not be. While a shipper (which copies journals to the database) runs, the journals are left to it.
+        These are the dead letters (rows that the database has refused), the records of newer versions, and the journals
+        of processes that have ended. While a shipper (which copies journals to the database) runs, the journals are
+        left to it. Prints how many records were written, and how many are left.
 
         Raises:
             CommandError: the database cannot be reached.

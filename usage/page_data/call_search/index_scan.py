@@ -46,8 +46,8 @@ class IndexScan:
     """A search for calls through one database index, a slice of some thousand calls at a time.
 
     * `is_upward`: whether the calls are read oldest first; by default, newest first.
-    * `others`: the conditions, besides `along` and `rare`, that a call must fulfil to be found.
     * `rare`: None, or a condition on cost or duration that few calls fulfil. If set, only these few calls are read.
+    * `others`: the further conditions that a call must fulfil to be found, besides those by which it is read.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -75,7 +75,10 @@ class IndexScan:
             self._go_on(last, seen, started)
 
     def sum_slice(self) -> CallSums:
-        """Reads the next slice of calls, and adds up those that match. After the last slice, `is_done` is set."""
+        """Reads the next slice of calls; returns the number and cost of the calls in it that match all conditions.
+
+        After the last slice, `is_done` is set.
+        """
         started = time.monotonic()
         query = f"""
             {self._slice_sql()}
@@ -149,9 +152,10 @@ class IndexScan:
         return found, last, seen
 
     def _slice_sql(self, size: int | None = None) -> str:
-        """Returns the SQL clause that reads the next slice: at most `size` calls, by default `self.size`.
+        """Returns the SQL clause `WITH slice AS …`, which reads the next slice of calls, at most `size`.
 
-        The parameters of the clause are the values of `_bounds`.
+        If `size` is None, the slice has at most `self.size` calls. The clause has placeholders for the values of the
+        conditions that `_bounds` returns.
         """
         return f"""WITH slice AS MATERIALIZED (
                 SELECT {SLICE_COLUMNS} FROM usage_request WHERE {joined(self._bounds())}
@@ -166,7 +170,11 @@ class IndexScan:
         return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that choose the calls of the next slice, without the conditions `others`."""
+        """Returns the SQL conditions by which the next slice of calls is read, without the conditions `others`.
+
+        They are the condition of the index (`along`), the range of ids, and `rare`. The conditions `others` then choose
+        calls within the slice.
+        """
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

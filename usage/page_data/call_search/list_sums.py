@@ -73,10 +73,10 @@ class ListSums:
 def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: bool) -> ListSums | None:
     """Reads the number and cost of all calls that match the filters, on all pages of the list together.
 
-    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. After `SECONDS`, and
-    after `MAX_FOUND` calls found by the text `q`, the calls added up until then are returned (`ListSums.is_whole` is
-    false). For a search for words in prompts and answers, only the first page is added up; on later pages, the result
-    is None.
+    `page` is the page of the list that is shown, and `is_first` says whether it is the first one. Reading stops after
+    `SECONDS`, and for a search by the text `q` also after `MAX_FOUND` calls; then `ListSums.is_whole` is false. A
+    search for words in prompts and answers is summed on its first page only, for the calls of that page; on later
+    pages, the result is None.
     """
     if _are_summed(filters):
         with one_snapshot():
@@ -107,7 +107,10 @@ def _are_summed(filters: Filters) -> bool:
 
 
 def _from_sums(filters: Filters, now: datetime) -> ListSums:
-    """Returns the number and cost of the matching calls: reads sums for whole hours, rows for the rest of the range."""
+    """Returns the number and cost of the calls that match `filters`: sums are read for whole hours, rows for the rest.
+
+    If reading the rows takes more than `SECONDS`, some calls are missing, and `ListSums.is_whole` is false.
+    """
     start, end = _hours(filters, now)
     if start >= end:
         return _from_rows(plan_scans(filters, None), CallSums())
@@ -122,9 +125,9 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 
 
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the whole hours in the filters' range that can be read from tables of sums.
+    """Returns the start and the end of the whole hours in the filters' range whose sums can be read instead of rows.
 
-    These are the hours of which no calls have been deleted. If there are none, the start is not before the end.
+    No calls of these hours have been deleted. If there are no such hours, the start is at the end or after it.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)
@@ -155,7 +158,7 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 
 
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
-    """Adds the calls that the scans find to `sums`; returns the result, and stops after `SECONDS`.
+    """Adds the number and cost of the calls that the scans find to `sums`; returns the result, after `SECONDS` at most.
 
     `ListSums.is_whole` says whether all calls were added. No call may be found by two of the scans, since it would
     count twice.

@@ -14,8 +14,8 @@ from usage.page_data.call_search.index_scan import IndexScan
 class Walk:
     """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
-    Calls come newest first; or oldest first, if the scans go that way. A call that one scan has found only counts once
-    all other scans have read as far, because one of them may find a call that comes before it.
+    Calls come newest first; if the scans read upwards (`is_upward`), oldest first. A call that one scan has found only
+    counts once all other scans have read as far, because one of them may find a call that comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -58,7 +58,7 @@ class Walk:
         return sorted(found, reverse=not self._is_upward)[:most]
 
     def take(self) -> list[UUID]:
-        """Returns the ids of all calls found until now, and forgets them; the next `read` continues behind them."""
+        """Returns the ids of all calls found until now, and removes them from the results; `read` then searches on."""
         taken = self.found()
         known = set(taken)
         for scan in self.scans:
@@ -69,7 +69,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the scan that is furthest behind the others in the order of the search, among the given ones."""
+        """Returns the one of the given scans that has come the least far in the order of the search."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

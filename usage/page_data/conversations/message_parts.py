@@ -85,9 +85,9 @@ def media_part(title: str, members: Members) -> Part:
 
 
 def _take_media_facts(members: Members, facts: list[str]) -> None:
-    """Takes the facts about a picture, sound or file (name, URL, format) out of an object; appends them to `facts`.
+    """Removes the facts about a picture, sound or file (name, URL, format) from an object, and appends them to `facts`.
 
-    Does the same with objects inside the object.
+    `members` is the object. Objects inside it, such as `image_url`, are treated in the same way.
     """
     for name in ("filename", *_PLACES, "format", "detail"):
         text = members.text(name)

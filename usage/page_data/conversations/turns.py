@@ -96,7 +96,7 @@ class Turn:
 
 @dataclass
 class BodyRemains:
-    """The contents of a logged body that are not in its turns, and how much of the body was logged.
+    """The members of a logged body that the page does not show as turns, and how much of the body was logged.
 
     `parameters` are the short members, as pairs of name and value. `rest` is the indented JSON of all other members; it
     may be empty. `kept_bytes` is the number of bytes that were logged, and `cut_bytes` the number of bytes that were

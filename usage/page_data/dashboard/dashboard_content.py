@@ -96,8 +96,8 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
     """Reads the content of one key's dashboard from the database, for a range of time extended to whole hours.
 
-    It has no table of keys, and nothing about the server, such as states or the latency of upstream. The errors are the
-    last one of each hour and kind.
+    The dashboard has no table of keys, and nothing about the server, such as states or the latency of upstream. Of the
+    key's errors of one hour and kind, it has the last one.
     """
     reading = read_key(key, time_range, now)
     time_range = reading.time_range
@@ -142,10 +142,10 @@ def _usage_tables(
 
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
-    """Returns the rows of one table of the dashboard: the costliest groups, all others together, and the total.
+    """Returns the rows of one table of the dashboard: one for each costly group, the others in one row, and the total.
 
-    There is a row for the others only if there are more than `MAX_TABLE_ROWS` groups. There is no total below a single
-    row.
+    A group is a key, model or route; `ranked` has the costliest first. At most `MAX_TABLE_ROWS` groups have a row of
+    their own. A table of a single row has no total.
     """
     shown = ranked[:MAX_TABLE_ROWS]
     rows = [_usage_row(group.name, group.totals, total, group) for group in shown]
@@ -157,9 +157,10 @@ def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
 
 
 def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | None = None) -> UsageRow:
-    """Makes one row of a table of the dashboard from the sums of the row's calls (`totals`).
+    """Makes one row of a table of the dashboard from `totals`, the sums of the row's calls.
 
-    `total` has the sums of all calls, to compute the row's share. `group` is None if the row adds up several groups.
+    `total` has the sums of all calls, of which the row shows its share. `group` is the key, model or route of the row;
+    None for a row of several of them.
     """
     dates = dates_of(group) if group and len(group.members) > 1 else []
     return UsageRow(

@@ -185,9 +185,10 @@ def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, dateti
 
 
 def readable_range(before: TimeRange, latest: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Rounds an earlier range of time to one that the sums can tell; returns its start and end (see `range_before`).
+    """Rounds the range of time `before` to whole minutes or hours, whose sums are stored; returns its start and end.
 
-    It ends at `latest` at the latest.
+    Minutes are used only for ranges that begin within `MINUTES_READABLE` before `now`. The end is at most `latest`. If
+    the length would change by more than `MAX_ROUNDED_SHARE`, the end is the start: the range is empty.
     """
     unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
     start = floor(before.start, unit)
@@ -219,9 +220,9 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
-    """Reads one key's sums from the database; yields one row for each chart bin, model, route and outcome.
+    """Reads the sums of one key's calls from the database; yields a dictionary per chart bin, model, route and outcome.
 
-    A row is a dictionary: `bin` (the bin's start), `model`, `route`, `outcome`, the sums named in `SUMMED`, and
+    It has `bin` (the bin's start), `model`, `route`, `outcome`, the sums named in `SUMMED` (such as `calls`), and
     `errors`, the number of failed calls.
     """
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR

@@ -47,16 +47,16 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key: str | None = None) -> bool:
-    """Returns whether the stored sums of a label (end user or tag) may lack calls with the value `value`.
+    """Returns whether calls with the value `value` may be missing in the stored sums of a label (end user or tag).
 
-    They may in two cases:
+    They may be missing in two cases:
 
-    * In one of `periods`, some values of the label are added up together, as `OTHERS`, and `value` has no sums of its
-      own. If `value` is None (any value), this case does not matter.
-    * The label is a tag without sums in one of `periods`, in which not all tags have sums (`CLOSED`).
+    * In one of `periods`, the sums of the label's less costly values are stored together, as `OTHERS`, and `value` has
+      no sums of its own. If `value` is None (any value), nothing is missing, since `OTHERS` counts, too.
+    * The label is a tag without sums in one of `periods`, in which only the costliest tags have sums (`CLOSED`).
 
     If `key` is given, only the sums of this key's calls are examined. So the result tells the key's holder nothing of
-    the end users and tags of other keys.
+    other keys' labels.
     """
     # All values together include `OTHERS`, so nothing is missing of them.
     wanted = {"label": label, "value": OTHERS if value is None else value, "key": key}

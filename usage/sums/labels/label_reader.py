@@ -78,8 +78,8 @@ class LabelReport:
     * `rows`: the sums of the costliest groups, the costliest first.
     * `others`: the sums of all other groups; None if there are none.
     * `total`: the sums of `rows` and `others` together.
-    * `is_part`: true if the sums of a requested label or value may lack calls, because these are only in the sums of
-      several other values together, or in none of the label.
+    * `is_part`: true if calls of a requested label or value may be missing. They are counted only in the sums of "other
+      values" of the label, or in no sums of the label.
     * `lacks_since`: None if the sums have all calls; else the first day or month whose sums lack calls, because an
       earlier release of the gateway wrote them.
     """
@@ -103,11 +103,14 @@ def whole_days(time_range: TimeRange) -> tuple[date, date]:
 def read_label_report(
     first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int, holder: str | None = None
 ) -> LabelReport:
-    """Reads the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
+    """Reads the sums of the calls from the day `first` until before the day `end` (UTC), by the given groups.
 
-    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` has the filters: it maps
-    such names to the value that calls must have, or None for any value of a label. If a key's holder gets the report,
-    `holder` is this key, and `only` must name it: then the report tells nothing of other keys' labels.
+    * `groups`: names of columns (`COLUMNS`) or of labels, such as `("tag:project", "model")`.
+    * `only`: the filters, as a map from such a name to the value that calls must have. For a label, None means any
+      value.
+    * `most`: how many groups have a row of their own; the costliest do.
+    * `holder`: the name of the key whose holder gets the report; None for an administrator. `only` must then name this
+      key. The report reveals nothing of other keys' labels.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -129,9 +132,9 @@ def read_label_report(
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
     """Returns the first of the given days whose sums by label lack calls; None if no sums lack calls.
 
-    Such calls were logged by an earlier release of the gateway, which wrote no such sums. A whole month is examined at
-    once, and returned as its first day. `groups` and `only` are those of `read_label_report`. With several labels,
-    returns None, since only complete sums are read then.
+    The calls that are lacking were logged by an earlier release of the gateway, which wrote no such sums. Of a whole
+    month, the first day is returned. `groups` and `only` are the names and filters of a report, as for
+    `read_label_report`. If they have several labels, the result is None, since complete sums are read then.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -148,17 +151,18 @@ def grouped_sums(
     is_complete: bool,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query that reads the sums of some whole days by `groups`.
+    """Returns the SQL query that reads the sums of the calls of some whole days, by the given groups.
 
-    `groups` and `only` are those of `read_label_report`. `sums` are the names in `SUMS` to read: fewer take less time.
-    Each row of the query's result is a group: the columns `by_0`, `by_1` and so on have its values, the others its
-    sums.
+    `groups` and `only` are names and filters as for `read_label_report`. `sums` are the names in `SUMS` to read: fewer
+    take less time. Each row of the query's result is a group: the columns `by_0`, `by_1` and so on have its values, the
+    other columns its sums.
 
     `is_complete` says that the sums by label have all calls of these days (`lacks_since` is None). Then the sums of all
     calls are read from the totals of days if that is quicker (`sum_rows`).
 
-    With `day`, the SQL of a date from the query around this one, only this day is read. It must not be before `first`;
-    from `end` on, there are no calls. `groups` may have one label at most then, and not the day.
+    If this query is part of another query that runs day by day, `day` is the SQL of the day, and only that day is read.
+    It must not be before `first`; from `end` on, there are no calls. `groups` may then have at most one label, and not
+    the day.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -191,10 +195,11 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides a range of days into its whole months and the days before and after them; returns these parts.
+    """Divides a range of days into the whole months in it, and the days before and after these months.
 
-    The last month also counts as whole if it has no calls after the range, like the present month until today. If
-    `by_day` is true, the range is not divided, and its sums are read by day.
+    Returns up to three parts: the unit (`day` or `month`), the first day, and the day after the last one. The last
+    month also counts as whole if no calls were made after the range, as in the present month until today. If `by_day`
+    is true, or no month is whole, the range is one part, to be read by day.
     """
     begin, last = (first if first.day == 1 else _next_month(first)), end.replace(day=1)
     if by_day or begin > last:
@@ -221,7 +226,8 @@ def _has_calls(first: date, end: date) -> bool:
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
     """Executes a query made by `grouped_sums`; returns the total of all groups, then the `most` costliest groups.
 
-    `width` is the number of names by which calls are grouped. A group whose sums are all zero is left out.
+    `width` is the number of columns that identify a group (`by_0` and so on). A group whose sums are all zero is left
+    out.
     """
     sql, values = grouped
     columns = [f"by_{number}" for number in range(width)]
@@ -240,22 +246,29 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
 
 
 def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Any]) -> GroupSums:
-    """Makes the `GroupSums` of a group from sums that the database has read, which are in the order of `SUMS`."""
+    """Makes a `GroupSums` from the values that identify a group of calls, and from the group's sums.
+
+    `figures` are the sums as the database has returned them, in the order of the names in `SUMS`.
+    """
     return GroupSums(tuple(group), *figures)
 
 
 def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of the query `rows` by `groups` (`column_of` names their columns)."""
+    """Returns the SQL query that adds up the rows of the query `rows`, with one result per group.
+
+    `groups` are names such as `model` or `tag:project`; their values are the result's columns `by_0`, `by_1` and so on.
+    `sums` are the names of the columns to add up.
+    """
     columns = [column_of(name) for name in groups]
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
     return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(columns)}", rows[1]
 
 
 def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up calls by `groups`, one of which is a label.
+    """Returns the SQL query that adds up calls by `groups`, one of which is a label; also calls without the label.
 
-    The query `labelled` has the sums of calls with the label, by its values; `every` has those of all calls. Their
-    difference is the sums of the calls without the label, whose value is null.
+    The query `labelled` has the sums of calls with the label, by its values; the query `every` has those of all calls.
+    The sums of calls without the label are the difference of the two; the label's value is null there.
     """
     columns = [column_of(name) for name in groups]
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]

@@ -95,18 +95,18 @@ _ADDS_UP = f"""
 
 
 def combine_labels(stopping: threading.Event | None = None, now: datetime | None = None, *, anew: bool = False) -> int:
-    """Adds up calls by end user and all tags together, for periods without right sums; returns for how many periods.
+    """Stores the sums of days and months by all labels together (end user and tags); returns how many it has computed.
 
-    A period is a day or a month. The last `DAYS_KEPT` days and all months get such sums; those of the present month end
-    with yesterday. A day or month whose rows may have been deleted is not added up. Sums of all other periods, and
-    those older than RETENTION_DAYS, are deleted.
+    The last `DAYS_KEPT` days and all months get such sums; those of the present month end with yesterday. A day or
+    month whose sums are right, or whose rows may have been deleted, is not computed. The sums of all other days and
+    months, and those older than RETENTION_DAYS, are deleted.
 
     * `stopping`: an event; once it is set, the function returns early.
     * `now`: the database's time by default.
-    * `anew`: replaces right sums, too. While another process adds up, this one then waits; otherwise it returns 0.
+    * `anew`: replaces right sums, too. While another process computes sums, this one waits. Otherwise it returns 0.
 
     Raises:
-        django.db.Error: the database has failed; what was added up before stays.
+        django.db.Error: the database has failed; the sums that were computed before stay.
     """
     with _only_process(waits=anew) as is_mine:
         if not is_mine:
@@ -136,9 +136,11 @@ def delete_old_combinations(now: datetime) -> None:
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
     """Compares the sums of calls by end user and all tags together with calls' rows; yields a line of text per fault.
 
-    There are two faults: the sums of a day or month differ from its rows (one group is named); or it has no sums,
-    because its rows do not add up to the totals of its days. Only days and months that begin at `since` or later are
-    compared; all if it is None. Sums are not compared if calls were added later, since nobody reads them then.
+    It is a fault of a day or month if its sums differ from the sums of its rows; the line names one differing group. It
+    is also a fault if it has no such sums because its rows do not add up to the totals of its days.
+
+    Only days and months that begin at `since` or later are compared; None compares all. Those whose totals or rows have
+    changed since they were added up are skipped, because no report reads their sums.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -158,9 +160,10 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
 
 @contextmanager
 def _only_process(*, waits: bool) -> Iterator[bool]:
-    """Context manager that lets only one process at a time add up; yields True if this process may, else False.
+    """Context manager for computing sums by all labels together: only one process at a time may do it.
 
-    With `waits`, it waits until no other process adds up, and then yields True.
+    It yields True if this process may do it now, else False. If `waits` is true, it waits until no other process does
+    it, and then yields True.
     """
     if not waits:
         with try_lock(LOCK) as is_mine:
@@ -173,7 +176,7 @@ def _only_process(*, waits: bool) -> Iterator[bool]:
 def _oldest_days(now: datetime) -> DaySpan:
     """Returns the first day (UTC) since which all rows of calls are kept, and the first day whose sums are to be kept.
 
-    The second day depends on RETENTION_DAYS and on the deletion of rows.
+    Sums are kept for RETENTION_DAYS, but none of days whose rows have been deleted.
     """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
@@ -185,10 +188,10 @@ def _oldest_days(now: datetime) -> DaySpan:
 
 
 def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
-    """Yields the days and months, from `oldest` until before `today`, whose calls are to be added up.
+    """Yields the days and months that are to have sums by all labels together, each as a pair of dates.
 
-    Each is a pair: the first day, and the day after the last one. Of the days, only the last `DAYS_KEPT` are yielded.
-    Months begin at `oldest` or later; the present month ends with yesterday.
+    The pair is the first day, and the day after the last one. Of the days from `oldest` until before `today`, only the
+    last `DAYS_KEPT` are yielded. Months begin at `oldest` or later; the present month ends with yesterday.
     """
     day = max(oldest, today - DAYS_KEPT)
     while day < today:
@@ -205,9 +208,10 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the days and months in `LabelPeriod` whose stored figures agree with the totals of their days.
+    """Returns the days and months in `LabelPeriod` that need not be added up, since their totals have not changed.
 
-    Some of them have no sums by label, which `_add_up` left out.
+    Each is a pair: the first day, and the day after the last one. Some have no sums by label, because `_add_up` has
+    stored none for them.
     """
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)
@@ -215,10 +219,10 @@ def _right_periods() -> set[DaySpan]:
 
 
 def _add_up(days: DaySpan) -> None:
-    """Replaces the stored sums of a day or month by all labels together (end user and tags) by new ones from its calls.
+    """Computes the sums of one day or month by all labels together (end user and tags), and replaces the stored ones.
 
     No sums by label are stored if they are nearly as many as the calls, or do not add up to the totals of the days. If
-    a row of these days is replaced meanwhile, nothing is stored, and the next run adds up again.
+    a row of these days is replaced meanwhile, nothing is stored, and the next run computes the sums.
     """
     # It must exist before the rows are read, so that a writer who replaces one of them can mark it.
     none: dict[str, int] = {**dict.fromkeys(SUMS, 0), "calls": NEVER_RIGHT}

@@ -78,7 +78,7 @@ _CLOSE = f"""
 
 
 class Period(NamedTuple):
-    """A day or month (UTC) for which there are sums by label; `start` is its first day."""
+    """A day or month (UTC) whose sums by label can be shortened; `start` is its first day."""
 
     span: LabelSpan
     start: date
@@ -98,23 +98,23 @@ class Period(NamedTuple):
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
-        """Returns whether this day or month ended at least `LATE` before `now`: most of its calls are stored then."""
+        """Returns whether this day or month ended at least a day (`LATE`) before `now`, when most calls are stored."""
         return self.end + LATE <= now
 
 
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
     """Shortens the sums by label (end user or tag) of each day and month: only the costliest values keep their own.
 
-    Returns how many lists of values or of tags were shortened. Days and months are examined if they are in the last
-    `LOOKED_BACK` or begin at `oldest` or later; for the last rule below, all are.
+    Returns how many lists of values or of tags were shortened.
 
     * Values: the costliest `MOST_VALUES` of each label keep their sums. The sums of the others are added up as
       `OTHERS`.
     * Tags: the costliest `MOST_TAG_NAMES` tags keep their sums. The sums of the others are deleted, and a row with the
       label `CLOSED` says so.
     * Until a day or month has ended, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
-    * End users older than RETENTION_DAYS lose their names: all are added up as `OTHERS`. If the setting is 0, they do
-      not.
+    * These limits apply to days and months that are in the last `LOOKED_BACK`, or begin at `oldest` or later.
+    * End users older than RETENTION_DAYS lose their names, in all days and months: they are added up as `OTHERS`. If
+      the setting is 0, they do not.
 
     Raises:
         django.db.OperationalError: other transactions kept the table locked; what was shortened before stays so.

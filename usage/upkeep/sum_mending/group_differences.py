@@ -36,10 +36,10 @@ def missing_groups(
 
 
 def add_groups(statement: str, groups: list[Group]) -> None:
-    """Adds `groups` to a table of sums with the SQL `statement`, in transactions of `MOST_GROUPS` groups.
+    """Adds the amounts in `groups` to the groups of a table of sums, in transactions of `MOST_GROUPS` groups.
 
-    Takes the same locks as the code that writes calls. So it waits while other code, such as `without_writers`, keeps
-    all writers out.
+    `statement` is the SQL that adds them (`SumTable.add`). Takes the same locks as the code that writes calls, and so
+    waits while other code, such as `without_writers`, keeps all writers out.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
@@ -52,9 +52,9 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns the amounts to add to one group's `stored` sums to make them the `right` ones; None if they are equal.
+    """Returns the amounts that turn one group's `stored` sums into the `right` ones when added; None if they are equal.
 
-    If `right` or `stored` is None, the group has no such sums: they count as zeros. Histograms are compared only if
+    `right` or `stored` is None if the group has no such sums: they count as zeros. Histograms are compared only if
     `histograms` is true.
     """
     known: Any = right or stored

@@ -66,9 +66,10 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
 
 
 def missing_days(since: datetime | None, end: datetime | None = None) -> list[Group]:
-    """Compares the sums of keys by day with the sums by hour; returns what to add to them, for each day and key.
+    """Compares each key's sums by day with its sums by hour; returns the days and keys whose sums by day are wrong.
 
-    `since` is the beginning of the first compared day (UTC), and `end` the end of the last one; None means no limit.
+    Each is a dictionary with the amounts to add to these sums. `since` is the beginning of the first compared day
+    (UTC), and `end` the end of the last one; None means no limit.
     """
     counters = ", ".join(f"sum({name}) AS {name}" for name in DAYS.counters)
     limits = "{0} >= COALESCE(%s, '-infinity'::{1}) AND {0} < COALESCE(%s, 'infinity'::{1})"
@@ -84,9 +85,10 @@ def missing_days(since: datetime | None, end: datetime | None = None) -> list[Gr
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
-    """Compares the sums of teams by day with the rows of calls; returns what to add to them, for each day and team.
+    """Compares the sums by day of each team with the rows of calls; returns the days and teams whose sums are wrong.
 
-    Only days from `since` on are compared; all if it is None.
+    Each is a dictionary with the amounts to add to these sums. Only days from `since` on are compared; None compares
+    all.
     """
     keys = ", ".join(f"COALESCE(a.{key}, b.{key})" for key in TEAM_DAY_KEYS)
     wanted = f"{keys}, {_differences(TEAM_DAYS)}"
@@ -96,10 +98,10 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 
 
 def missing_failures(since: datetime | None) -> list[Group]:
-    """Compares the counts of failed calls by hour and day with the rows of calls; returns what to add to the counts.
+    """Compares the counts of failed calls by hour and day with the rows of calls; returns the groups with wrong counts.
 
-    Each item of the result also has the times of the first and the last of its calls, and the id of one as an example.
-    Only counts from `since` on are compared; all if it is None.
+    Each has the number of calls to add to its count, the times of its first and last call, and the id of one call as an
+    example. Only counts from `since` on are compared; None compares all.
     """
     keys = ", ".join(FAILURES.keys)
     query = f"""
@@ -133,7 +135,10 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns an SQL expression for each counter of `table`: its right value (in `a`) minus the stored one (in `b`)."""
+    """Returns the SQL for the amounts to add to the counters of `table`: an expression for each, joined by commas.
+
+    An amount is the right value, in the query's table `a`, minus the stored one, in `b`; a missing value is zero.
+    """
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
 
@@ -142,7 +147,10 @@ def _any_differs(table: SumTable) -> str:
 
 
 def _sum_of_histograms(texts: list[str] | None) -> list[int]:
-    """Adds up histograms, each given as the text of a PostgreSQL array; returns one histogram, empty for None."""
+    """Adds up histograms, each given as the text of a PostgreSQL array; returns one histogram.
+
+    The result is empty if `texts` is None or empty.
+    """
     found: list[int] = []
     for text in texts or ():
         found = added(found, _numbers(text))
