@@ -126,9 +126,9 @@ class WorkerCounters:
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
         """Counts rows of calls that were just written: tokens, dollars, calls of teams, and calls without a price.
 
-        `replaced` maps a row's request id to older rows of this call, which were counted before: only the difference is
-        counted. Counters cannot fall: a lower cost counts as dollars taken back, and a lower number of tokens is
-        ignored.
+        `replaced` maps a row's request id to the older rows that it replaces, which were counted before: only the
+        difference is counted. Counters cannot fall: a lower cost counts as dollars taken back, and a lower number of
+        tokens is ignored.
         """
         with self._lock:
             for row in rows:

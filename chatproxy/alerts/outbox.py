@@ -44,7 +44,7 @@ class AlertOutbox(PeriodicThread):
 
 
 def has_waiting() -> bool:
-    """Returns whether any message is to be sent, now or later.
+    """Returns whether any alert message waits to be sent, be it due now or later.
 
     Raises:
         django.db.Error: the database does not answer.

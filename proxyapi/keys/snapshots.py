@@ -179,7 +179,7 @@ def _records(rows: Iterable[Record]) -> list[Record]:
 
 
 def _plain(value: object) -> object:
-    """Converts a value from a database table to one for JSON: a time to Unix time, dollars to text."""
+    """Converts a value from a database table to one for JSON: a time to Unix time, dollars to text; others stay."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

@@ -144,7 +144,7 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees a slot for a parallel call: the one that the spender (key or team) `name` holds under the id `lease`.
+        """Frees the slot for a parallel call that the spender (key or team) `name` holds under the id `lease`.
 
         Does nothing if the spender holds no such slot.
         """

@@ -98,7 +98,7 @@ usage_requests = UsageRequests()
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
     """Returns a copy of a streamed chat's body with `stream_options.include_usage` set to true, for upstream.
 
-    Returns None if the caller asks for usage already, or if `stream_options` is invalid.
+    Returns None if the caller asks for usage already, or if `stream_options` is invalid or has too many members.
     """
     asked = _ask_in(body.text, body.members)
     # An invalid value passes, and upstream reports it.

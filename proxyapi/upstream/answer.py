@@ -88,7 +88,10 @@ class UpstreamAnswer:
         return self._body
 
     def _is_cut_json(self, body: bytes) -> bool:
-        """Returns whether the last bytes of a successful answer of JSON are missing: its object or array has no end."""
+        """Returns whether the last bytes of a successful answer of JSON are missing: its object or array has no end.
+
+        False for the content of a stored file, which may be any text.
+        """
         # Of an answer without a stated length, nothing else tells. Types such as `application/jsonl` have several
         # values, and a stored file may be broken JSON.
         kind = self.content_type.partition(";")[0].strip().lower()

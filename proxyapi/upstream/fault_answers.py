@@ -34,7 +34,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs the fault because of which upstream gives no answer; logs each kind of fault at most once a minute."""
+        """Logs the fault that keeps upstream from answering; each kind of fault at most once a minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
@@ -61,9 +61,10 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Converts a fault that comes before the head of upstream's answer to the error that the caller gets.
+    """Converts a fault that came before the head of upstream's answer to the error that the caller gets.
 
-    The error's message says whether upstream may have billed the call. A failed connection is also logged.
+    The message of an error of upstream says whether the call may be billed. Faults of the connection, and answers that
+    break HTTP's rules, are also logged.
     """
     match fault:
         case ConnectTimeout():

@@ -340,7 +340,7 @@ class AnswerReader:
 
 
 def begins_object(start: bytes) -> bool | None:
-    """Returns whether a body that begins with `start` is a JSON object; None if more bytes are needed to tell."""
+    """Returns whether `start`, the first bytes of a body, begins a JSON object; None if more bytes are needed."""
     if _OBJECT.match(start):
         return True
     return None if _BEGINNING_OF_OBJECT.fullmatch(start) else False

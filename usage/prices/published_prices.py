@@ -141,7 +141,9 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call, `input` or `output`, where audio or image tokens have another rate than text tokens."""
+        """The sides of a call (`input`, `output`) where image tokens have a rate, or audio tokens another one than text
+        tokens.
+        """
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:

@@ -53,8 +53,8 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
     """Downloads a price list, checks it, and puts it into use for all processes of this host; returns the list.
 
     `url` is by default `PRICES_URL` or, if that is empty, genai-prices' own address. With `accepts_changes`, models may
-    be missing, and prices may have changed very much. A list that is older than the present one, or has a price above
-    `HIGHEST_RATE`, is refused in any case.
+    be missing, and prices may have changed very much. A list that is older than the present one, or has a price of an
+    OpenAI model above `HIGHEST_RATE`, is refused in any case.
 
     Raises:
         UpdateFailed: the list was not downloaded, was refused, or cannot be stored; the earlier list stays in use.
@@ -105,9 +105,9 @@ def download(url: str) -> list[dict[str, object]]:
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Checks a downloaded price list; returns the reasons to refuse it as texts, or an empty list.
 
-    There are four reasons: the list is older than the one in use or in the package; a price is above `HIGHEST_RATE`; a
-    model of OpenAI that the package lists is missing; a price of such a model is missing, or has changed by more than
-    `MOST_CHANGE` times. With `accepts_changes`, only the first two are checked.
+    There are four reasons: the list is older than the one in use or in the package; a price of an OpenAI model is above
+    `HIGHEST_RATE`; an OpenAI model that the package lists is missing; a price of such a model is missing, or has
+    changed by more than `MOST_CHANGE` times. With `accepts_changes`, only the first two are checked.
     """
     found = []
     newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)

@@ -40,10 +40,11 @@ SINCE = "COALESCE(%(since)s, '-infinity'::timestamptz)"
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Compares the totals of hours, days and months with the table `UsageHour`; yields a line for each wrong total.
+    """Compares the totals of hours, days and months with the table `UsageHour`; yields a description of each wrong
+    total.
 
     Totals (`UsageTotal`) are the sums of all calls, and those of each key, model, route and outcome. At most 100 wrong
-    ones are named. Only totals from `since` on are compared; all if it is None.
+    ones are described. Only totals from `since` on are compared; all if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
@@ -51,9 +52,9 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_minutes(since: datetime | None) -> Iterator[str]:
-    """Compares the dashboard's totals of minutes with the rows of calls; yields a line for each wrong total.
+    """Compares the dashboard's totals of minutes with the rows of calls; yields a description of each wrong total.
 
-    At most 100 are named. Only totals of the last 24 hours are compared, and none from before `since`.
+    At most 100 are described. Only totals of the last 24 hours are compared, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
@@ -107,11 +108,11 @@ def _wrong_totals(
 
 
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals whose latency histogram is wrong, at most 100.
+    """Yields a description of each of the dashboard's totals whose latency histogram is wrong, at most 100.
 
-    The histogram must be the sum of the histograms of the total's hours. `name` is the latency, such as `duration_ms`.
-    Only totals of hours, days and months from `since` on are compared; all if it is None. Totals of a key, model or
-    route are left out if an earlier release added calls to them without histograms.
+    The histogram must be the sum of the histograms of the total's hours. `name` is the latency; only for `duration_ms`
+    are totals of a key, model or route compared, too. They are left out if an earlier release added calls to them
+    without histograms. Only totals of hours, days and months from `since` on are compared; all if it is None.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -153,7 +154,7 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
 
 
 def wrong_peaks(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each day whose row in `UsagePeak` is missing or wrong, for at most 100 days.
+    """Yields a description of each day whose row in `UsagePeak` is missing or wrong, for at most 100 days.
 
     The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
     are compared; all if it is None.
@@ -198,10 +199,10 @@ def missing_names() -> Iterator[str]:
 
 
 def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
-    """Compares the breakdowns of days and months with the table `UsageHour`; yields a line for each wrong one.
+    """Compares the breakdowns of days and months with the table `UsageHour`; yields a description of each wrong one.
 
-    Breakdowns are sums by model, route and outcome, of each key and of all keys. At most 100 wrong ones are named. Only
-    days and months that begin at `since` or later are compared; all if it is None.
+    Breakdowns are sums by model, route and outcome, of each key and of all keys. At most 100 wrong ones are described.
+    Only days and months that begin at `since` or later are compared; all if it is None.
     """
     names = ("calls", "unpriced_calls", *BREAKDOWN_SUMS)
     differs = " OR ".join((DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in names)

@@ -131,7 +131,7 @@ class Command(BaseCommand):
 
 
 def _facts(proposal: KeyProposal) -> str:
-    """Returns a proposed key's owner, tags and limits as one line, like `budget_month 20; allowed_models gpt-4o`."""
+    """Returns a proposed key's owner, tags and limits as one line, like `budget_month 20; tags a, b`."""
     shown = {
         name: value
         for name, value in proposal.fields.items()

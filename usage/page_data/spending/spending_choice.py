@@ -113,9 +113,9 @@ class SpendingChoice:
 
     @property
     def further_fields(self) -> list[tuple[str, str]]:
-        """The query parameters for groups, filters and order, as pairs of name and value.
+        """The query parameters for groups, filters and order, as pairs of name and value; not those for the days.
 
-        The default order is left out, and so are the days (`days_fields`).
+        The order is left out if it is the default.
         """
         fields = [*zip(("by", "then"), self.groups, strict=False), *self.filter_fields]
         return fields if self.sort == _default_sort(self.groups) else [*fields, ("sort", self.sort)]

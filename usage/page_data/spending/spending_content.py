@@ -79,7 +79,7 @@ class Spending:
     """The content of the page *Usage*: its rows and the data of its chart.
 
     * `others`: the sums of the groups beyond `MAX_ROWS`; None if there are no such groups.
-    * `same_hours`: the cost by the same hour of the period before; None if there is nothing to compare.
+    * `same_hours`: the cost of the period before until the same hour as now; None if there is nothing to compare.
     * `fault`: the reason why there are no rows, or a remark on calls that the rows lack; usually empty.
     * `charts`: empty if no chart can be drawn.
     """
@@ -236,8 +236,8 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
 
-    It is empty if the list cannot select them: for calls without a tag, for two tags at once, and for values that are
-    counted together (`OTHERS`).
+    It is empty if the list cannot select them: for calls without a tag or without a value of it, for two tags at once,
+    and for values that are counted together (`OTHERS`).
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()

@@ -49,8 +49,9 @@ _Range = tuple[date, date]  # the first day (UTC), and the day after the last on
 def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
     """Returns the SQL query that reads the sums of some days by `groups`, even by several labels (end user, tags).
 
-    The arguments and the columns of the query are those of `label_reader.grouped_sums`. Call this function, and execute
-    the query, in one snapshot of the database: the function looks up which days have stored sums.
+    The arguments have the same meaning as those of `label_reader.grouped_sums`, and the query has the same columns.
+    Call this function, and execute the query, in one snapshot of the database: the function looks up which days have
+    stored sums.
 
     Raises:
         LabelsUnreadable: too many of the days have no sums, or the rows of such a day have been deleted.
