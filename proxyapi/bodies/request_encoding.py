@@ -112,8 +112,7 @@ class BodyDecoder:
         return self._decoder.has_more
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes the next bytes of the body from its Content-Encoding; yields the result in small pieces, some of them
-        empty.
+        """Decodes the next bytes of the body from its Content-Encoding; yields the result in small or empty pieces.
 
         Raises:
             TooLarge: the decoded body is over the limit.

@@ -252,8 +252,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` under `kind`, the kind of limit; of two states of a kind, the one with less left
-    stays.
-    """
+    """Stores `state` in `states` under `kind`, the kind of limit, unless the stored one has as little or less left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

@@ -166,9 +166,7 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Forgets the slots of ended calls that have expired in Redis by now, so that `renew` does not free them any
-        more.
-        """
+        """Forgets the slots of ended calls that have expired in Redis by now, so that `renew` need not free them."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 

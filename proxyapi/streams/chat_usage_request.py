@@ -79,8 +79,7 @@ class UsageRequests:
 
 
 def _proves_refusal(request: JSONBody) -> bool:
-    """Returns whether upstream must have refused `request` because of the field `stream_options` that the gateway
-    added.
+    """Returns whether upstream must have refused `request` because of the field that the gateway added to it.
 
     It has accepted the request without the field. This proves nothing if the body is large, does not surely ask for a
     stream, or has a part that upstream may refuse one time and accept another (`UNPROVEN`).

@@ -32,8 +32,7 @@ class Upload(Protocol):
         """True if the whole body is received before the first byte of it is sent upstream."""
 
     async def check(self) -> None:
-        """Checks the whole body, once it has arrived, and reserves dollars for the call; does nothing when called
-        again.
+        """Checks the whole body, once it has arrived, and reserves dollars for the call; a second call does nothing.
 
         Raises:
             ProxyError: the end of the body must not be sent upstream.

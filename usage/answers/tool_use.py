@@ -181,9 +181,7 @@ class ToolUse:
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
     def _container_size(self) -> str:
-        """Returns the memory size of the response's containers, such as `4g`: the one that its tools state, or the
-        default.
-        """
+        """Returns the memory size of the response's containers that its tools state, such as `4g`, or the default."""
         for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
             place = self._tool(tool).get(member)
             if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:

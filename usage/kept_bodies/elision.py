@@ -189,8 +189,7 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns a placeholder for the vector (a list of numbers) after the name `head`, and the position where it
-        ends.
+        """Returns a placeholder for the vector (list of numbers) after the name `head`, and the position of its end.
 
         The placeholder begins with the name: `"embedding": [<1536 numbers>`. If no vector follows, or only a short one,
         the placeholder is None, and the position is the end of `head`.

@@ -133,9 +133,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Makes the `Base64Form` of a secret from its base64 `letters`: adds two short parts of them, for a fast first
-    search.
-    """
+    """Makes the `Base64Form` of a secret from its base64 `letters`: adds two short parts of them to search for."""
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     return Base64Form(letters, first, parts[-1][-_PART_LETTERS:])
@@ -144,9 +142,7 @@ def _form(letters: str) -> Base64Form:
 # Compiled once a text seems to have the form, which is nearly never: it takes a millisecond, for each of three forms.
 @lru_cache(maxsize=64)
 def _pattern(letters: str) -> re.Pattern[str]:
-    """Returns a regular expression that finds the base64 text `letters`, even if line ends divide it, or as base64 for
-    URLs.
-    """
+    """Returns a regular expression that finds base64 `letters`, even with line ends between them or in URL form."""
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
     return re.compile(rf"(?<!\\){pattern}" if letters.startswith(("r", "n")) else pattern)  # see `_RUN`
 

@@ -141,9 +141,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call (`input`, `output`) where image tokens have a rate, or audio tokens another one than text
-        tokens.
-        """
+        """The sides of a call (`input`, `output`) where image tokens have a rate, or audio tokens another than text."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:

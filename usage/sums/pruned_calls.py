@@ -101,8 +101,7 @@ def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
 
 
 def oldest_call(table: str, since: datetime = FIRST_CALL) -> datetime | None:
-    """Returns the start of the oldest call that has a row in `table` and began at `since` or later; None if there is
-    none.
+    """Returns the start of the oldest call that began at `since` or later and has a row in `table`, or None.
 
     The start is the time in the call's request id. Ids from before `FIRST_CALL` are ignored: a wrong clock made them.
     """

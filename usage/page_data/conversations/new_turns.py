@@ -99,16 +99,13 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts a part of the present call in `counts`; returns whether this call now has it more often than any
-        earlier call.
-        """
+        """Counts a part of the present call in `counts`; returns whether no earlier call had it that often."""
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
 
     def _shortened(self, turn: Turn) -> Turn | None:
-        """Returns a copy of a turn, cut to `MAX_TURN_CHARACTERS` and to the room on the page; None if nothing of it
-        fits.
+        """Returns a copy of a turn, cut to `MAX_TURN_CHARACTERS` and to the room on the page; None if there is no room.
 
         Afterwards, the page has less room, by the characters of the copy.
         """

@@ -19,8 +19,7 @@ from usage.sums.totals_reader import read_totals
 
 @dataclass(frozen=True)
 class SameHours:
-    """The dollars of the period before until the same hour as now, formatted, and the change from them to the present
-    ones.
+    """The dollars of the period before until the same hour as now, formatted, and the change from them to those now.
 
     `period` is the time in UTC whose calls were counted. `change` is empty if there were no dollars.
     """

@@ -97,8 +97,7 @@ def tag_value_sql(tags: str) -> str:
 
 
 def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[int], list[_Range]]:
-    """Divides the days from `first` until before `end` into periods with stored sums, and days whose calls must be
-    read.
+    """Divides the days from `first` until before `end` into periods with stored sums, and days to read call by call.
 
     Returns the ids of the periods (rows of `LabelPeriod`), which are as long as possible, and the ranges of the other
     days. If `by_day` is true, only periods of one day are used. If `only` asks for one end user, periods that count
@@ -124,8 +123,7 @@ def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[in
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up, by `groups`, the rows of `LabelCombination`: sums by all labels of a call at
-    once.
+    """Returns the SQL query that adds up, by `groups`, the rows of `LabelCombination`: sums by all labels at once.
 
     `periods` are the ids of the days and months to read (rows of `LabelPeriod`). `only` has the filters: a map from
     groups to the values that calls must have.

@@ -166,8 +166,7 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
 def _read_costliest(
     groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
-    """Reads the rows that `_rows_of_costliest` adds; returns the costliest values, and a map from them to dollars by
-    day.
+    """Reads the rows that `_rows_of_costliest` adds; returns the costliest values, and a map to their dollars by day.
 
     The map is None unless calls are grouped by day and another group.
     """
@@ -223,8 +222,7 @@ def _compared(
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that executes the query `joined` once for each day in `every_day`, and adds the day to its
-    rows.
+    """Returns the SQL query that executes the query `joined` once for each day in `every_day`, and adds the day.
 
     `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
     """

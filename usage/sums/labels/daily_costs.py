@@ -68,8 +68,7 @@ def read_daily_costs(
 def _rows(
     days: Days, label: str, groups: Sequence[str], only: Only, is_complete: bool, named: list[str] | None = None
 ) -> Query:
-    """Returns the SQL query for the dollars, by day, of the sums of `label` (end user or tag) or, if it is "", of all
-    calls.
+    """Returns the SQL query for the dollars by day: of the sums of `label` (end user or tag) or, if "", of all calls.
 
     Its columns are those of `groups`, which include the day, and the dollars. With `named`, it reads only rows in which
     the last of the groups has one of these values.
@@ -98,9 +97,7 @@ def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
 
 
 def _read_values(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns a map from some values of a group to their dollars by day; under None, it has those of all values
-    together.
-    """
+    """Returns a map from some values of a group to their dollars by day; under None, it has those of all values."""
     named = [value for value in values if value is not None]
     sums = ["sum(cost)", *(f"COALESCE(sum(cost) FILTER (WHERE {column_of(group)} = %s), 0)" for _ in named)]
     with connection.cursor() as cursor:
