@@ -245,9 +245,9 @@ class AlertEvent(models.TextChoices):
 class AlertMessage(models.Model):
     """A message about an alert for one channel: its content, when it is due, and whether it was sent.
 
-    It is stored in the transaction that changes the alert, and marked as sent only after sending; so it is sent at
-    least once. `due_at` is the time of the next try; null if the message was sent, was given up (`failed_at`), or was
-    withdrawn before the first try. A test message has no alert.
+    It is stored in the transaction that changes the alert, and marked as sent only after sending; so a crash cannot
+    lose it, but can send it twice. `due_at` is the time of the next try; null if the message was sent, was given up
+    (`failed_at`), or was withdrawn before the first try. A test message has no alert.
     """
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, related_name="messages")

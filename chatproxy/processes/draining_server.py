@@ -114,9 +114,9 @@ class DrainingServer(Server):
     async def on_tick(self, counter: int) -> bool:
         """Does what a worker does twice a second, or ten times while draining; returns whether the server should exit.
 
-        Begins to drain if the master process has died, and closes the port when the time that was set for this is
-        there. Once a second, looks whether new request ids are ahead of the clock, as after the clock was set back; if
-        so, the workers are replaced. uvicorn updates the `Date` header if `counter` is divisible by ten.
+        If the master process has died, begins to drain, and closes the port at once; otherwise closes a port whose time
+        has come. Once a second, looks whether new request ids are ahead of the clock, as after the clock was set back;
+        if so, the workers are replaced. uvicorn updates the `Date` header if `counter` is divisible by ten.
         """
         if os.getppid() != self._parent and not self.should_exit:
             logger.warning("the master process is gone")

@@ -69,7 +69,7 @@ def run_shipper(lifeline: int) -> None:
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
     """Waits for the end of the pipe `lifeline`, a file descriptor, or for an error; then sets the event `ended`.
 
-    The pipe ends when gunicorn's master and all its workers have ended, which have its other end open.
+    gunicorn's master and workers hold the other end of the pipe, so it ends when all of these processes have ended.
     """
     try:
         while os.read(lifeline, 4096):

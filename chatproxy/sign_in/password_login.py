@@ -89,10 +89,10 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
 
 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
-    """Returns the path of the page that a person is sent to after the login.
+    """Returns the path of the page that a person is sent to after the login: `wanted`, or a default page.
 
-    This is `wanted`, a path of this server, unless it is empty, or is a page of the admin and the person is not staff.
-    In these cases, staff are sent to the admin, others to "My usage".
+    `wanted` is a path of this server. If it is empty, or is a page of the admin and the person is not staff, the
+    default page counts: the admin for staff, "My usage" for others.
     """
     if getattr(user, "is_staff", False):
         return wanted or reverse("admin:index")

@@ -82,7 +82,10 @@ def _secrets(values: SettingValues) -> dict[str, str | None]:
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns a digest (HMAC, in hex) of the secret `secret`, for a later start to recognise it; `name` is its name."""
+    """Returns a digest (HMAC, in hex) of a secret, by which a later start sees whether the secret has changed.
+
+    `name` is the secret's name, which goes into the digest.
+    """
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 

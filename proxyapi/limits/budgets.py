@@ -67,11 +67,11 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
     * `day`: the call's UTC day.
 
     Returns the reservation, and the ceiling that it pays for: `ceiling` or, if too little is left in a budget, a copy
-    with fewer output tokens, but at least the key's `min_output_tokens`.
+    with fewer output tokens, but at least the key's `min_output_tokens`. While the database does not answer, the
+    allowances of the key and its team are used instead, and the reservation is empty.
 
     Raises:
-        BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
-            reserved.
+        BudgetExceeded: a budget of the key or its team has too little left for the least output. Nothing was reserved.
         BudgetUnavailable: the database does not answer, and the allowance of the key or its team is used up; or the
             administrator's prices have not been read yet.
         ModelNotPriced: the price of one of the call's models was removed meanwhile.
@@ -172,7 +172,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether each budget could pay the least that the call needs if there were no other reservations."""
+    """Returns whether, if nothing were reserved, each budget can pay the lowest cost with which the call can go on."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -181,9 +181,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of `ceiling`, a call's cost ceiling, with as many output tokens as `dollars` pay for.
+    """Returns a copy of `ceiling` (the most that a call can use), with as many output tokens as `dollars` pay for.
 
-    It has at least the output tokens of `floor`, the cost ceiling with the least output that the key allows.
+    It has at least the output tokens of `floor`, the ceiling with the least output that the key allows.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)

@@ -131,9 +131,9 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Refuses a form in which a field that the gateway needs first, such as `timeout`, stands too far behind.
+        """Refuses a form in which a field that the gateway needs first, such as `timeout`, comes too late.
 
-        The fields in `NEEDED_FIRST` must be in the first `BEGINNING_BYTES`, unless they are empty. A late
+        The fields in `NEEDED_FIRST` must be in the first `BEGINNING_BYTES` of the form, unless they are empty. A late
         `security_key` is accepted if it is a valid secret of the caller's key.
 
         Raises:

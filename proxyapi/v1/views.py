@@ -232,9 +232,9 @@ class PassThroughView(FormView):
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends the caller's own `request` upstream, if upstream refused the field by which the gateway asks for usage.
 
-        `refusal` is upstream's answer to the request with the field. If it does not name the field, it is returned, and
-        nothing is sent; otherwise the new answer is returned. If the new answer is a success, later calls are sent
-        without the field.
+        `refusal` is upstream's answer to the request with the field. If it is no refusal of this field, nothing is
+        sent, and `refusal` is returned; otherwise the new answer is. If that is a success, later calls are sent without
+        the field.
         """
         try:
             body = await refusal.read()

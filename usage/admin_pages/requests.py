@@ -106,7 +106,8 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     """Answers with the page of one logged request; the bodies are shown only to people who may see them.
 
     `object_id` is the request id, quoted as in the links of Django's admin; status 404 if there is no such request.
-    People who may not view requests get `PermissionDenied`.
+    People who may not view requests get `PermissionDenied`. That bodies are shown is recorded in the audit log, if
+    `AUDIT_BODY_VIEWS` is on.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -162,8 +163,9 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the calls of one session or end user, oldest first.
 
     A query parameter names the session or the user. People who may see bodies also see, below each call, the messages
-    that are new in this call. The query parameter `after`, a request id, leaves out that call and earlier ones. The
-    query parameter `call` is the id of the call from which the page was opened; a link leads back to it.
+    that are new in this call; this is recorded in the audit log, if `AUDIT_BODY_VIEWS` is on. The query parameter
+    `after`, a request id, leaves out that call and earlier ones. The query parameter `call` is the id of the call from
+    which the page was opened; a link leads back to it.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
@@ -195,7 +197,7 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
     """Answers with the stored body of a call's request or answer (`part`), as a file to download.
 
     The name of the file says if the body was cut when it was stored. Status 404 if there is no such body. People who
-    may not see bodies get `PermissionDenied`.
+    may not see bodies get `PermissionDenied`. The download is recorded in the audit log, if `AUDIT_BODY_VIEWS` is on.
     """
     if not may_see_bodies(request):
         raise PermissionDenied

@@ -121,9 +121,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns the higher of the estimated and the known use of hosted tools (`supposed` and `seen`), tool by tool.
+    """Combines the estimated and the known use of hosted tools, `supposed` and `seen`.
 
-    The model or the type of a tool is that of the estimate, if the estimate has one.
+    Of file searches, containers and the tokens of pictures, the higher use counts. All else, such as the model or the
+    type of a tool, is that of the estimate, if the estimate states it.
     """
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
@@ -148,7 +149,8 @@ def estimate_interrupted(begin: CallRecord) -> CallRecord:
 
     * If it has an estimated usage (`supposed`), the result is this usage, with its output limited to what a model can
       make from the call's start until now.
-    * Otherwise, the input tokens of a POST are estimated from the size of its request, and the output counts as 0.
+    * Otherwise, the input tokens of a POST are estimated from the size of its request (at most
+      `MAX_INTERRUPTED_INPUT_TOKENS`), and the output counts as 0.
     * If neither is possible, the result is empty.
     """
     if (supposed := begin.get("supposed")) is not None:

@@ -53,9 +53,9 @@ def digest_sql(version: DigestVersion) -> str:
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns an SQL condition that is true for a call's row that nobody has changed since it was written.
+    """Returns an SQL condition that is true for a call's row if nobody has changed the row since it was written.
 
-    The row's stored digest (a checksum) must equal the digest of its present values, computed by one of `versions`.
+    The row's stored digest (a checksum) must equal a digest of its present values, made by one of the `versions`.
     """
     return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 

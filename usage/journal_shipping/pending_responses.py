@@ -112,8 +112,8 @@ def suppose_usage(response: PendingResponse) -> None:
     """Writes an estimate of an unfinished background response's usage to its call's row, and plans the next poll.
 
     If the call has a reservation of a budget, the whole stored estimate counts, and the reservation is deleted.
-    Otherwise, the output is limited to what a model can have made until now, and an estimate in the row stays as it is.
-    A later poll may still find the exact usage.
+    Otherwise the output is limited to what a model can have made until now, and an estimate that is in the row already
+    stays. Exact usage in the row stays, too.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)

@@ -37,7 +37,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(NamedTuple):
-    """The text of a body's start, from which an excerpt to store is made by `excerpt` after secrets were redacted.
+    """The text of a body, or of its start, before its secrets are redacted; then `excerpt` makes the excerpt to store.
 
     `left_out` is the number of bytes of the body that come after `text` and were not read.
     """

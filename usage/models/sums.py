@@ -1,4 +1,4 @@
-"""The tables of sums of calls for pages and reports. Only `usage.sums` writes them."""
+"""The tables of sums of calls for pages and reports. `usage.sums` adds to them, and `usage.upkeep` corrects them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UsageHour(models.Model):
     Each histogram has two columns, which a reader adds together: a packed one, such as `durations`, and a plain one,
     such as `duration_ms_histogram`, to which only servers with an earlier release write.
 
-    Only `usage.sums.adding_up` adds to this table.
+    `usage.sums.adding_up` adds calls to this table; `usage.upkeep` corrects it.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -88,8 +88,8 @@ class UsageHour(models.Model):
 class UsagePeak(models.Model):
     """The longest duration and the highest token counts of any call of one day (UTC).
 
-    The log pages show the highest of all days. The figures are not lowered when a call is subtracted from the sums.
-    Only `usage.sums.adding_up` writes this table.
+    The log pages show the highest values of all days. No value is lowered when a call is subtracted from the sums.
+    `usage.sums.adding_up` adds calls to this table; `usage.upkeep` corrects it.
     """
 
     day = models.DateField(primary_key=True)
@@ -129,7 +129,7 @@ class UsageTotal(models.Model):
 
     Rows of all calls have three histograms of latencies. Rows of a key, model or route have only a histogram of
     durations; it has two columns, which a reader adds together: `durations`, and `duration_ms_histogram`, to which only
-    servers with an earlier release write. Only `usage.sums.adding_up` writes this table.
+    servers with an earlier release write. `usage.sums.adding_up` adds calls to this table; `usage.upkeep` corrects it.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -163,8 +163,8 @@ class UsageBreakdown(models.Model):
     * Rows of one key: `dimension` is `key`, and `value` is the name of the key. Only these have a histogram.
     * Rows of all keys: `dimension` is `all`, and `value` is empty.
 
-    Calls that an earlier release has written may be missing (`usage.sums.breakdown_reader`). Only
-    `usage.sums.adding_up` writes this table.
+    Calls that an earlier release has written may be missing (`usage.sums.breakdown_reader`). `usage.sums.adding_up`
+    adds calls to this table; `usage.upkeep` corrects it.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value", "model", "route", "outcome")
@@ -247,7 +247,8 @@ class ErrorTotal(models.Model):
     """The number of calls of one key that failed in the same way in one hour, on one day or in one month (UTC).
 
     If the row of a failed call is replaced later, the call is subtracted from `calls`. But `first_at`, `last_at` and
-    `sample_id` stay, even if they are this call's. Only `usage.sums.adding_up` writes this table.
+    `sample_id` stay, even if they are this call's. `usage.sums.adding_up` adds calls to this table; `usage.upkeep`
+    corrects it.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")

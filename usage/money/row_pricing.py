@@ -88,7 +88,7 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models without a price because of which a call has no cost, as pairs of name and service tier.
+    """Returns the models whose missing price is the reason why a call has no cost, as pairs of name and service tier.
 
     Usually this is the call's own model. If that has a price, they are the models that the call's hosted tools have
     run. Call this function only for a call without a cost.

@@ -170,7 +170,7 @@ def is_unknown(call: Request) -> bool:
 
 
 def response_size(call: Request) -> str:
-    """Returns the size of a call's answer as text; a dash if the gateway answered and no size was recorded."""
+    """Returns the size of a call's answer as text; a dash if the gateway itself answered and no size was recorded."""
     is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)
     return formatting.size(call.response_bytes or None if is_own else call.response_bytes)
 

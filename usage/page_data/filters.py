@@ -251,10 +251,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the range of time of the calls to select: a dict with `since` and `until`, in which None is no limit.
+        """Returns the range of time of the calls to select, as a dict with `since` and `until`; None means no limit.
 
-        It comes from the query parameter `range`, such as `today`, or else from `from` and `to`. If `range` has not
-        ended, `until` is None. If the parameters cannot be read, the dict is empty, and `faults` gets the reason.
+        The range comes from the query parameter `range`, such as `today`, or else from `from` and `to`. If `range` has
+        not ended, `until` is None. If the parameters cannot be read, the dict is empty, and `faults` gets the reason.
         """
         try:
             if self._query.get("range"):

@@ -124,11 +124,11 @@ def _missing(period: Period) -> list[Group]:
 
 
 def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Compares the sums by label (end user, tag) of each day and month with the rows of calls; returns the wrong ones.
+    """Compares the sums by label (end user, tag) of each day and month with the rows of calls; returns the wrong sums.
 
-    * `wanted`: the SQL of the columns to return for each wrong sum.
+    * `wanted`: the SQL of the columns to return of each wrong sum.
     * `since`: only days and months that begin at this time or later are compared; None compares all.
-    * `most`: how many are returned at most; None returns all.
+    * `most`: the highest number of wrong sums to return; None returns all.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
