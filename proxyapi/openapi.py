@@ -118,7 +118,7 @@ def operation(
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
-    """Returns a decorator that adds a view's method to `METHODS`, for `/openapi.json`; with None, it is hidden."""
+    """Returns a decorator that stores the description of a view's method for `/openapi.json`; None hides the method."""
 
     def decorator(method: Method) -> Method:
         METHODS.append((method, description))

@@ -125,7 +125,7 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that the database of `DATA_DIR` is not lost, as in an incomplete copy; none is created in its place.
+        """Checks that `DATA_DIR` has not lost its database, before a start would create an empty one in its place.
 
         Raises:
             BundledPostgresError: `DATA_DIR/postgres` is a file, or a symbolic link to a place without a cluster; or the

@@ -79,7 +79,7 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns the facts on which the SDK's answer depends: upstream's address, `sdk.py`, versions, the system."""
+    """Returns the facts on which the SDK's answer depends: upstream's address, our question, versions, the system."""
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),

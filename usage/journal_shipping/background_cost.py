@@ -82,7 +82,7 @@ class Settled(NamedTuple):
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     """Makes sure that each response is billed in one row only, although several calls may have created or read it.
 
-    Returns all rows to write, those that are not billed without counts and cost; and the older rows whose estimates
+    Returns the rows to write (without counts and cost, if another row is billed), and the older rows whose estimates
     must be removed. Also begins or ends the polling of responses. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.

@@ -142,7 +142,7 @@ def _form(letters: str) -> Base64Form:
 # Compiled once a text seems to have the form, which is nearly never: it takes a millisecond, for each of three forms.
 @lru_cache(maxsize=64)
 def _pattern(letters: str) -> re.Pattern[str]:
-    """Returns a regular expression that finds base64 `letters`, even with line ends between them or in URL form."""
+    """Returns a regular expression that finds base64 `letters`, even with line ends in between or as base64url."""
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
     return re.compile(rf"(?<!\\){pattern}" if letters.startswith(("r", "n")) else pattern)  # see `_RUN`
 

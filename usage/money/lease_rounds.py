@@ -151,7 +151,7 @@ class LeaseRounds:
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of a worker's round trip to the database for its leases (parts of budgets).
 
-    What `planned` asks for decides: they give dollars back, request dollars, or read the leases' rows. If it asks for
+    As far as `planned` asks for it, they give dollars back, request dollars, and read the leases' rows. If it asks for
     nothing, the result is a single statement without effect. The function `mogrify` writes values into SQL.
     """
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []

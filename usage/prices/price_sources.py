@@ -272,8 +272,8 @@ def _related_names(model: str) -> Iterator[str]:
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If OpenAI's model has no listed price for the tier, its price in the default tier times a factor is assumed. The
-    factor is that of a correction of the list (then the price counts as listed), or else that in `TIER_FACTORS`.
+    If a model of OpenAI has no listed price for the tier, the result is its price in the default tier times a factor:
+    that of a correction of the list or else, as an assumed price, that in `TIER_FACTORS`.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

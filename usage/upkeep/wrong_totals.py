@@ -40,7 +40,7 @@ SINCE = "COALESCE(%(since)s, '-infinity'::timestamptz)"
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Compares the totals of hours, days and months with the table `UsageHour`; yields words on each wrong one.
+    """Compares totals of hours, days and months with the table `UsageHour`; yields a description of each wrong one.
 
     Totals (`UsageTotal`) are the sums of all calls, and those of each key, model, route and outcome. At most 100 wrong
     ones are described. Only totals from `since` on are compared; all if it is None.

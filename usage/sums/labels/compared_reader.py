@@ -222,7 +222,7 @@ def _compared(
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that executes the query `joined` once for each day in `every_day`, and adds the day.
+    """Returns the SQL query that executes the query `joined` for each day in `every_day`, with the day in each row.
 
     `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
     """

@@ -68,7 +68,7 @@ def read_daily_costs(
 def _rows(
     days: Days, label: str, groups: Sequence[str], only: Only, is_complete: bool, named: list[str] | None = None
 ) -> Query:
-    """Returns the SQL query for the dollars by day: of the sums of `label` (end user or tag) or, if "", of all calls.
+    """Returns the SQL query for dollars by day, read from the sums of `label` (end user or tag; "" for all calls).
 
     Its columns are those of `groups`, which include the day, and the dollars. With `named`, it reads only rows in which
     the last of the groups has one of these values.
