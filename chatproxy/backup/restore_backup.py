@@ -50,8 +50,8 @@ def restore_backup(path: Path, output: Output) -> Manifest:
     line about that is written to `output`.
 
     Raises:
-        BadArchive: the file is no whole backup; nothing was written.
-        RestoreRefused: the place is not empty, or the backup is of a newer version; nothing was written.
+        BadArchive: the file is no whole backup, or has a file with an impossible name.
+        RestoreRefused: `DATA_DIR` or the database is not empty, or the backup is of a newer version.
         StartError: the database cannot be reached, or only through a connection pooler, or cannot hold the ledger.
         BundledPostgresError: the bundled PostgreSQL does not start.
         ClientProgramError: pg_restore is missing, too old, or has failed.

@@ -60,8 +60,8 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
     """Returns whether a request alone decides the price of its call, whatever upstream answers.
 
-    This is so for speech billed by characters, and for pictures billed by their number. `asked` is the result of
-    `read_asked_usage` for the request.
+    This is so for speech billed by characters, and for pictures billed by their number. `asked` is what the request
+    asks for apart from tokens (`read_asked_usage`).
     """
     if asked is None:
         return False

@@ -184,5 +184,5 @@ def _past_colon(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Creates the parser's error for a mistake at position `at` of a JSON text; `words` are its message."""
+    """Creates the JSON parser's error with the message `words`, for a mistake at position `at` of a JSON text."""
     return json.JSONDecodeError(words, text, at)

@@ -181,7 +181,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Sets the routes of a proposed key, or its `refusal` if LiteLLM allows only groups of routes, none for calls."""
+    """Sets the routes of a proposed key; or its `refusal`, if LiteLLM allows the key no routes for calls."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):

@@ -53,8 +53,9 @@ class NamedObjects:
     * `references`: maps the ids of objects that upstream will use to the place of each (a `Reference`) and the name of
       the member there.
     * `mentions`: other ids, which upstream need not look up, such as those in an earlier answer that is sent back.
-    * `skips_faults`: if true, invalid ids are left out, and more than `MOST_NAMED` ids raise no error.
-    * `family`: the family of the request's route, such as `files`; the meaning of some names depends on it.
+
+    The argument `family` is the family of the request's route, such as `files`, on which the meaning of some names
+    depends. With `skips_faults`, invalid ids are left out, and no method raises `BadRequest`.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:

@@ -92,9 +92,10 @@ class Transport:
             connection.close()
 
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
-        """Builds the bytes of a request's head: the request line, `headers`, and the header lines `framing`.
+        """Builds the bytes of a request's head: the request line, `Host`, `headers`, and the header lines `framing`.
 
-        `framing` says how the body is delimited, such as `Content-Length: 5`.
+        `framing` says how the body is delimited, such as `Content-Length: 5`. If the request goes to a proxy without a
+        tunnel, the head also has the proxy's `Proxy-Authorization`.
 
         Raises:
             ValueError: a header has a line break or a zero byte in it, or `target` (path and query) has a space in it.

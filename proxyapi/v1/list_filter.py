@@ -187,7 +187,8 @@ def _id_of(item: object) -> str:
     """Returns the id of a decoded item of a list.
 
     Raises:
-        ValueError: the item has no id, or two members that a client could take for its id, such as `id` and `ID`.
+        ValueError: the item is no object, has no id, has a name twice, or has two members that a client could take for
+            its id, such as `id` and `ID`.
     """
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")

@@ -39,8 +39,9 @@ class FullDisk:
 
     * `is_full`: True while new calls must be refused.
     * `unchecked_bytes`: how many bytes the journal has written since the free space was checked.
-    * `reserve_bytes`: how many bytes must stay free on the disk.
-    * `write`: the function that appends a line to the journal; returns False if the disk refuses the line.
+
+    The constructor gets the journal's `directory`; how many bytes must stay free on its disk; and the function `write`,
+    which appends a line to the journal, and returns False if the disk refuses the line.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:

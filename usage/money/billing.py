@@ -71,7 +71,7 @@ class MaxUsage:
     * `kinds`: the kinds of tokens that may occur besides text and have prices of their own, such as `audio_input`.
     * `pictures`: the number of pictures that the hosted image tool makes.
     * `picture_models`: the models that may make them; empty stands for the tool's default model.
-    * `images`: the number of pictures that the call's own model makes, if it has a price per picture.
+    * `images`: the number of pictures that the call's own model makes.
     * `search_tool`: `web_search_preview` if this tool may be used, since its searches have their own price; else empty.
     """
 
@@ -343,7 +343,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
 
 
 def _with_origin(item: PricedItem, line: Line) -> PricedItem:
-    """Copies the model, price source and kind of cost from `line` to `item`, the same line as the ledger stores it.
+    """Copies the model, price source and kind of cost from a bill's line to `item`, its form in the ledger.
 
     Facts that `line` lacks are not copied. Returns `item`.
     """

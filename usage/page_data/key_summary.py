@@ -88,7 +88,8 @@ def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: 
 
     The forecast assumes that spending goes on as on average since the month began, or since `created_at` if that is
     later. Reserved dollars do not count. In the first 24 hours, and if nothing was spent, there is no forecast. If the
-    forecast exceeds `budget` (dollars a month, or None), the text says when the budget will be used up.
+    forecast exceeds `budget` (dollars a month, or None), the text says on which day the budget will be used up, or that
+    it is used up.
     """
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     start = max(month, created_at or month)

@@ -62,9 +62,9 @@ class Correction:
 
     @property
     def origin(self) -> str:
-        """The address of the corrected price and the day on which it was read there.
+        """The address at which the corrected price was read, and the day of the reading, as one text.
 
-        This is stored in a call's row as the source of the call's price.
+        It is stored in a call's row as the source of the call's price.
         """
         return f"{self.source} (read {self.read})"
 

@@ -126,8 +126,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     Returns how many rows and bodies were deleted, and whether more are old enough.
 
-    * A call's row is deleted once all calls of its month are old enough, together with everything that belongs to the
-      row.
+    * The body and the short-lived stored objects of a call go with its row. Where rows are stored by month, a row goes
+      once all calls of its month are old enough.
     * Other old data are deleted, too: totals of minutes, histograms of hours, names in the sums by label, and expired
       sessions of the admin.
     * One run deletes at most a month of rows, or `PRUNED_AT_ONCE` where rows are not stored by month, unless
