@@ -220,7 +220,7 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers rows that the database refused together with `error`, in halves, down to single rows.
+        """Delivers rows that the database has refused as one batch, with `error`: in halves, down to single rows.
 
         A single refused row is appended to the dead-letter file, and a shortened row (a stub) is delivered instead. For
         a refused stub, a still shorter one is delivered. If the shortest is refused, this is only logged.

@@ -124,7 +124,10 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three strings of base64 letters. If any bytes contain `data`, their base64 contains one of these."""
+    """Yields three texts of base64 letters; the base64 of any bytes that contain `data` contains one of the three.
+
+    Which one depends on the number of bytes before `data`.
+    """
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):

@@ -24,10 +24,10 @@ class ExcerptPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A part of a prompt or of an answer with hits in it; `source` says which of the two. Its text is not escaped yet.
+    """A part of a prompt or of an answer, with the searched words in it; `source` says which of the two.
 
-    `has_more_before` and `has_more_after` say whether its text goes on before and after the part. A prompt or an answer
-    in JSON has several texts, such as its messages.
+    The part is not escaped for HTML yet. A prompt or an answer in JSON has several texts, such as its messages:
+    `has_more_before` and `has_more_after` say whether the text with this part goes on before and after it.
     """
 
     source: str

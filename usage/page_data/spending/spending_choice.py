@@ -131,9 +131,9 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns a copy of this choice with one more filter: only calls whose `group`, such as the model, is `value`.
+        """Returns a copy of this choice that selects only calls with `value` as their `group`, such as one model.
 
-        The rows of the copy are no longer grouped by `group`. If that was the only group, they are grouped by the first
+        The rows of the copy are no longer grouped by `group`. If it was the only group, they are grouped by the first
         of model, key, route and day that has no filter. They have the default order.
         """
         only = {**self.only, group: value}
@@ -145,8 +145,8 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice for the days from `first` until before `end`, not grouped by day.
 
-        If that was the only group, the copy is grouped by the first two of model, key and route that have no filter, or
-        by `DEFAULT_GROUPS` if all have one. Its rows have the default order.
+        If the day was the only group, the copy is grouped by the first two of model, key and route that have no filter,
+        or by `DEFAULT_GROUPS` if all have one. Its rows have the default order.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
