@@ -69,8 +69,8 @@ class DatabaseOutage:
     def end(self, now: datetime) -> None:
         """Records that the database works again, and forgets the outage.
 
-        If messages about the outage were sent, its alert is stored in the database and resolved. It is not stored if
-        its rule was deleted meanwhile.
+        If it was tried to send messages about the outage, its alert is stored in the database, with these messages, and
+        resolved. It is not stored if its rule was deleted meanwhile.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -91,7 +91,7 @@ class DatabaseOutage:
 
 
 def _store(alert: Alert, tries: Iterable[tuple[AlertChannel, Notice, AlertAttempt]]) -> None:
-    """Stores in the database the messages that were sent during an outage, with the result of each try.
+    """Stores in the database the messages about an outage, sent or not, with the result of each try to send them.
 
     Messages of channels that were deleted meanwhile are left out. Call this when the outage is over.
     """

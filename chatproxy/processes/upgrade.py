@@ -127,8 +127,8 @@ class Upgrade:
     def install(self, master: Arbiter) -> None:
         """Makes gunicorn's master call this object for the signals SIGUSR1 (new workers) and SIGUSR2 (new code).
 
-        Also keeps the master from stopping when a worker cannot start. If the master has just replaced its code, it
-        takes over the workers of the old code, and starts new ones in their place.
+        Also keeps the master from stopping when a worker cannot start, once a worker has served. If the master has just
+        replaced its code, it takes over the workers of the old code, and starts new ones in their place.
         """
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request

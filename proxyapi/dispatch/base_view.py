@@ -140,7 +140,7 @@ class ProxyView(APIView):
     async def admit(self, request: ProxyRequest) -> None:
         """Checks a request's key, counts the request against its limits, and receives the body if the view reads it.
 
-        Raises a `ProxyError`, such as `InvalidKey` or `RateLimited`, for a request that must be refused.
+        Raises a `ProxyError`: for example `InvalidKey`, `RateLimited`, or `Overloaded` if too many calls are in flight.
         """
         if self.takes_capacity:
             capacity.check_room()  # before the body is received; the slot is taken later, with a valid key
@@ -151,10 +151,10 @@ class ProxyView(APIView):
             await self.receive_body(request)
 
     async def receive_body(self, request: ProxyRequest) -> None:
-        """Receives and parses the request's body; checks the request's key, its permissions and its limits.
+        """Receives and parses the request's body; checks the request's key, and counts the request against its limits.
 
-        The key may be in a header, the query or the body. Raises a `ProxyError`, such as `InvalidKey` or
-        `BodyTooLarge`, for a request that must be refused.
+        The key may be in a header, the query or the body. Raises a `ProxyError`, such as `InvalidKey`,
+        `RouteNotAllowed` or `BodyTooLarge`, for a request that must be refused.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))

@@ -20,8 +20,9 @@ class Throttle(BaseThrottle):
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Counts a request against this throttle's limit. A throttle that counts in Redis, for all processes, may wait
-        for Redis.
+        """Counts a request against this throttle's limit.
+
+        A throttle that counts in Redis, for all processes, may wait for Redis.
 
         Raises:
             RateLimited: the request exceeds the limit.

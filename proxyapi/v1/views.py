@@ -151,7 +151,7 @@ class PassThroughView(FormView):
         """Returns the request's route, if it is open on this gateway.
 
         Raises:
-            NotFound: `/v1` has no such route, or the route's family is closed.
+            NotFound: `/v1` has no such route, its path names the endpoint twice, or its family is closed by V1_ROUTES.
             WebSocketRefused: the request asks for a WebSocket.
         """
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":

@@ -93,7 +93,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 def suggest_names(request: HttpRequest) -> HttpResponseBase:
     """Answers with JSON: up to `MAX_SUGGESTIONS` names of keys that contain the text in the query parameter `q`.
 
-    The query parameter `of` selects names of models or of routes instead of keys; an unknown value gets status 404.
+    The query parameter `of` selects names of models or of routes instead of keys; an unknown value gets status 404. The
+    names are encoded as values of query parameters (`in_address`).
     """
     dimension, text = (request.GET.get(name, default) for name, default in (("of", Dimension.KEY), ("q", "")))
     if dimension not in SUGGESTED:

@@ -85,7 +85,8 @@ class Reservations:
     async def close(self) -> None:
         """Gives the free dollars of all leases (parts of budgets) back, and closes the connections to the database.
 
-        The used dollars are subtracted from the leases later, when the rows of the calls are written.
+        During an outage of the database, no dollars are given back. The used dollars are subtracted from the leases
+        later, when the rows of the calls are written.
         """
         if self._keeper is not None:
             self._keeper.cancel()

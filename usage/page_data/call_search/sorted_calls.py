@@ -82,8 +82,7 @@ def _first(values: dict[UUID, float]) -> dict[UUID, float]:
 
 
 def _read_index(filters: Filters, conditions: Sequence[Condition]) -> list[UUID]:
-    """Searches the calls with the largest values in the index of the sorted column; returns the ids of those that
-    match.
+    """Searches the largest values in the index of the sorted column; returns the ids of those calls that match.
 
     Only the `MAX_INDEXED` largest values in the filters' range of time are searched. `conditions` are the SQL
     conditions of all other filters. At most `PAGE_SIZE` ids are returned, the one with the largest value first; none if
