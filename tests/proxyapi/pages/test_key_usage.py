@@ -208,4 +208,5 @@ def test_it_costs_few_queries_whatever_the_time(admin: Client, key: AccessKey) -
             assert admin.get(page_of(key), {"range": time}).status_code == 200
         counts.append(len(queries))
 
-    assert max(counts) <= 12  # over a month also which of its sums are complete
+    # The newest failures; over a month also those before the last week, and which of its sums are complete.
+    assert max(counts) <= 13
