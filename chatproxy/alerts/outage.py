@@ -69,7 +69,7 @@ class DatabaseOutage:
     def end(self, now: datetime) -> None:
         """Records that the database works again, and forgets the outage.
 
-        If it was tried to send messages about the outage, its alert is stored in the database, with these messages, and
+        If sending messages about the outage was tried, its alert is stored in the database, with these messages, and
         resolved. It is not stored if its rule was deleted meanwhile.
 
         Raises:

@@ -157,7 +157,7 @@ class FormReader:
         """Reads the content of the form's current part, from position `at` of `data` on.
 
         If the boundary after the part has arrived whole, checks the part and returns the position after that boundary
-        and its CRLF or `--`; otherwise returns None. Raises `BadForm`.
+        and its CRLF or `--`; otherwise returns None. Raises `BadForm` if the boundary or the part is invalid.
         """
         mark = self.mark
         found = data.find(mark, at)

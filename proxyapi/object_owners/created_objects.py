@@ -33,7 +33,7 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the columns of the call's ledger row about the objects that it has created; empty if there are none.
+        """Returns the columns about created objects for the call's ledger row; none if the call has created no objects.
 
         The columns are the objects' ids (at most `MAX_RECORDED_IDS`), and whether upstream keeps the objects until they
         are deleted. `objects` is the reader that has found the ids in the answer.

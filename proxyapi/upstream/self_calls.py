@@ -86,7 +86,7 @@ def gateways_passed(via: str) -> str:
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns the name, such as `1.1 chatproxy-…`, of a gateway in the header `Via`; its upstream is `base_url`.
+    """Returns the name in the header `Via`, such as `1.1 chatproxy-…`, of a gateway whose upstream is `base_url`.
 
     The name is empty if upstream is OpenAI, which does not get this header.
     """

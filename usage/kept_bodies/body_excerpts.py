@@ -144,7 +144,7 @@ def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
     """Converts the parts of a multipart form to lines of text (`_part_line`), of about `budget` bytes together.
 
-    Also returns how many bytes of content were left out: by a cut, or as part of a form's further parts.
+    Also returns how many bytes of content were left out: cut from a value, or in parts for which there was no room.
     """
     lines: list[bytes] = []
     left_out = 0

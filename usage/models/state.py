@@ -84,7 +84,7 @@ class SavedView(models.Model):
 
 
 class LedgerState(models.Model):
-    """The progress of deleting old data, in a single row: when it ran last, and before which times data are gone."""
+    """The progress of deleting old data, in a single row: when data were last deleted, and up to which times."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(

@@ -255,9 +255,9 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.spender), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed now, so that it does not run out while calls use it or may use it.
+        """Returns whether a lease must be renewed now, `RENEW_SECONDS` after the last time, so that it stays valid.
 
-        False for a retired lease without calls, which may run out.
+        Returns False for a retired lease without calls, which may run out.
         """
         # A retired lease without calls is not renewed: it runs out even if its row is not deleted.
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)

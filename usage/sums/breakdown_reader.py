@@ -103,8 +103,8 @@ def rows_of_range(
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
     """Divides a range of whole hours into months, days and hours for which sums can be read; yields the pieces.
 
-    A piece has a unit, a start and an end; neighbours of the same unit are one piece. No unit is longer than
-    `coarsest`. Where the table `UsageBreakdown` lacks calls of a day or month, hours are used instead.
+    A piece has a unit, a start and an end; it covers all units of the same kind that follow each other. No unit is
+    longer than `coarsest`. Where the table `UsageBreakdown` lacks calls of a day or month, hours are used instead.
     """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
