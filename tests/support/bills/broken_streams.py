@@ -225,7 +225,7 @@ CASES: tuple[BrokenStream, ...] = (
     # What tools have done until then: 20,225 and 2 * 10,000; 2,500; 7,500 for five minutes; 7024 * 30
     of_response("response, searched", "0.040225", "gpt-5", searched(1), searched(2), tools=[WEB_SEARCH]),
     of_response("response, files", "0.022725", "gpt-5", file_searched(1), tools=[FILE_SEARCH]),
-    of_response("response, code", "0.027725", "gpt-5", ran(1, "cntr_1"), tools=[interpreter()]),
+    of_response("response, code", "0.027735", "gpt-5", ran(1, "cntr_1"), tools=[interpreter()]),  # a token of code
     of_response("response, picture", "0.230945", "gpt-5", PICTURED, tools=[image_tool("gpt-image-2")]),
     # 20 + 380 / 2 + 64 = 274 tokens at 8, and 30 for each token that can have been made
     of_pictures("picture, head", "0.002192")._replace(rate="0.00003"),
