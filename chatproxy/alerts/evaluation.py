@@ -165,7 +165,8 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to take the lock for looking for faults in the database's tables; returns False if another process has it.
+    """Tries to get the lock for the search for faults in the database's tables; returns False if another process has
+    it.
 
     The lock is held until the transaction ends, so this must be called in a transaction.
     """

@@ -64,7 +64,7 @@ class EventStream:
         """Sends the caller the head `start`, then the whole answer, and ends the call.
 
         `start` is None if the head was sent before. The connection is cut if the answer breaks off, or if the caller
-        takes it so slowly that it is not sent `GRACE_SECONDS` after the call's deadline.
+        has not taken all of it `GRACE_SECONDS` after the call's deadline.
 
         Raises:
             CallerGone: the caller has hung up.

@@ -150,7 +150,8 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     * `from` and `to`: without `to`, the range ends now; without `from`, it begins 24 hours before its end.
     * Without these parameters, the range is the last 24 hours.
 
-    The start is rounded down and `to` is rounded up, to a minute or, more than `MINUTES_READABLE` ago, to an hour.
+    The start is rounded down, and `to` is rounded up: to a minute or, if it is more than `MINUTES_READABLE` ago, to an
+    hour.
 
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.

@@ -69,7 +69,8 @@ def _empty(day: datetime) -> bool:
     """Empties the latency histograms of the hours of one day (UTC); returns False if that is impossible now.
 
     If totals of the day lack durations, the totals of the day and its month are computed anew first. This is impossible
-    while another process is correcting sums. `LedgerState` then stores that the histograms up to this day are emptied.
+    while another process is correcting sums. After the emptying, `LedgerState` has the end of the day as the time
+    before which hours have no histograms.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])
