@@ -97,7 +97,7 @@ class ModelPriceAdmin(GuardedAdmin):
         return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the first values of the form for a new price, by field, from the query string of the form's page.
+        """Returns the initial values of the form for a new price, by field, from the query string of the form's page.
 
         `valid_from` and `valid_until` are parsed; a time that cannot be parsed is left out.
         """

@@ -80,7 +80,7 @@ def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
     The lowest of the limits of the PostgreSQL server, the user and the database counts. With a connection pooler,
-    nothing is compared; a finding tells this.
+    yields only a finding that nothing was compared.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")

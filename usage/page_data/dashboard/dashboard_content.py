@@ -142,7 +142,7 @@ def _usage_tables(
 
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
-    """Returns the rows of one table of the dashboard: one for each costly group, the others in one row, and the total.
+    """Returns the rows of one table of the dashboard: those of the costliest groups, one for all others, and the total.
 
     A group is a key, model or route; `ranked` has the costliest first. At most `MAX_TABLE_ROWS` groups have a row of
     their own. A table of a single row has no total.

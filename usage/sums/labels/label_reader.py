@@ -78,8 +78,8 @@ class LabelReport:
     * `rows`: the sums of the costliest groups, the costliest first.
     * `others`: the sums of all other groups; None if there are none.
     * `total`: the sums of `rows` and `others` together.
-    * `is_part`: true if calls of a requested label or value may be missing. They are counted only in the sums of "other
-      values" of the label, or in no sums of the label.
+    * `is_part`: true if the sums of a requested label or value may lack calls. Such calls are counted among the other
+      values of the label, or not by the label at all.
     * `lacks_since`: None if the sums have all calls; else the first day or month whose sums lack calls, because an
       earlier release of the gateway wrote them.
     """
@@ -254,7 +254,7 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Any]) -> GroupS
 
 
 def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of the query `rows`, with one result per group.
+    """Returns the SQL query that adds up the rows of the query `rows`, with one row of sums for each group.
 
     `groups` are names such as `model` or `tag:project`; their values are the result's columns `by_0`, `by_1` and so on.
     `sums` are the names of the columns to add up.

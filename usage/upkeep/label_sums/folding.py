@@ -98,7 +98,7 @@ class Period(NamedTuple):
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
-        """Returns whether this day or month ended at least a day (`LATE`) before `now`, when most calls are stored."""
+        """Returns whether this day or month ended so long (`LATE`) before `now` that most of its calls are stored."""
         return self.end + LATE <= now
 
 
