@@ -41,7 +41,7 @@ def check_issuer() -> Iterator[Finding]:
 
 
 def read_description(issuer: str) -> dict[str, object]:
-    """Reads the description that an issuer publishes about itself (OpenID Connect Discovery).
+    """Reads the description that an issuer publishes about itself (OpenID Connect Discovery); returns its JSON object.
 
     Raises:
         URLError, OSError: the issuer does not answer within `PATIENCE_SECONDS`, or not with status 200.

@@ -140,7 +140,7 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Makes the connection no longer call the function `departed` when the client hangs up.
+        """Ends what `watch_departure` has begun: the function `departed` is not called any more if the client hangs up.
 
         Does nothing if `watch_departure` has registered another function meanwhile.
         """

@@ -49,9 +49,9 @@ HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
-    """The time `at` at which the workers of a stopping server close its port, in memory that all its processes share.
+    """The time `at` when the workers of a stopping server close its port, in memory that the server's processes share.
 
-    It is a time of `time.monotonic()`; infinite while the server is not stopping.
+    `at` is a time of `time.monotonic()`; infinite while the server is not stopping.
     """
 
     # A worker cannot tell from SIGTERM whether it alone is to end, or the server. It inherits this memory from the

@@ -256,7 +256,7 @@ class IncomingBody:
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
         """Creates the error for a body over its size limit; the message names the limit and, if any, its setting.
 
-        `what` is the subject of the message.
+        `what` is the subject of the message's sentence, such as "The form, decoded,".
         """
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")

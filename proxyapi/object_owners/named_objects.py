@@ -302,7 +302,7 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list can be skipped: it has more than `_LONG_LIST` items, none of them a list or an object."""
+    """Returns whether the search for ids skips a list: more than `_LONG_LIST` items, no lists or objects among them."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 

@@ -108,10 +108,10 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a keep-alive comment, which clients ignore, to send behind the whole events that were sent last.
+    """Returns a keep-alive comment, which clients ignore, to send after `events`, the whole events that were sent last.
 
-    It ends like these `events`: with a blank line or with a single line end. If `events` are empty, it ends with a
-    blank line.
+    The comment ends as they do: with a blank line or with a single line end. If `events` is empty, it ends with a blank
+    line.
     """
     # To clients that follow the grammar, events with single line ends between them are one event, which a blank line
     # would cut in two.

@@ -149,7 +149,10 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return answer
 
     def _version_of_locked(self, row: Model) -> str:
-        """Locks a row until the present transaction ends; returns its version as of now, or "" if it was deleted."""
+        """Locks a row until the present transaction ends; returns the digest of the row as it is now (`version_of`).
+
+        Returns an empty text if the row was deleted.
+        """
         rows = self.model._default_manager.select_for_update(no_key=True)
         present = rows.filter(pk=row.pk).first()
         return "" if present is None else self._version_of(present)

@@ -43,7 +43,7 @@ class LabelPeriod(models.Model):
 class LabelCombination(models.Model):
     """The sums of the calls of a range of days with the same key, model, route, team, owner, end user and tags.
 
-    `period` is the range, and `number` numbers the rows of this range. `tags` has all tags, each between two line
+    `period` is the range, and `number` tells the rows of one range apart. `tags` has all tags, each between two line
     breaks.
     """
 

@@ -193,10 +193,10 @@ def wrong_sums(
 
 
 def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[str]:
-    """Compares the histograms in the table `UsageHour` with the rows of calls; yields a line for each wrong one.
+    """Compares the histograms in the table `UsageHour` with calls' rows; yields a line of text for each wrong one.
 
-    At most 100 are named. `name` is the latency, such as `duration_ms`. Only hours from `since` on are compared; all if
-    it is None.
+    At most 100 are named. `name` is the latency, such as `duration_ms`. Only hours from `since` on are compared; None
+    compares all.
     """
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
