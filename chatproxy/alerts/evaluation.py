@@ -165,8 +165,7 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Tries to get the lock for the search for faults in the database's tables; returns False if another process has
-    it.
+    """Tries to lock the search for faults in the database's tables; returns False if another process has the lock.
 
     The lock is held until the transaction ends, so this must be called in a transaction.
     """
