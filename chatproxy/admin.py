@@ -168,10 +168,9 @@ class DeletedWithAlertsAdmin(GuardedAdmin):
     """Base class of the admin's pages of alert rules and channels; deleting one also deletes its alerts or messages."""
 
     def get_deleted_objects(self, objs: Sequence[Model] | QuerySet[Model], request: HttpRequest) -> Any:
-        """Returns what Django's page before a deletion shows: the rows that go, and the permissions that are missing.
+        """Returns what Django's page before a deletion shows, such as the rows to delete and the missing permissions.
 
-        Alerts and messages are deleted with their rule or channel. They need no permission of their own: nobody has
-        one.
+        The alerts or messages that are deleted with their rule or channel need no permission: nobody has one.
         """
         deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, lacking - {model._meta.verbose_name for model in (Alert, AlertMessage)}, protected

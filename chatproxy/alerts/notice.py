@@ -46,8 +46,8 @@ class Notice:
     def lines(self) -> list[str]:
         """The lines of text below the title of a message about an alert, without the link.
 
-        If the alert is open, they are its details, since when it is open, and what to do. If it is over, the line says
-        how long it lasted. Of a test message it is the details.
+        For an open alert, these are its details, since when it is open, and what to do. For one that is over, one line
+        says from when until when it lasted. For a test message, the details are the only line.
         """
         if self.event == AlertEvent.TEST:
             return [self.detail]

@@ -43,10 +43,10 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 
 
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
-    """Writes files from a backup to `data_dir`; `parts` are the name and the content of each part of the backup.
+    """Writes those parts of a backup that are files of `data_dir` to this directory; skips others, such as the dump.
 
-    Parts that belong elsewhere, such as the database's dump, are skipped. For each new file and directory, a function
-    that deletes it is added to `undo`.
+    `parts` are pairs of a part's name and a chunk of its content; all chunks of a part follow each other. For each new
+    file and directory, a function that deletes it is added to `undo`, the steps to run if the restore fails.
 
     Raises:
         BadArchive: a file of the journal, or a link that records an owner, has an impossible name.

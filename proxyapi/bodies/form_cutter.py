@@ -72,7 +72,7 @@ class FormCutter:
     def passing_parts(self) -> list[PartExcerpt]:
         """Returns the parts of the form for upstream: those that are not removed, then those that the gateway adds.
 
-        Of a long content, the result has only the beginning. Call this only after the whole form has arrived.
+        A long content is cut to its beginning. Call this only after the whole form has arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -89,9 +89,9 @@ class FormCutter:
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Returns the next bytes for upstream, after the edits: those before position `most` of the received form.
+        """Returns the next bytes to send upstream, edited: those made from the received form before position `most`.
 
-        If `edits` cannot decide yet whether to remove a part, this part and all later bytes stay held back.
+        If `edits` cannot decide yet whether to remove a part, this part and all bytes after it are held back.
         """
         if self._edits is None:
             return self._release(most)

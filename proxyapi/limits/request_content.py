@@ -23,7 +23,7 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """What decides the cost of a call with a multipart form: the texts of its fields, and its files' sizes in bytes."""
+    """The contents of a multipart form that decide the cost of its call: texts of fields, and sizes of files in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
@@ -104,9 +104,9 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns an upper bound of the tokens that `texts` would have if they were counted as text.
+    """Returns the highest number of tokens that some files in base64 would have if they were counted as text.
 
-    They are images, sound or files in base64, which are not billed as text. Subtract the result from an estimate that
+    `texts` are images, sound or other files, which are not billed as text. Subtract the result from an estimate that
     has counted a whole body as text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -32,7 +32,7 @@ class Reference:
     """A kind of place in requests that names a stored object, such as the member `file_id`.
 
     * `words`, `code`: OpenAI's message and error code for an object that does not exist.
-    * `text`: whether a plain string in this place is such an object's id, or something else (`PlainString`).
+    * `text`: the meaning of a plain string in this place: the id of such an object, or something else.
     """
 
     words: str

@@ -174,9 +174,11 @@ def _remove(links: dict[str, Path]) -> None:
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Reads from the database which keys have created these objects; returns a dict from object id to the key's name.
+    """Reads from the database which keys have created the given objects; returns a dict from object id to the key's
+    name.
 
-    Objects without an owner in the database are left out. Call this in a thread of its own.
+    Objects without an owner in the database are left out. Call this in a thread of its own: it closes the thread's
+    database connection.
     """
     try:
         return makers(object_ids)

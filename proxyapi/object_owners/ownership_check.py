@@ -97,7 +97,8 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
     """Returns the `CheckedObjects` of a call of the built-in key, which may use all objects; refuses nothing.
 
-    The result has the ids that the request names; if the call creates no objects, only the id in its path.
+    If the call may create objects, `named` has all ids in the request, so that none of them is taken for a new one in
+    the answer. Otherwise it has only the id in the path.
     """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
@@ -276,8 +277,8 @@ def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
     """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
 
-    For a GET, there is a reader only if the object in the path may create others while it runs, as a batch does, and
-    belongs to the caller's key (`is_own`).
+    Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, if that
+    object belongs to the caller's key (`is_own`).
     """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING

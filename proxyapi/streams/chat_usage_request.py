@@ -29,9 +29,10 @@ MOST_SHOWN = 100
 
 
 class UsageRequests:
-    """Whether this process asks upstream for the usage of streamed chats whose callers have not asked for it.
+    """The rule by which this process asks upstream for the usage of streamed chats whose callers have not asked for it.
 
-    The gateway asks by adding `stream_options.include_usage` to the request.
+    The gateway asks by adding `stream_options.include_usage` to the request, except for models for which upstream has
+    refused this field (`refusing`), or if the setting `INJECT_STREAM_USAGE` is off.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,8 @@ usage_requests = UsageRequests()
 
 
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns a copy of a streamed chat's body with `stream_options.include_usage` set to true, for upstream.
+    """Returns a copy of a streamed chat's body with `stream_options.include_usage`, so that upstream reports the tokens
+    used.
 
     Returns None if the caller asks for usage already, or if `stream_options` is invalid or has too many members.
     """

@@ -118,7 +118,7 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the pieces of upstream's body to the function `sink` until it returns bytes, and returns these.
+        """Passes the pieces of upstream's body to the function `sink`, until it leaves bytes of a piece; returns these.
 
         `sink` takes what it can of a piece, and returns the bytes that it has not taken. Without a `sink`, the next
         piece is returned. The result is empty at the end of the body.

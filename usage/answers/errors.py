@@ -150,7 +150,9 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns the facts of an error with an empty type and code; `data`, text or a JSON string, is its message."""
+    """Returns the facts of an error whose message is `data`, plain text or a JSON string; type and code are empty
+    texts.
+    """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -160,11 +162,11 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Returns the facts of the error in a JSON value: type, code, message and parameter.
+    """Returns the facts of the error in a JSON value: type, code, message and, if it is stated, the parameter.
 
     A fact is taken from the innermost object that describes the error or, if it is missing there, from the objects
-    around it. A missing parameter is left out; any other missing fact is an empty text. `depth` says how deep `value`
-    is nested; at `MAX_DEPTH`, objects inside it are not searched.
+    around it. A type, code or message that is missing everywhere is an empty text. `depth` says how deep `value` is
+    nested; at `MAX_DEPTH`, objects inside it are not searched.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -306,9 +308,10 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error object in an event's data that is not a JSON object; an empty dict if there is no error.
+    """Returns the error in an event's `data` that is no JSON object, as an error object; an empty dict if there is
+    none.
 
-    * From a list, as Gemini sends it, the first element is returned if it is an object.
+    * Of a list that begins with an object, as Gemini sends it, this object is returned.
     * A text that begins with "error" is returned as `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":

@@ -166,7 +166,7 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads and stores the request id below which rows of calls were deleted from the database for their age.
+        """Reads and remembers the request id below which calls' rows were deleted from the database for their age.
 
         Call this before a dead process's journal is read, so that `without_pruned` can leave out such calls.
 

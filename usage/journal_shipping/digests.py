@@ -47,7 +47,10 @@ VERSIONS: tuple[DigestVersion, ...] = (
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression for the digest of a call's row: an MD5 in hex, of the columns of `version`."""
+    """Returns the SQL expression that computes the digest of a call's row, an MD5 in hex.
+
+    The digest is made of the columns in `version.columns`, and of the names of those in `version.marks` that are true.
+    """
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 
@@ -55,7 +58,8 @@ def digest_sql(version: DigestVersion) -> str:
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
     """Returns an SQL condition that is true for a call's row if nobody has changed the row since it was written.
 
-    The row's stored digest (a checksum) must equal a digest of its present values, made by one of the `versions`.
+    The row's stored digest (a checksum) must equal a digest of its present values, computed by one of the `versions` of
+    the digest.
     """
     return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 

@@ -109,11 +109,11 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Writes an estimate of an unfinished background response's usage to its call's row, and plans the next poll.
+    """Writes an estimate of an unfinished background response's usage to its call's row, and sets the next poll's time.
 
-    If the call has a reservation of a budget, the whole stored estimate counts, and the reservation is deleted.
-    Otherwise the output is limited to what a model can have made until now, and an estimate that is in the row already
-    stays. Exact usage in the row stays, too.
+    If dollars are reserved for the call, the whole stored estimate is written, and the reservation is deleted.
+    Otherwise the estimate's output is limited to what a model can have made until now, and an estimate that is in the
+    row already stays. Exact usage in the row always stays.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)

@@ -107,10 +107,11 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows, with the completion window (such as `2h`) added to rows of calls that read an earlier response.
+    """Adds the completion window (such as `2h`) of earlier responses to the rows of calls about these; returns all
+    rows.
 
-    The price depends on this window, which only the call that created the response states. That call's row is looked up
-    in `rows` and in the table of calls; without a window there, the row stays as it is.
+    The price depends on this window, which only the row of the call that created the response states. That row is
+    looked up in `rows` and in the table of calls; if no window is found, the row to price stays as it is.
     """
     # The price depends on the window, which only the creating request names. Rows that lack it are rare.
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]

@@ -139,9 +139,9 @@ def _read_file() -> None:
 
 
 def read(content: bytes) -> PriceList | None:
-    """Parses the content of the file that stores a downloaded price list, as `as_file` has written it.
+    """Parses the content of a file that stores a downloaded price list, as `as_file` makes it; returns the price list.
 
-    Returns None if another version of genai-prices has stored the file.
+    Returns None if another version of the package genai-prices has stored the file.
 
     Raises:
         ValueError, KeyError, TypeError: the content is no stored price list.

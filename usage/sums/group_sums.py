@@ -84,8 +84,8 @@ def merged(parts: Sequence[Sums]) -> Sums:
 class Failures:
     """The failed calls with one kind of error: their number, when the first and the last began, the id of the last.
 
-    If a call's row is replaced, `add` subtracts the earlier row. This lowers only the number: the times stay, since
-    those of the other calls are not known here.
+    `add` counts a call or, when its row is replaced, subtracts the earlier row. Subtracting lowers only the number:
+    times and id stay, since those of the other calls are not known here.
     """
 
     calls: int = 0

@@ -179,7 +179,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 def _readable_start(start: datetime, now: datetime) -> datetime:
     """Rounds a range's start down to the minute, or to the hour if it is more than `MINUTES_READABLE` ago; returns it.
 
-    Sums by the minute are only kept for about so long.
+    The sums of earlier minutes may have been deleted.
     """
     return floor(start, Span.MINUTE if start >= now - MINUTES_READABLE else Span.HOUR)
 

@@ -61,9 +61,10 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which sums count a failed call; `OTHER_CODE` if its code has no sums of its own.
+    """Returns the error code under which the tables of sums count a failed call.
 
-    If the group of the call's error message has sums of its own, the group is appended to the code (`with_group`).
+    This is `OTHER_CODE` if the call's own code has no sums of its own. If the call's error message is of a group that
+    has sums of its own, the group is appended to the code (`with_group`).
     """
     # `SUMMED_CODE_SQL` is the same rule in SQL.
     return OTHER_CODE if row["other_code"] else with_group(row["error_code"], row["error_group"])
@@ -107,7 +108,7 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the pair of `MESSAGE` and the group of a call's error message; such a pair can have sums of its own.
+    """Returns the group of a call's error message, which can have sums of its own, in a pair with its kind `MESSAGE`.
 
     Errors of upstream are grouped by message and refused parameter, those of the gateway by the parameter alone, since
     their code says the rest. The group is an empty text for all other calls, for polls (the gateway's own requests) and
@@ -129,7 +130,7 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call succeeded.
+    """Returns whether a call's model may get sums of its own: if the answer names the model, or if the call succeeded.
 
     The name of any other model comes from the request alone, and callers could invent any number of such names.
     """
@@ -146,9 +147,10 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds names to the table `KnownName`, as far as the day's limit allows; returns those that the table then has.
+    """Adds the names `unknown` to the table `KnownName`, as far as the day's limit allows; returns those in it
+    afterwards.
 
-    Names that another process has added meanwhile are returned, too. If the limit allows none, returns an empty set.
+    These include names that another process has added meanwhile. If the limit allows none, the result is empty.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

@@ -137,7 +137,7 @@ def read_durations(
 ) -> dict[str, dict[str, list[int]]]:
     """Reads histograms of the durations of the calls that began from `start` until `end`, by key, model or route.
 
-    `wanted` maps such dimensions to the values to read. The result maps them to dicts of histograms by value.
+    `wanted` maps a dimension, such as `model`, to the values to read; the result maps it to a dict of their histograms.
     """
     # The sums of thousands of values are read in a moment, but not their histograms.
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
@@ -219,8 +219,8 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
     """Returns the beginnings of those months in a range of time whose monthly sums count all calls of the month.
 
-    Months must lie wholly in the range or, with `partly`, at least partly. The sums of months that are left out for
-    another reason lack calls that an earlier release counted by day only; `ledger sum` adds them.
+    Months must lie wholly in the range or, with `partly`, at least partly. A month is left out if an earlier release
+    counted some of its calls by day only; the command `ledger sum` adds these to the month.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:

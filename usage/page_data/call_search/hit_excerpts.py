@@ -54,9 +54,9 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 
 
 class _Form(NamedTuple):
-    """A readable form of a stored body, such as with escapes undone, and the places of searched words in it.
+    """A readable form of a stored body, for example with escapes undone, and the places of searched words in it.
 
-    `source` is the body's name. `hits` has the start and the end of each place in `text`.
+    `source` is the name of the body, such as `request`. `hits` are the places, as pairs of start and end in `text`.
     """
 
     source: str
@@ -77,11 +77,11 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Searches `texts` for the words, and moves the places of the words that it has from the other forms to it.
+    """Moves the places of found words from the readable `forms` of a body to `texts`, another form, which is easier to
+    read.
 
-    `texts` is the same body without JSON's syntax, which is easier to read; it becomes the first of `forms`. Words that
-    it lacks, such as the name of a JSON member, keep their places in the other forms. If it has none of the words,
-    nothing changes.
+    `texts` is the same body without JSON's syntax; it becomes the first of `forms`. Words that it lacks, such as the
+    name of a JSON member, keep their places in the other forms. If it has none of `words`, nothing changes.
     """
     others = [word for word in words if not _add_first_hit([texts], word)]
     if not texts.hits:

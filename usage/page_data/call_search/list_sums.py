@@ -99,15 +99,16 @@ def read_list_sums(filters: Filters, page: Page, now: datetime, *, is_first: boo
 def _are_summed(filters: Filters) -> bool:
     """Returns whether tables of sums have the number and cost of the calls that match the filters.
 
-    This is so if the filters are only by key, model, route, outcome or time, and the list is not for the holder of a
-    key.
+    This is so if the filters are only by key, model, route, outcome or time, and the list is not one for the holder of
+    a key (`is_own`).
     """
     others = replace(filters, key=None, model=None, route=None, outcome="", since=None, until=None)
     return others == Filters() and not filters.is_own
 
 
 def _from_sums(filters: Filters, now: datetime) -> ListSums:
-    """Returns the number and cost of the calls that match `filters`: sums are read for whole hours, rows for the rest.
+    """Returns the number and cost of the calls that match `filters`, from sums for whole hours, else from rows of
+    calls.
 
     If reading the rows takes more than `SECONDS`, some calls are missing, and `ListSums.is_whole` is false.
     """
@@ -125,7 +126,8 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 
 
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the whole hours in the filters' range whose sums can be read instead of rows.
+    """Returns the start and the end of the whole hours, in the filters' range, whose sums may be read instead of calls'
+    rows.
 
     No calls of these hours have been deleted. If there are no such hours, the start is at the end or after it.
     """

@@ -31,8 +31,9 @@ INDEXED = frozenset({"duration", "cost"})
 def find_largest(filters: Filters) -> Page:
     """Returns one page of the matching calls with the largest values of the column `filters.sort`, the largest first.
 
-    There is no next page. An unknown value counts as 0. If time ran out, only the calls since `Page.searched_to` were
-    compared. If the searched text is an id, the page has the calls with this id instead.
+    There is no next page. An unknown value counts as 0. If the search ran out of time, `searched_to` of the page is
+    set: only calls since this time were compared. If `filters.q`, the searched text, is an id, the page has the calls
+    with this id instead.
     """
     if filters.q and (calls := find_by_id(filters.q)):
         return Page(calls)

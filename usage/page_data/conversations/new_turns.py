@@ -99,7 +99,7 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts a part of the present call in `counts`; returns whether no earlier call had it that often."""
+        """Counts a part of the present call in `counts`; returns whether it is new: no earlier call had it that often."""
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]
@@ -122,10 +122,12 @@ class NewTurnsReader:
         return replace(turn, parts=parts) if parts or not turn.parts else None
 
     def _fitted(self, part: Part, room: int) -> tuple[Part, int]:
-        """Cuts a part of a turn to about `room` characters; returns the cut part, and how many characters it counts as.
+        """Returns a copy of a part of a turn, cut to about `room` characters, and how many characters the copy counts
+        as.
 
-        It counts as at least `PART_CHARACTERS`. Results of tool calls in it are cut, too. If something is cut off, the
-        reader records this.
+        It counts as at least `PART_CHARACTERS`. Results of tool calls are cut, too, and links beyond `MAX_LINKS` are
+        left out; if anything is cut, `_is_shortened` becomes true. Beyond the page's room for Markdown, the copy is
+        plain text.
         """
         text, results, links = part.text[:room], [], part.links[:MAX_LINKS]
         used = max(PART_CHARACTERS, len(text) + sum(len(link.text) + len(link.url) for link in links))
@@ -147,7 +149,7 @@ class NewTurnsReader:
 def _marks(part: Part) -> Iterator[str]:
     """Yields texts that together identify a part of a turn, to recognise it when a later request sends it again.
 
-    They have no ids, white space at most as single spaces, and no remark that a text was cut: these may differ.
+    They leave out all that may differ then: ids, white space except single spaces, and remarks that a text was cut.
     """
     yield part.kind
     if part.kind is PartKind.TOOL_CALL:

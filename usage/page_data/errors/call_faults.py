@@ -135,10 +135,10 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
 
 
 def refused_parameter(call: Request, *, reads_body: bool) -> str:
-    """Returns the parameter of a failed call's request that was refused; an empty text if it is not known.
+    """Returns the name of the parameter for which a call was refused; an empty text if it is not known.
 
-    Rows of earlier releases do not have it. If `reads_body` is true, and the caller was at fault, it is then read from
-    the stored body of the answer.
+    The call's row states it, except for rows of earlier releases. For these, if `reads_body` is true and the caller was
+    at fault, the name is read from the stored body of the answer.
     """
     if call.error_param or not reads_body:
         return call.error_param

@@ -47,9 +47,9 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key: str | None = None) -> bool:
-    """Returns whether calls with the value `value` may be missing in the stored sums of a label (end user or tag).
+    """Returns whether the stored sums of a label (end user or tag) may lack calls that have the value `value`.
 
-    They may be missing in two cases:
+    Calls may be missing in two cases:
 
     * In one of `periods`, the sums of the label's less costly values are stored together, as `OTHERS`, and `value` has
       no sums of its own. If `value` is None (any value), nothing is missing, since `OTHERS` counts, too.

@@ -132,9 +132,9 @@ def read_label_report(
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
     """Returns the first of the given days whose sums by label lack calls; None if no sums lack calls.
 
-    The calls that are lacking were logged by an earlier release of the gateway, which wrote no such sums. Of a whole
-    month, the first day is returned. `groups` and `only` are the names and filters of a report, as for
-    `read_label_report`. If they have several labels, the result is None, since complete sums are read then.
+    An earlier release of the gateway logged the lacking calls, and wrote no such sums. Of a whole month, the first day
+    is returned. `groups` and `only` are the names and filters of a report, as for `read_label_report`. If they have
+    several labels, the result is None: such a report is read from other sums, which are complete.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -151,18 +151,18 @@ def grouped_sums(
     is_complete: bool,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query that reads the sums of the calls of some whole days, by the given groups.
+    """Returns the SQL query that reads the sums of the calls of some whole days, with one row for each group.
 
-    `groups` and `only` are names and filters as for `read_label_report`. `sums` are the names in `SUMS` to read: fewer
-    take less time. Each row of the query's result is a group: the columns `by_0`, `by_1` and so on have its values, the
-    other columns its sums.
+    `groups` and `only` are names and filters as for `read_label_report`; `sums` are the names in `SUMS` to read: fewer
+    take less time. The columns `by_0`, `by_1` and so on have the values that identify a group, the other columns its
+    sums.
 
-    `is_complete` says that the sums by label have all calls of these days (`lacks_since` is None). Then the sums of all
-    calls are read from the totals of days if that is quicker (`sum_rows`).
+    `is_complete` says that the sums by label have all calls of these days (`lacks_since` returned None). Then the sums
+    of all calls may be read from the totals of days, which is quicker.
 
-    If this query is part of another query that runs day by day, `day` is the SQL of the day, and only that day is read.
-    It must not be before `first`; from `end` on, there are no calls. `groups` may then have at most one label, and not
-    the day.
+    `day` is for a query that is part of another one, which runs day by day: the SQL of the day. Only that day is read.
+    It must not be before `first`; a day from `end` on has no calls. Groups and filters may then have at most one label,
+    and `groups` not the day.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -185,9 +185,10 @@ def grouped_sums(
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
-    """Returns the value of a group as text for people, such as "(other end users)" for `OTHERS`.
+    """Returns one value of a usage report's grouping as text to show; None, for calls without the label, stays None.
 
-    None, which stands for the calls without the group's label, stays None.
+    `group` is the name of the grouping, such as `end_user` or `day`. A day becomes ISO text. `OTHERS` (several values
+    that have no sums of their own) becomes "(other end users)" or "(other values)".
     """
     if value == OTHERS:
         return "(other end users)" if group == END_USER else "(other values)"

@@ -36,9 +36,9 @@ class LabelRollup:
     def as_json(self) -> str:
         """Returns the sums of this batch of calls, as the text of a JSON array; "" if there are none.
 
-        The array is the parameter of `ADD_LABELS`, the SQL statement that adds sums to the table. Each object has the
-        sums of one group (label, its value, key, team, owner, model and route) in one day or one month (UTC). Each call
-        counts in its day and in its month.
+        The array is the parameter of the SQL statement `ADD_LABELS`, which adds the sums to the table `LabelTotal`.
+        Each object has the sums of one group (label, its value, key, team, owner, model and route) in one day or one
+        month (UTC). Each call counts in its day and in its month.
         """
         groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
         for (label, day, *rest), figures in self.days.items():

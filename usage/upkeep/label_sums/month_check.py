@@ -66,9 +66,9 @@ def mend_months(end: date) -> None:
 
     Only months that begin before `end` are corrected. The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
 
-    Each value of a label is corrected. If the month or one of its days counts some values together as `OTHERS`, this is
-    impossible: then the whole difference is added to `OTHERS`. In a month in which some tags have no sums (`CLOSED`),
-    the sums of tags stay as they are.
+    The sums of each value of a label are corrected. This is impossible if the month or one of its days counts some
+    values together, as `OTHERS`: then the whole difference is added to `OTHERS`. In a month in which some tags have no
+    sums (`CLOSED`), the sums of tags stay as they are.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -77,9 +77,10 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Returns the amounts to add to a month's sums of one label, by value, so that they equal the sums of its days.
+    """Returns the amounts to add to a month's sums of one label, so that these equal the sums of the month's days.
 
-    An amount is negative if the month's sum is too high. Values without a difference are left out.
+    There is one group of amounts for each value of the label whose sums differ. An amount is negative if the month's
+    sum is too high.
 
     The list is also empty if the values cannot be compared: the month has sums of the label, and the month or one of
     its days counts some values together as `OTHERS`.
