@@ -23,7 +23,7 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """The contents of a multipart form that decide the cost of its call: texts of fields, and sizes of files in bytes."""
+    """The parts of a multipart form that decide the cost of its call: texts of fields, and sizes of files (bytes)."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]

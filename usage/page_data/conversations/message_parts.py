@@ -143,7 +143,7 @@ def _take_link(source: Members) -> Link:
 
 
 def rest_parts(members: Members, title: str = "") -> list[Part]:
-    """Returns a list with one part of a turn, which shows an object's remaining members as JSON; empty if none remain."""
+    """Returns a list with one part of a turn: an object's remaining members as JSON; an empty list if none remain."""
     rest = members.rest_as_json()
     return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []
 

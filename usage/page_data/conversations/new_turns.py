@@ -99,7 +99,7 @@ class NewTurnsReader:
         return found
 
     def _count(self, counts: Counter[int], turn: Turn, part: Part) -> bool:
-        """Counts a part of the present call in `counts`; returns whether it is new: no earlier call had it that often."""
+        """Counts a part of the present call in `counts`; returns whether no earlier call had this part so often."""
         mark = hash((turn.role, *_marks(part)))
         counts[mark] += 1
         return counts[mark] > self._seen[mark]

@@ -198,7 +198,7 @@ def readable_range(before: TimeRange, latest: datetime, now: datetime) -> tuple[
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds one row of a key's sums, as `_sums` reads them, to `reading`, the totals and charts of the key's dashboard."""
+    """Adds one row of a key's sums, as `_sums` yields it, to `reading`, the numbers of the key's dashboard."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
