@@ -252,6 +252,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores the `state` of a limit in `states` under its `kind`, unless a state with as little or less left is there."""
+    """Stores the `state` of a limit in `states` under its `kind`, unless the stored one has as little or less left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state
