@@ -163,7 +163,7 @@ class AlertChannel(models.Model):
         return sealing.unseal(self.sealed_secret)
 
     def is_quiet(self, moment: time) -> bool:
-        """Returns whether a time of the day (UTC) is in the channel's quiet time."""
+        """Returns whether `moment`, a time of the day (UTC), is in the channel's quiet time, if it has one."""
         if self.quiet_from is None or self.quiet_until is None:
             return False
         if self.quiet_from < self.quiet_until:

@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest UUIDv7 that can be made at a time; all ids made before that time are lower."""
+    """Returns the lowest UUIDv7 of the time `moment`; all ids that were made before this time are lower."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 

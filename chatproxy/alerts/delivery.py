@@ -95,9 +95,10 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
 
 
 def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
-    """Sends a message as one e-mail to all recipients, through the server in EMAIL_URL; returns the result.
+    """Sends a message as one e-mail to all recipients, through the server in EMAIL_URL; returns whether that succeeded.
 
-    The message counts as sent if the mail server accepts it for one recipient at least.
+    The message counts as sent if the mail server accepts it for one recipient at least. Errors of the network and of
+    the mail server are not raised: the result describes them.
     """
     if not settings.EMAIL_URL:
         return SendingResult(False, "EMAIL_URL is not set")

@@ -35,10 +35,10 @@ class DatabaseOutage:
         self._tries: list[tuple[AlertChannel, Notice, AlertAttempt]] = []
 
     def remember(self, rules: Iterable[AlertRule], channels: Sequence[AlertChannel]) -> None:
-        """Remembers the rule and channels for alerts about outages of the database, while the database can be read.
+        """Keeps in memory the rule for outages of the database and the channels for its alerts, for use in an outage.
 
-        The rule is the one in `rules` for such outages, if there is one; the channels are those in `channels` that send
-        its alerts.
+        The rule is chosen from `rules`, and the channels from `channels`. If there is no such rule, none is kept, and
+        no channel either.
         """
         self._rule = next((rule for rule in rules if rule.kind == AlertKind.DATABASE), None)
         self._channels = channels_for(self._rule, channels) if self._rule else []

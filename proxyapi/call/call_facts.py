@@ -93,7 +93,7 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores the highest possible usage of the call (`most`), to estimate by it if upstream states no usage.
+        """Stores `most`, the upper bound of the call's usage, for an estimate in case that upstream states no usage.
 
         If `most` has several image models, only the most expensive one is stored.
         """
@@ -117,9 +117,9 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores the chunk unless enough bytes are stored already.
+        """Counts the bytes of the answer's next chunk; stores the chunk if it is near the beginning of the answer.
 
-        More than `LOG_BODY_BYTES` bytes are enough.
+        A chunk is not stored once more than `LOG_BODY_BYTES` bytes are.
         """
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.

@@ -237,7 +237,10 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts) -> float | None:
-    """Returns the length in seconds of the audio that the caller has sent, or None if it is not known."""
+    """Returns the length in seconds of the audio that the caller has sent; None if it is not known.
+
+    The length is the one that upstream's answer states or, without one, that of the audio files in the request's form.
+    """
     # Upstream's answer may state it; else it is read from the audio files.
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
@@ -329,8 +332,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether upstream may still be working on the call's background response after the call has ended.
 
-    If dollars are reserved for the call, this is assumed of every background response; otherwise, only if the stream
-    was cut before its last event.
+    For a background response, the result is True if dollars are reserved for the call, or if the stream was cut before
+    its last event. For any other response, it is False.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -340,8 +343,8 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Estimates the usage of a background response that upstream finishes after its caller has left.
 
-    Returns usage fields for the call's ledger row. They are those that the reserved dollars pay for. If none are
-    reserved, they are those of the longest answer that the request allows.
+    Returns usage fields for the call's ledger row: the usage that the reserved dollars pay for or, if no dollars are
+    reserved, the usage of the longest answer that the request allows.
     """
     model = answer.model or facts.model
     if facts.most_usage is not None:

@@ -121,10 +121,10 @@ def nearest_path(raw_path: str) -> str:
 
 
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
-    """Returns the known segment of a path that a client probably means by `segment`: `models` for `model`.
+    """Returns the known segment of a path that a client probably means by `segment`, such as `models` for `model`.
 
-    `known` has the segments that are possible here, with their nodes. The result is the equal one (in lower case, with
-    `_` for `-`), else `{id}` if an id is possible here, else the most similar one; an empty text if none is similar.
+    `known` has the segments that are possible at this place of the path. The first of these that exists is returned:
+    the same segment, perhaps in lower case and with `_` for `-`; `{id}`; the most similar segment; an empty text.
     """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:

@@ -16,7 +16,10 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """Base class of throttles, which count a request against a limit; like Django REST framework's, but async."""
+    """Base class of throttles, which count a request against a limit; like Django REST framework's, but async.
+
+    Subclasses implement `check`.
+    """
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:

@@ -97,9 +97,9 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Returns the argument of `take`: the dollars to reserve for a call in the budgets of its key or team.
+    """Makes the request to reserve dollars for a call in the budgets of its key or team; it is the argument of `take`.
 
-    The call wants `dollars`, and can go on with any amount from `least` on; if `least` is None, only with `dollars`.
+    The call wants `dollars`; any amount from `least` on is enough or, if that is None, only `dollars`.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -126,9 +126,9 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its dollars.
 
-    The same amount, from `least` to `dollars`, is reserved in each. `is_limited`, whether `least` is the price of a
-    shorter answer, only changes the error's message. Raises `BudgetExceeded` and the errors of `take`; then nothing is
-    reserved.
+    The same amount, from `least` to `dollars`, is reserved in each. If that fails, nothing is reserved, and
+    `BudgetExceeded` or an error of `take` is raised. `is_limited` goes into the message of `BudgetExceeded`: whether
+    `least` is the price of a shorter answer.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -172,7 +172,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether, if nothing were reserved, each budget can pay the lowest cost with which the call can go on."""
+    """Returns whether each budget would have at least `wanted.least` dollars left if nothing were reserved."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)

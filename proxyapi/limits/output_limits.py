@@ -67,9 +67,9 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens`, or `default` if that is set and smaller.
+        """Returns `tokens`, an output limit to add, lowered to `default` if that is less.
 
-        `default` is the number of tokens of an answer whose request states no limit.
+        `default` is the number of tokens that an answer may have if its request states no limit; None lowers nothing.
         """
         # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)

@@ -203,10 +203,10 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call that got no answer, or whose answer broke off and is no stream of text.
+    """Estimates the usage of a call whose answer did not come, or broke off before the gateway could read its text.
 
-    Returns fields for the call's ledger row: those of `most`, the upper bound of the usage, but with no more output
-    than upstream can make in `seconds`, the time that it had.
+    Returns fields for the call's ledger row. The usage is the upper bound `most`, but with no more output tokens than
+    upstream can make in `seconds`, the time that it had for the call.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 

@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a resumed stream: a stream without any event does not count as cut off."""
+    """Returns a copy of `dialect` for a resumed stream, which is not taken for cut off if it has no event."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 

@@ -79,10 +79,10 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def _is_second_spelling(name: bytes, kept_back: Collection[bytes]) -> bool:
-    """Returns whether `name`, with hyphens for its underscores, is a header that must not be sent in this spelling.
+    """Returns whether the header `name`, which has underscores, must not be sent: it may be taken for another one.
 
-    CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`. So the headers that are kept back (such
-    as those in `kept_back`) must not be sent with underscores, nor those that must be there only once (`SPELLED_ONCE`).
+    CGI, and servers made after it, read `X_Forwarded_For` as `X-Forwarded-For`. So the result is True if the name with
+    hyphens is in `kept_back`, begins with a prefix such as `x-forwarded-`, or may be sent only once (`SPELLED_ONCE`).
     """
     usual = name.replace(b"_", b"-")
     return usual in kept_back or usual in SPELLED_ONCE or usual.startswith(KEPT_BACK_PREFIXES)

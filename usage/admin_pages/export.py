@@ -108,10 +108,10 @@ _making = asyncio.Semaphore(PARALLEL_PIECES)
 
 
 async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
-    """Yields the pieces of an export; each is made in a thread only when it is needed.
+    """Yields the pieces of an export; makes each one in a thread, only when it is needed.
 
-    At most `PARALLEL_PIECES` pieces of all exports are made at the same time. Until its end, the export counts as one
-    that runs for `reader`, the name of a person or key.
+    All exports of this process together make at most `PARALLEL_PIECES` pieces at the same time; others wait. While it
+    runs, the export is counted for the limit of exports of `reader`, the name of a person or key.
     """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     _sent_to[reader] += 1

@@ -121,10 +121,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Combines the estimated and the known use of hosted tools, `supposed` and `seen`.
+    """Combines the estimated use of hosted tools, `supposed`, with the known use, `seen`; returns the higher of both.
 
-    Of file searches, containers and the tokens of pictures, the higher use counts. All else, such as the model or the
-    type of a tool, is that of the estimate, if the estimate states it.
+    For file searches, containers and the tokens of pictures, the higher use is taken. All else, such as the model or
+    the type of a tool, is taken from the estimate, or from `seen` if the estimate lacks it.
     """
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}

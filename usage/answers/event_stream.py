@@ -148,8 +148,8 @@ def begins_stream(start: bytes) -> bool | None:
 class _Builder:
     """Builder of the list of server-sent events in a stream; the lines of the stream are added one by one.
 
-    A line is given as a position in `stream`, which has the bytes of all lines. `events` has the events that are
-    complete.
+    `stream` has the bytes of all lines; to add a line, the caller gives the line's position in these bytes. `events`
+    has the complete events until now.
     """
 
     def __init__(self, stream: bytes) -> None:

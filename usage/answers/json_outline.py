@@ -184,10 +184,9 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position at which a run of bytes ends that begins at position `at` of `body`.
+    """Returns the position behind the bytes at `at` that match `pattern`; `at` itself if none match.
 
-    `pattern` must match a run of one kind of byte, such as white space, of any length. If there is no such byte at
-    `at`, the result is `at`.
+    `pattern` must match a run of one kind of byte, such as white space, of any length, also of none.
     """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one

@@ -113,7 +113,7 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
 def make_partition(table: str, partition: Partition) -> None:
     """Creates a partition of a table, and moves the rows that belong to it from the default partition to it.
 
-    Does nothing if another partition already has the rows of the new partition's `start`, which must not be None.
+    Does nothing if the table has a partition for the time `partition.start` already; this time must not be None.
 
     Raises:
         django.db.OperationalError: another transaction kept the table locked during all attempts (`is_locked`).

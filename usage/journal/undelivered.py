@@ -55,10 +55,10 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of undelivered records, so that they can be tried again while new ones go to a new file.
+    """Renames a file of undelivered records to `retried_name`, and returns the new path; new records go to a new file.
 
-    The file `name`, by default that of the dead letters, becomes `retried_name`, whose path is returned. If an
-    interrupted attempt has left a file there, nothing is renamed. If there are no undelivered records, no file exists
+    The file to rename is `name`, by default that of the dead letters. If a file `retried_name` was left by an
+    interrupted retry, that one is to be tried first, and nothing is renamed. If there is neither file, no file exists
     at the returned path.
     """
     kept, retried = directory / name, directory / retried_name

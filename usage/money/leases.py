@@ -193,8 +193,8 @@ class Lease:
         * `granted`: all dollars granted to the lease until now, less those given back; None if the request got nothing.
         * `spare`: how many of the newly granted dollars are for later calls. Once less than half of `spare` is free,
           the lease asks for more.
-        * `has_waited`: whether calls waited for the answer. If so, the lease keeps free dollars from now on if `spare`
-          is more than 0, and gives them back if it is 0. Otherwise it treats free dollars as before.
+        * `has_waited`: whether calls waited for the answer. If so, the answer decides whether the lease keeps free
+          dollars for later calls (`spare` is more than 0) or gives them back. If not, this stays as it was.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

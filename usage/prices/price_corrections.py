@@ -115,7 +115,10 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Makes a rate of `text` dollars; if `long` is given, prompts of over `LONG_PROMPT_TOKENS` tokens cost that."""
+    """Converts an entry's rate, a decimal text in dollars, to a `Rate`.
+
+    If `long` is given, that is the rate for prompts of more than 272,000 tokens (`LONG_PROMPT_TOKENS`).
+    """
     rate = Decimal(text)
     return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 

@@ -114,8 +114,8 @@ def listed_models() -> frozenset[str]:
 def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, under which the price of a call's model is looked up; "" if there is none.
 
-    This is the name of the model that answered, else of the requested one, else of the route's default. On
-    `/v1/decisions`, where prices differ, it gets the prefix `DECISIONS`.
+    This is the model that answered, else the requested one, else the one that the route implies. On `/v1/decisions`,
+    where prices differ, the prefix `decisions:` is put before it.
     """
     route = row.get("route") or ""
     name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
@@ -138,11 +138,11 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
+    """Returns the price, among those that an administrator has set, that fits a model, service tier and time best.
 
-    If none names the tier, one for the tier's other name (`SAME_TIER`) fits, too. If the best one is a multiple of the
-    listed price, but no price is listed, the result is None. If a price has no rate for audio, audio costs what text
-    does.
+    If none names the tier `fast` or `priority`, those that name the other of the two fit, too. Audio without a rate
+    costs what text does. Returns None if none fits, or if the best one is a multiple of the listed price and no price
+    is listed.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -270,10 +270,10 @@ def _related_names(model: str) -> Iterator[str]:
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
+    """Returns the listed or assumed price of the model with exactly this name in a service tier; None if there is none.
 
     If a model of OpenAI has no listed price for the tier, the result is its price in the default tier times a factor:
-    that of a correction of the list or else, as an assumed price, that in `TIER_FACTORS`.
+    that of `price_corrections.json` or else, as an assumed price, the usual factor of the tier (`TIER_FACTORS`).
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -116,10 +116,10 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest rate of any input token and of any output token, in dollars per million.
+        """Returns the highest rate of an input token and that of an output token, as a map: `input` and `output`.
 
-        The result maps `input` and `output` to these rates; a value is None if there is no rate. Only text tokens
-        count, and the other kinds of tokens in `kinds`, such as `audio_input`. Rates may depend on `input_tokens`, the
+        The rates are in dollars per million; a value is None if there is no rate. They are those of text and, if
+        `kinds` names other kinds of tokens, such as `audio_input`, of these. Rates may depend on `input_tokens`, the
         length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
@@ -141,7 +141,10 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call (`input`, `output`) where image tokens have a rate, or audio tokens another than text."""
+        """The sides of a call (`input`, `output`) on which image or audio tokens have a rate of their own.
+
+        An audio rate that equals the text rate does not count.
+        """
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -149,7 +152,7 @@ class ModelRates:
         return f"image_{kind}" in self.rates or self.rates.get(f"audio_{kind}", text_rate) != text_rate
 
     def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
-        """Returns a map from each unit to its rate, as decimal text in dollars per million.
+        """Returns the dollars per million of each unit, such as `input` (tokens), as a map from unit to decimal text.
 
         Rates may depend on `input_tokens`, the length of the prompt.
         """

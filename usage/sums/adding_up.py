@@ -204,7 +204,7 @@ def _execute(cursor: CursorWrapper | LastStatements, statements: Iterable[Statem
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
     """Adds up sums of short periods, such as minutes, to sums of the hours, days or months (`span`) in which they lie.
 
-    A group is a tuple; its second item is the time at which the period begins.
+    The keys of both maps are tuples; their second item is the beginning of the period.
     """
     finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():

@@ -101,10 +101,10 @@ def rows_of_range(
 
 
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
-    """Divides a range of whole hours into months, days and hours for which sums can be read; yields the pieces.
+    """Divides a range of whole hours into pieces of months, days or hours for which there are sums; yields the pieces.
 
-    A piece has a unit, a start and an end; it covers all units of the same kind that follow each other. No unit is
-    longer than `coarsest`. Where the table `UsageBreakdown` lacks calls of a day or month, hours are used instead.
+    A piece is a unit, a start and an end, and may have several units: three days, for example. No unit is longer than
+    `coarsest`. Days and months of which the table `UsageBreakdown` lacks calls are read by the hour.
     """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
@@ -119,10 +119,10 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into pieces of months, days or hours, each within one month; yields the pieces.
+    """Divides a range of whole hours into pieces of hours, days or one month, each within one month; yields the pieces.
 
-    A piece has a unit, a start and an end. Only a month that begins at one of the times in `whole` becomes a piece with
-    the unit month; other months are divided into days and hours.
+    A piece is a unit (hour, day or month), a start and an end. `whole` has the starts of the months that may be pieces
+    of the unit month; other months are divided into days and hours.
     """
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
@@ -133,10 +133,11 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the starts of those pieces of time for which the sums in the table `UsageBreakdown` include all calls.
+    """Returns the starts of those pieces of time whose calls are all counted in the table `UsageBreakdown`.
 
-    Pieces of hours are left out, since the table has days and months only. Of a whole month, only the monthly sums are
-    checked: the sums of days are written together with them, and `ledger sum` mends the days first.
+    Pieces of hours are never returned, since the table has days and months only. Of days that are a whole month, only
+    the month's sums are checked: they are written together with those of its days, and `ledger sum` mends the days
+    first.
     """
     asked = [
         (Span.MONTH if first == floor(first, Span.MONTH) and last == next_month(first) else span, first, last)

@@ -45,9 +45,10 @@ def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedG
 
 
 def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequence[int]]) -> None:
-    """Adds histograms of call durations to the totals of the given groups, in place.
+    """Adds histograms of call durations to the totals of some lines of a table, in place.
 
-    `histograms` maps names to histograms. Each group gets those of all names in its `members`.
+    `histograms` maps the name of a key, model or route to its histogram. To each line of `groups` the histograms of all
+    names in its `members` are added.
     """
     for group in groups:
         for name in group.members:
@@ -55,10 +56,10 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of all `groups`, which a table does not show, in one `Totals`.
+    """Adds up the sums of the `groups` that a table does not show as lines of their own; returns them as one `Totals`.
 
-    Their histogram of durations is that of all calls (`total`) minus those of the `shown` groups. So the histograms of
-    the groups that are not shown, of which there may be thousands, need not be read.
+    Only the histogram of durations is not added up: it is the histogram of all calls (`total`) minus those of the
+    `shown` groups. So the histograms of the other groups, of which there may be thousands, need not be read.
     """
     totals = Totals()
     for group in groups:
@@ -72,15 +73,15 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
 
 
 def lines_of_models(models: Collection[str]) -> dict[str, str]:
-    """Returns a map from names of models to the undated name of the line that they share.
+    """Returns a map from the names of models that share a line of a table to the name of this line, which has no date.
 
-    `gpt-4o-2024-08-06` and `gpt-4o`, for example, share the line `gpt-4o`. A name that shares its line with no other is
-    left out.
+    For example, `gpt-4o-2024-08-06` and `gpt-4o` share the line `gpt-4o`. A model that has a line for itself is left
+    out.
     """
     names_per_model = Counter(undated_name(name) for name in models)
     return {name: model for name in models if names_per_model[model := undated_name(name)] > 1}
 
 
 def dates_of(group: RankedGroup) -> Sequence[str]:
-    """Returns the dates in the names of the models that a line of a table adds up, such as `2024-07-18`, in order."""
+    """Returns the dates in the names of the models that this line of a table adds up, such as `2024-07-18`; sorted."""
     return sorted(name.removeprefix(f"{group.name}-") for name in group.members if name != group.name)

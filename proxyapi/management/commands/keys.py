@@ -184,8 +184,8 @@ def _shown_facts(key: AccessKey) -> dict[str, object]:
     """Returns the facts about an access key that the command `keys show` prints, as a dict by name.
 
     Besides the key's state and settings (`_facts`), they are the user account that owns the key, the times of its
-    revocation and last use, its dollars until now, and its calls of the last seven days. Dollars are texts; those
-    reserved for calls in flight are only in `reserved`.
+    revocation and last use, the dollars spent and reserved, and its calls of the last seven days. Dollars are texts.
+    The dollars spent do not include those reserved for calls in flight.
     """
     now = timezone.now()
     with one_snapshot():

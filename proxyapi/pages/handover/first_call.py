@@ -77,9 +77,10 @@ class FirstCall:
 
 
 def find_first_call(key: AccessKey) -> FirstCall:
-    """Returns a first call that the key and its team may make: an endpoint, and a model that it accepts.
+    """Chooses the example call that is shown with a new key: a model and an endpoint that the key and its team may use.
 
-    If they may use none of the endpoints, the result has the usual endpoint.
+    The model is `NO_MODEL` if none is known. If the key may use no endpoint that accepts the model, the usual endpoint
+    for this model is returned, though the key may not use it.
     """
     model = _find_model(key)
     fitting = _fitting(model)

@@ -49,7 +49,11 @@ class Access:
 
 
 def tabs(access: Access) -> list[Tab]:
-    """Returns the tabs with the first call to copy: one for each client that can make it, such as curl or Codex."""
+    """Returns the tabs of the page that shows a new key, each with texts to copy.
+
+    The texts are an example call for curl, Python, Node and LangChain, and settings for Codex and for the environment.
+    Tabs that do not fit the key's first call are left out; curl is always there.
+    """
     found = [Tab("curl", (curl(access),))]
     if access.first_call.endpoint.method:
         found += [

@@ -106,7 +106,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
 
 
 def _usage_of_days(choice: SpendingChoice) -> str:
-    """Returns the query string that the days of the chart link to: the page *Usage* for one day; a script adds the day.
+    """Returns the query string of the links from the chart's days to the page *Usage* for a day; a script adds the day.
 
     It has the filters of this page, and its groups except for the day. It is empty if the page shows a single day only.
     """

@@ -53,10 +53,10 @@ def split_words(text: str) -> list[str]:
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Returns lists of short texts: a body that contains no text of one of the lists lacks one of the words.
+    """Returns lists of short texts, so that the database finds bodies fast that may contain all `words`.
 
-    So the database can rule out bodies fast. At most `_MAX_NEEDLES` lists are returned: those with the longest texts,
-    since they rule out the most bodies.
+    Such a body contains at least one text of each list. At most `_MAX_NEEDLES` lists are returned: those with the
+    longest texts, since they rule out the most bodies.
     """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]

@@ -141,7 +141,10 @@ def _form_lines(text: str) -> Iterator[str]:
 
 
 def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRemains:
-    """Parses an answer's logged body, and appends its turns to `found`; returns the other contents of the body."""
+    """Parses an answer's logged body, and appends the turns of the conversation in it to `found`.
+
+    Returns what the body has besides, such as parameters, and how many of its bytes were logged and cut.
+    """
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     if not text:

@@ -54,10 +54,10 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
-    """Stores that the person `who` has marked a kind of error as known or resolved, with the remark `note`.
+    """Stores in the database that the person `who` has marked a kind of error as `state`, with the remark `note`.
 
-    An earlier mark of the same kind is replaced. A mark of all errors with this outcome and code stays, since it also
-    covers other kinds.
+    `state` is known or resolved. An earlier mark of the same kind is replaced. A mark that covers all errors with the
+    same outcome and code, whatever their message, stays.
     """
     KnownError.objects.update_or_create(
         outcome=kind.outcome,

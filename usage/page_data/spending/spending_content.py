@@ -173,11 +173,11 @@ def _lacking(since: date | None) -> str:
 
 
 def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the format string for a row's change in cost; `{}` in it stands for the change as text.
+    """Returns the format string for a row's change in cost since the period before; `{}` in it stands for the change.
 
-    * "so far", without the change: the row's day or the first chosen day is today or later. A part of a day cannot be
+    * "so far", which shows no change: the row's day, or the page's first day, is not over. A part of a day cannot be
       compared with a whole one.
-    * "{} so far": in a table by day, a row that adds up several days (others or total) of which the last is not over.
+    * "{} so far": in a table by day, a row that adds up several days (others or total), of which the last is not over.
     * "{}": all other rows.
     """
     days = [value for value in row.sums.group if isinstance(value, date)]
@@ -234,10 +234,10 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 
 
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
-    """Returns the query string for the list of requests that selects the calls of `row`; of all rows if `row` is None.
+    """Returns the query string of the link to the list of requests with the calls of `row`, or of all rows for None.
 
-    It is empty if the list cannot select them: for calls without a tag or without a value of it, for two tags at once,
-    and for values that are counted together (`OTHERS`).
+    The query string is empty if the filters of the list cannot select these calls: calls that lack a tag or have it
+    without a value, calls with two given tags, and calls of several values that are added up in one row (`OTHERS`).
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()

@@ -15,14 +15,14 @@ from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_tota
 
 
 def read_costliest(days: Days, group: str, *, only: Only, most: int, is_complete: bool) -> list[GroupValue]:
-    """Returns the `most` values of a group, such as teams, that cost most on the given days, the costliest first.
+    """Returns the values of a group, such as teams, that cost most on the given days: at most `most`, costliest first.
 
-    `group` is, for example, `team`; the value None stands for the calls without a label. Values that cost nothing are
-    left out. `only` maps groups to the value that calls must have. `is_complete` says whether the sums by label have
-    all calls of these days.
+    Values that cost nothing are left out. The value None stands for the calls that have no value, such as no team.
+    `only` maps groups to the value that the counted calls must have. `is_complete` says whether the sums by label (end
+    user or tag) include all calls of these days.
 
     Raises:
-        LabelsUnreadable: group and filters have two labels, which cannot be read together for these days.
+        LabelsUnreadable: `group` and `only` have two different labels, which cannot be read together for these days.
     """
     sql, values = grouped_sums(*days, (group,), only, ("cost",), is_complete=is_complete)
     with connection.cursor() as cursor:
@@ -42,8 +42,8 @@ def read_daily_costs(
 ) -> list[tuple[GroupValue, bool, DailyCosts]]:
     """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
 
-    Returns a tuple for each value: the value, False, and a map from days to dollars. The last tuple is for all other
-    values: None, True, and such a map. Tuples without dollars are left out.
+    Returns a tuple for each value in `costliest`: the value, False, and a map from days to dollars. A last tuple has
+    all other values: None, True, and such a map. A value without dollars on all these days has no tuple.
 
     `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` says whether the sums
     by label have all calls of these days. `known` has the dollars of the values `costliest`, if they have been read
@@ -68,10 +68,10 @@ def read_daily_costs(
 def _rows(
     days: Days, label: str, groups: Sequence[str], only: Only, is_complete: bool, named: list[str] | None = None
 ) -> Query:
-    """Returns the SQL query for dollars by day, read from the sums of `label` (end user or tag; "" for all calls).
+    """Returns an SQL query for the dollars by day, read from the sums of `label` (end user or tag; "" for all calls).
 
-    Its columns are those of `groups`, which include the day, and the dollars. With `named`, it reads only rows in which
-    the last of the groups has one of these values.
+    Its columns are one for each of `groups`, which include the day, and the dollars. If `named` is given, it has the
+    values to be read of the last group; rows with other values are left out.
     """
     among = {} if named is None else {groups[-1]: named}
     if not label and is_complete and has_totals(groups, only):
@@ -97,7 +97,10 @@ def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
 
 
 def _read_values(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns a map from some values of a group to their dollars by day; under None, it has those of all values."""
+    """Reads the dollars by day of some values of a group; returns a map from each value to its dollars by day.
+
+    Under None, the map has the dollars of all values together. `rows` is the SQL query for the sums to read.
+    """
     named = [value for value in values if value is not None]
     sums = ["sum(cost)", *(f"COALESCE(sum(cost) FILTER (WHERE {column_of(group)} = %s), 0)" for _ in named)]
     with connection.cursor() as cursor:

@@ -27,11 +27,11 @@ def days_between(first: date, end: date) -> list[date]:
 
 
 def has_totals(groups: Collection[str], only: Only) -> bool:
-    """Returns whether `rows_of_totals` can be used for these groups and filters, and is quicker than the sums by label.
+    """Returns whether a report with these groups and filters can be read from the totals by day (`rows_of_totals`).
 
-    Groups and filters may have the day, labels, and one of key, model and route; but no team and no owner. A key must
-    be a filter, or grouped by day: else the totals of each day of very many keys would be slower to read than sums of
-    months.
+    Besides the day and labels (end user or tags, which are ignored), the groups and filters may name only one column:
+    the key, the model or the route. The result is also False if there are groups by key, but not by day, and no filter
+    for a key: then the sums by label are quicker to read, since they have whole months.
     """
     names = {name for name in (*groups, *only) if name != "day" and not is_label(name)}
     if not names:
@@ -48,11 +48,12 @@ def rows_of_totals(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query that reads the totals of all calls on the days from `first` until before `end`.
+    """Returns an SQL query for the stored totals of all calls on the days from `first` until before `end`.
 
-    To be used only where `has_totals` is true. The columns are those of the `groups` that are no labels, and `sums`.
-    `only` has the filters: the value that calls must have in a group (labels are ignored). `named` filters by several
-    values: calls must have one of them. `day`, if given, is the SQL of the only day to read.
+    Use this only if `has_totals` is true for `groups` and `only`. The columns of the result are one for each of
+    `groups`, without labels (end user or tags), then `sums`. `only` and `named` restrict the calls: they map groups to
+    the one value, or to the several values, that the calls may have; labels are ignored. `day` is an SQL expression for
+    a day: if given, only this day is read.
     """
     name = next((name for name in (*groups, *only) if name in DIMENSIONS), None)
     expressions = {COLUMNS["day"]: "(start AT TIME ZONE 'UTC')::date"} | ({COLUMNS[name]: "value"} if name else {})
@@ -83,12 +84,12 @@ def rows_of_periods(
     named: Mapping[str, list[str]] | None = None,
     day: str = "",
 ) -> Query:
-    """Returns the SQL query that reads the stored sums of a label (end user or tag) in some periods.
+    """Returns an SQL query for the stored sums of calls by the values of a label (end user or tag), in some periods.
 
-    The label "" stands for the sums of all calls; then there is no column for the label's value. The columns are those
-    of `groups`, by the names in `column_of`, and `sums`. `only` has the filters: the value that calls must have in a
-    group. `named` filters by several values: calls must have one of them. `day`, if given, is the SQL of the only day
-    to read.
+    If `label` is "", the sums are those of all calls, and the result has no column for the label's value. The columns
+    of the result are one for each of `groups` (named as `column_of` says), then `sums`. `only` and `named` restrict the
+    calls: they map groups to the one value, or to the several values, that the calls may have. `day` is an SQL
+    expression for a day: if given, only this day is read.
     """
     columns = [column for column in map(column_of, groups) if label or column != VALUE]
     restricted = {column_of(name): value for name, value in only.items() if value is not None}

@@ -134,13 +134,13 @@ def delete_old_combinations(now: datetime) -> None:
 
 
 def wrong_combinations(since: datetime | None) -> Iterator[str]:
-    """Compares the sums of calls by end user and all tags together with calls' rows; yields a line of text per fault.
+    """Compares the sums by end user and all tags together with the rows of calls; yields a text for each wrong period.
 
-    It is a fault of a day or month if its sums differ from the sums of its rows; the line names one differing group. It
-    is also a fault if it has no such sums because its rows do not add up to the totals of its days.
+    A period is a day or month. It is wrong if its sums are not those of its rows (the message names one differing group
+    of calls), or if it has no such sums because its rows do not add up to the totals of its days.
 
-    Only days and months that begin at `since` or later are compared; None compares all. Those whose totals or rows have
-    changed since they were added up are skipped, because no report reads their sums.
+    With `since`, only periods that begin at this time or later are compared. Periods whose totals or rows have changed
+    since they were added up are skipped, because no report reads their sums.
     """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
@@ -160,10 +160,10 @@ def wrong_combinations(since: datetime | None) -> Iterator[str]:
 
 @contextmanager
 def _only_process(*, waits: bool) -> Iterator[bool]:
-    """Context manager for computing sums by all labels together: only one process at a time may do it.
+    """Context manager that lets only one process at a time compute the sums by all labels together (end user and tags).
 
-    It yields True if this process may do it now, else False. If `waits` is true, it waits until no other process does
-    it, and then yields True.
+    It yields True if this process may compute them, and False if another process does so now. If `waits` is true, it
+    waits for the other process, and always yields True.
     """
     if not waits:
         with try_lock(LOCK) as is_mine:
@@ -174,9 +174,10 @@ def _only_process(*, waits: bool) -> Iterator[bool]:
 
 
 def _oldest_days(now: datetime) -> DaySpan:
-    """Returns the first day (UTC) since which all rows of calls are kept, and the first day whose sums are to be kept.
+    """Returns two days (UTC): the first from which on all rows of calls are kept, and the first whose sums are kept.
 
-    Sums are kept for RETENTION_DAYS, but none of days whose rows have been deleted.
+    The sums are those by all labels together. They are deleted with RETENTION_DAYS, or earlier if the rows of their
+    days have been deleted.
     """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min
@@ -188,10 +189,11 @@ def _oldest_days(now: datetime) -> DaySpan:
 
 
 def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
-    """Yields the days and months that are to have sums by all labels together, each as a pair of dates.
+    """Yields the days and months that should have sums by all labels together (end user and tags), as pairs of dates.
 
-    The pair is the first day, and the day after the last one. Of the days from `oldest` until before `today`, only the
-    last `DAYS_KEPT` are yielded. Months begin at `oldest` or later; the present month ends with yesterday.
+    A pair is the first day, and the day after the last one; all days are from `oldest` until before `today`. Months
+    must begin at `oldest` or later; the present one is cut at `today`. Of the single days, only the last 100
+    (`DAYS_KEPT`) are yielded.
     """
     day = max(oldest, today - DAYS_KEPT)
     while day < today:
@@ -208,10 +210,10 @@ def _next_month(day: date) -> date:
 
 
 def _right_periods() -> set[DaySpan]:
-    """Returns the days and months in `LabelPeriod` that need not be added up, since their totals have not changed.
+    """Returns the days and months whose stored sums by all labels together are still right, as pairs of dates.
 
-    Each is a pair: the first day, and the day after the last one. Some have no sums by label, because `_add_up` has
-    stored none for them.
+    A pair is the first day, and the day after the last one. Days and months for which `_add_up` has decided to store no
+    such sums are included.
     """
     with connection.cursor() as cursor:
         cursor.execute(_RIGHT)

@@ -98,7 +98,7 @@ class Period(NamedTuple):
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
-        """Returns whether this day or month ended so long (`LATE`) before `now` that most of its calls are stored."""
+        """Returns whether this day or month ended at least a day before `now`; then most of its calls are stored."""
         return self.end + LATE <= now
 
 
@@ -112,7 +112,8 @@ def fold_labels(now: datetime, oldest: date = date.max) -> int:
     * Tags: the costliest `MOST_TAG_NAMES` tags keep their sums. The sums of the others are deleted, and a row with the
       label `CLOSED` says so.
     * Until a day or month has ended, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
-    * These limits apply to days and months that are in the last `LOOKED_BACK`, or begin at `oldest` or later.
+    * Only recent days and months are shortened so: those since the month of 70 days (`LOOKED_BACK`) ago or, if that is
+      earlier, since `oldest`.
     * End users older than RETENTION_DAYS lose their names, in all days and months: they are added up as `OTHERS`. If
       the setting is 0, they do not.
 
