@@ -70,8 +70,8 @@ class LoginRefusals:
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
     """Reads the state of this host's processes and disk; returns it as `HostFacts`, in which the rules look for faults.
 
-    Adds the present total of refused logins to the history `logins`. The result has `logins` and `away_since`, the end
-    of an earlier process's last search, as given.
+    Adds the present total of refused logins to the history `logins`. The result also has `logins`, and `away_since`:
+    the time at which an earlier process last looked for faults, if that is long ago.
     """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))

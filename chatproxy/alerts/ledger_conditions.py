@@ -151,7 +151,7 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 
 
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
-    """Returns how many of the calls between `start` and `end` failed, and how many failed or succeeded.
+    """Returns how many of the calls between `start` and `end` failed, and how many either failed or succeeded.
 
     Timeouts and interrupted calls count as failed. Calls that the gateway refused, and calls whose caller left, do not
     count in either number.

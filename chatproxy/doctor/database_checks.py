@@ -116,7 +116,7 @@ def _value(database: Database, setting: str) -> str:
 
 
 def _place(database: Database) -> str:
-    """Returns words that name the database and the user of a connection, for a message about their settings."""
+    """Returns the name of a connection's database and that of its user as text, for a message about their settings."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 

@@ -89,10 +89,10 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
 
 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
-    """Returns the path of the page that a person is sent to after the login: `wanted`, or a default page.
+    """Returns the path of the page that a person is sent to after the login: `wanted`, or else a default page.
 
-    `wanted` is a path of this server. If it is empty, or is a page of the admin and the person is not staff, the
-    default page counts: the admin for staff, "My usage" for others.
+    The default page is the admin for staff, and "My usage" for others. It is used if `wanted`, a path of this server,
+    is empty, or if it is a page of the admin and the person is not staff.
     """
     if getattr(user, "is_staff", False):
         return wanted or reverse("admin:index")

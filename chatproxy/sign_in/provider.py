@@ -74,7 +74,7 @@ class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the librar
         return list(self.get_scope())
 
     def get_auth_params_from_request(self, request: HttpRequest, action: str) -> dict[str, str]:
-        """Returns further parameters of a sign-in request. Unlike in the library, a query parameter cannot add any."""
+        """Returns the parameters to add to a sign-in request; ignores query parameters, which the library adds."""
         return dict(self.get_auth_params())
 
 

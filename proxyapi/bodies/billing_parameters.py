@@ -60,8 +60,9 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
     """Returns whether a request alone decides the price of its call, whatever upstream answers.
 
-    This is so for speech billed by characters, and for pictures billed by their number. `asked` is what the request
-    asks for apart from tokens (`read_asked_usage`).
+    This is so for speech billed by characters, and for pictures billed by their number: no usage must be estimated
+    then. `asked` is what the request asks for apart from tokens (`read_asked_usage`); `model` is the model that it
+    names.
     """
     if asked is None:
         return False

@@ -133,7 +133,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses a text that is exactly one JSON object; returns the object's members with their positions in the text.
 
-    Takes the same `decoder` and raises the same errors as `read_members`; text after the object raises `ValueError`.
+    `decoder` and the errors are those of `read_members`. In addition, text after the object raises `ValueError`.
     """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1

@@ -86,7 +86,10 @@ def _text(value: object) -> str:
 
 
 def _conversation(value: object) -> str:
-    """Returns the conversation's id from the body's member `conversation`, which may be a text or an object, or ""."""
+    """Returns the conversation's id from `value`, the body's member `conversation`: a text, or an object with an `id`.
+
+    The result is an empty text if there is no such id.
+    """
     return _text(value.get("id") if isinstance(value, dict) else value)
 
 

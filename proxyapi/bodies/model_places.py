@@ -171,7 +171,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that the parameters of a query string name, all in `others` of the result.
+    """Returns the models that the parameters of a query string name, as the `others` of a `NamedModels`.
 
     A parameter names a model if its name, or a part of it as in `tools[0][model]`, is one of `MODEL_NAMES`. Letter
     case, hyphens and underscores make no difference.
@@ -196,10 +196,10 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models named in `text`, the JSON text of a form's field; None stands for a model that cannot be read.
+    """Returns the models that a form's field with JSON names; None stands for a model that cannot be read.
 
-    `name` is the last part of the field's name. If the text is not valid JSON, the result is `[None]` if it may name a
-    model, otherwise an empty list.
+    `name` is the last part of the field's name, and `text` is the field's text. If the text is not valid JSON, the
+    result is `[None]` if it may name a model, otherwise an empty list.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))

@@ -66,9 +66,9 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Demands the next bytes of the body if all bytes that `demand` demanded last have arrived; else does nothing.
+        """Demands the next bytes of the body if all bytes that were demanded before have arrived; else does nothing.
 
-        `speed` is the lowest speed for the next bytes, and `received` the number of bytes that have arrived.
+        `speed` is the lowest speed for the next bytes. `received` is the number of bytes that have arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)

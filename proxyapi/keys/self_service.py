@@ -139,7 +139,8 @@ def _check_member(person: User, team: Team, owner: User, budget_month: Decimal |
 
     Raises:
         PermissionDenied: the key is for somebody else, or members of this team may not make keys.
-        ValidationError: the member has enough keys already, or the budget is missing or too high.
+        ValidationError: the member has as many keys as the team allows, or the team limits the budget of members' keys,
+            and the budget is missing (None) or too high.
     """
     if owner.pk != person.pk or not team.self_service:
         raise PermissionDenied

@@ -132,10 +132,9 @@ class CostCeiling:
 def ceiling_of(
     method: str, route: Route | None, body: JSONBody | Form | None, *, is_estimate: bool = False
 ) -> CostCeiling | None:
-    """Computes from a request the upper bound of what the call can use: its cost ceiling.
+    """Returns the upper bound of what a call can use, its cost ceiling; None for a free call and any method but POST.
 
-    Returns None for a free call, and for any method but POST. With `is_estimate`, a name may occur twice in a nested
-    JSON object; its last value counts.
+    In a nested JSON object of the body, no name may occur twice. With `is_estimate` it may, and its last value counts.
 
     Raises:
         RouteNotAllowed: the cost of calls of this route cannot be counted; or the call is to make speech, and its

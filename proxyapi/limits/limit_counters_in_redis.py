@@ -66,9 +66,9 @@ end
 
 
 class SharedCounters(LimitCounters):
-    """Counters of limits in Redis, which all processes and hosts share; raises the errors of the Redis client.
+    """Counters of limits in Redis, which all processes and hosts share; its methods raise the Redis client's errors.
 
-    `slots` maps the name of each spender (key or team) to the ids of the slots of this process's running calls.
+    `slots` maps the name of each spender (key or team) to the ids of the slots (rights to run) of this process's calls.
     """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:

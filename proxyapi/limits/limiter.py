@@ -76,7 +76,7 @@ class Ticket:
             await asyncio.wait({self._settling})
 
     def refuse(self) -> None:
-        """Marks the call as refused by a limit: it has no slot, so a later `settle` does nothing."""
+        """Marks the call as refused by a limit: it holds no slots (rights to run), so a later `settle` does nothing."""
         self._ended = True
 
 

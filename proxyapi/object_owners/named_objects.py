@@ -127,8 +127,8 @@ class NamedObjects:
     ) -> None:
         """Collects the ids of stored objects in the members of a JSON object; puts nested values on `stack` for later.
 
-        If `weak` is true, upstream need not look up the ids: they are added to `mentions` instead of `references`. If
-        `ids` is true, the object is a tool call, whose own `id` names no stored object.
+        The ids are added to `references` or, if `weak` is true, to `mentions`: upstream then need not look them up. If
+        `ids` is true, the object is a tool call, and its own `id`, which names no stored object, is left out.
         """
         for pair in pairs:
             value = pair[1]
@@ -167,10 +167,11 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_data_source(self, value: object) -> None:
-        """Collects the id of the file that an evaluation's run reads.
+        """Collects the id of the file that an evaluation's run reads as its data source.
 
-        If the run reads other stored objects, which may be those of any key, their type is collected like an id
-        (`STORED`). So the request is refused, except for the built-in key and keys with which this type is shared.
+        A data source of another type may read stored objects of any key: its type is then collected instead, as if it
+        were the id of an object (`STORED`). So the request is refused, except for the built-in key and keys with which
+        this type is shared.
         """
         for name, source in pairs_of(value) if isinstance(value, dict) else ():
             if name.casefold() != SOURCE or not isinstance(source, dict):
@@ -184,9 +185,9 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Collects the ids of stored objects in the items of a request's input, such as messages and tool calls.
 
-        An item with an `id`, but no content, stands for an item that upstream has stored: its `id` is collected, too.
-        If `weak` is true, the items belong to an earlier answer: upstream does not look them up, and their own ids are
-        left out.
+        An item with an `id`, but without content, stands for an item that upstream has stored: this `id` is added to
+        `references`. If `weak` is true, the items belong to an earlier answer that is sent back: the ids of items are
+        left out, and all other ids are added to `mentions`, since upstream need not look them up.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -206,10 +207,10 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds the id `value` of a stored object to `references`, with its kind of place and the member's name.
+        """Adds the id `value` of a stored object to `references`, with its kind of place and its member's name.
 
-        If `value` cannot be an id, raises `BadRequest`; with `skips_faults`, leaves it out. Also raises `BadRequest` if
-        there are too many ids (`_check_number`).
+        Raises `BadRequest` if `value` cannot be an id, or if there are too many ids (`_check_number`). If
+        `skips_faults` is set, nothing is raised, and a value that cannot be an id is left out.
         """
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
@@ -251,10 +252,10 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning of a JSON member for the search for ids of stored objects, judging by the member's name.
+    """What the name of a JSON member tells about ids of stored objects in the member's value.
 
-    If the member's value is an id, `place` is its kind of place; otherwise `place` is None. The tables in
-    `object_places` explain the other fields.
+    If the value is an id, `place` is its kind of place; otherwise `place` is None. The tables in `object_places`
+    explain the other fields.
     """
 
     place: Reference | None = None
@@ -302,7 +303,7 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether the search for ids skips a list: more than `_LONG_LIST` items, no lists or objects among them."""
+    """Returns whether the search for ids may skip a list: over `_LONG_LIST` items, and none is a list or an object."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 

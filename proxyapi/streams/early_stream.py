@@ -32,9 +32,8 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 class EarlyStream:
     """The start of an event stream that is sent to a caller while upstream is silent: a head, then keep-alive comments.
 
-    It begins `SSE_KEEPALIVE_SECONDS` after this object was made, unless `stop` is called before. If by then the call
-    has not asked for a stream, or the request has not arrived whole, it begins later or never. `has_begun` tells
-    whether it has begun.
+    It begins `SSE_KEEPALIVE_SECONDS` after the creation of this object, or later: only once the call has asked for a
+    stream and the request has arrived whole. It never begins after `stop`. `has_begun` tells whether it has begun.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:

@@ -79,7 +79,11 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns the facts on which the SDK's answer depends: upstream's address, our question, versions, the system."""
+    """Returns, by name, the facts on which the SDK's answer depends; if one has changed, the SDK must be asked again.
+
+    They are upstream's URL, a digest of the module `sdk` with the question, and the versions of packages, Python and
+    system.
+    """
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),

@@ -41,9 +41,9 @@ def log_search(request: HttpRequest, text: str) -> None:
 
 
 def log_export(request: HttpRequest, query: str) -> None:
-    """Records that the signed-in person exports calls with texts of errors, if `AUDIT_BODY_VIEWS` is on.
+    """Records in the audit log that the signed-in person exports calls with error texts, if `AUDIT_BODY_VIEWS` is on.
 
-    `query` is the query string of the filters that select the calls.
+    `query` is the query string of the filters that select the calls; it is empty for all calls.
     """
     which = f"the calls that match {escape_invisible(query, 500)}" if query else "all calls"
     _log(request, ("", "export", f"Exported {which}, with the texts of errors."))

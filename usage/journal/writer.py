@@ -108,7 +108,7 @@ class Journal:
     def end(self, request_id: str, record: CallRecord) -> None:
         """Writes the row of an ended call to the journal; if the disk refuses the row, keeps it in memory.
 
-        But while the disk is full, the row of a refused call, which has no begin record, is only counted.
+        While the disk is full, the row of a call without a begin record, which was refused, is dropped and counted.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:

@@ -80,10 +80,10 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Makes sure that each response is billed in one row only, although several calls may have created or read it.
+    """Decides which row is billed for each response, so that usage that is in the rows of several calls is billed once.
 
-    Returns the rows to write (without counts and cost, if another row is billed), and the older rows whose estimates
-    must be removed. Also begins or ends the polling of responses. Call this in the transaction that writes the rows.
+    Returns the rows to write (rows that are not billed have $0 and no counts), and the older rows whose estimates must
+    be removed. Also begins or ends the polling of responses. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)
@@ -125,10 +125,10 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Stores in the table `CountedResponse` which row is billed for each response, unless it names one already.
+    """Stores for each response which row is billed for it, unless the table `CountedResponse` names one already.
 
-    `stated` maps the ids of responses to the request ids of rows. Returns what the table then has for these responses,
-    in the same form.
+    `stated` maps the ids of responses to the request ids of the rows to store. Returns such a map of the rows that the
+    table names for these responses afterwards.
     """
     if not stated:
         return {}
@@ -154,13 +154,13 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 def _replace_estimates(
     exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
 ) -> dict[str, str]:
-    """Finds older rows that bill a response by an estimate, and bills the new row with exact usage instead.
+    """Bills the new rows with exact usage, instead of the older rows that bill the same responses by estimates.
 
     Returns a map from the request ids of the older rows to those of the new ones; the caller must remove the estimates
-    from the older rows. The table `CountedResponse` then names the new rows.
+    from the older rows. Stores the new rows in the table `CountedResponse`, and in `owners`.
 
-    `exact` maps response ids to the request ids of rows with exact usage; `owners`, which is updated, to those of
-    billed rows. The labels of older rows that created a response are added to `makers`, by response id.
+    `exact` maps the ids of responses to the request ids of rows with exact usage; `owners`, to those of billed rows.
+    The labels of older rows that created a response are added to `makers`, by response id.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -214,7 +214,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row is no estimate, so that it will stay: stated by upstream, or unknown."""
+    """Returns whether the usage in a row is not an estimate: upstream has stated it, or it is unknown."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
@@ -248,7 +248,7 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row has an estimated usage of a response, which an exact one may still replace.
+    """Returns whether a row has estimated usage of a response, which another row with exact usage may still replace.
 
     False for the row of the poll that found a response cancelled: upstream will never state its usage.
     """

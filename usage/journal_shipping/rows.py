@@ -151,8 +151,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
     """Stores the new cost, cost kind and price of the given rows in the table of calls; renews the rows' digests.
 
     Also marks the sums by all labels together (end user and tags) of these days as wrong, so that reports do not read
-    them. Returns the stored rows before the change, and the same rows after it. In the same transaction, the caller
-    must subtract the first from the other sums, and add the second (`usage.sums.adding_up.Rollup`).
+    them. Returns the changed rows twice: as they were stored before, and as they are stored now. In the same
+    transaction, the caller must subtract the former from the other sums, and add the latter
+    (`usage.sums.adding_up.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
@@ -181,10 +182,10 @@ def _rank(row: CallRecord) -> int:
 
 
 def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
-    """Returns the ranks (how complete a row is, from 0 to 3) of those given rows that are not complete, by request id.
+    """Returns the ranks of the incomplete rows among those in `by_id`, as the text of a JSON object by request id.
 
-    The result is the text of a JSON object, for an SQL statement; usually all rows are complete, and the object is
-    empty.
+    A rank says how complete a row is (`_rank`). Usually all rows are complete, and the object is empty. It is a
+    parameter of an SQL statement.
     """
     return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
 

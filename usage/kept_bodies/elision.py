@@ -153,13 +153,13 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Copies the next bytes of the body, up to position `stop`, to the result."""
+        """Adds the next bytes of the body, up to position `stop`, to the copy."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Puts a placeholder into the copy, for the body's next bytes up to position `stop`."""
+        """Adds `placeholder` to the shortened copy, in place of the body's next bytes up to position `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop

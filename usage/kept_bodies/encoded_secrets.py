@@ -136,7 +136,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Makes the `Base64Form` of a secret from its base64 `letters`: adds two short parts of them to search for."""
+    """Makes the `Base64Form` of a secret from its base64 `letters`, and chooses the two short parts to search for."""
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     return Base64Form(letters, first, parts[-1][-_PART_LETTERS:])

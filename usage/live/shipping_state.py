@@ -87,9 +87,9 @@ def report_shipping(
 ) -> WorkerReport:
     """Returns the shipper's report on its work, from which other processes make their `ShippingState`.
 
-    The shipper is the process that copies this host's journals to the database. All records written before
-    `complete_at`, a moment of `time.monotonic()`, are in the database. This moment also becomes the modification time
-    of the shipper's lock file (`lock` is its descriptor), so that it is known after the shipper has died.
+    The shipper is the process that copies this host's journals to the database. It has copied all records written
+    before `complete_at`, in seconds of `time.monotonic()`. Also sets the modification time of the shipper's lock file,
+    whose descriptor is `lock`, to this time: it can then be read even after the shipper has died.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.

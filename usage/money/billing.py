@@ -226,9 +226,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in the call's service tier; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. If the answer states none because the usage is
-    estimated, or because the call is a compaction, the price in the tier of the request is used, marked as provisional.
-    If there is no such price, the default tier counts.
+    The tier is the one that the answer states, or else the default tier. But if the answer states none because the
+    usage is estimated, or because the call is a compaction, the price is that of the tier that the request asks for,
+    marked as provisional. If that tier has no price, the default tier counts.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")

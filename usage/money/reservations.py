@@ -112,8 +112,8 @@ class Reservations:
     async def take(self, wanted: Wanted) -> BudgetState:
         """Reserves a call's highest possible cost in the budgets of its key or team; waits for the database if needed.
 
-        Returns a `BudgetState`, whose `share` is the reservation, or None if too little was left. If less than the
-        highest cost is left, the call may get all that is left; `Wanted` states the conditions.
+        Returns a `BudgetState`; its `share` is the reservation, or None if too little was left. If less than the
+        highest cost is left, the call may get all that is left, on the conditions that `Wanted` states.
 
         Raises:
             ReservationsUnavailable: the database does not answer, so it is unknown how much is left.
@@ -134,7 +134,11 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by the call's cost, in this worker's memory."""
+        """Replaces an ended call's reservation by the call's cost, in this worker's memory.
+
+        The database learns of the cost when the call's row is written. Dollars that the lease no longer needs are given
+        back a moment later.
+        """
         # In the database, the writing of the call's row does so.
         lease = share.lease
         lease.settle(share, dollars)
@@ -263,10 +267,10 @@ class Reservations:
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Updates the leases in memory by the database's answers to the round trip `done`; then answers waiting calls.
+        """Updates the leases in memory by the database's answers in the round trip `done`; then answers waiting calls.
 
-        A call in `waiting` is not answered yet if its lease has too few free dollars, and `done` did not ask the
-        database for more dollars for this lease: the call waits for the next round trip.
+        A call in `waiting` is not answered, but waits for the next round trip, if its lease has too few free dollars,
+        and `done` did not ask the database for more dollars for this lease.
         """
         now = time.monotonic()
         if self.fault:
@@ -343,10 +347,11 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the reservation and the state of the budgets.
+    """Reserves dollars of a lease for a call that has waited; returns a `BudgetState` with the reservation as `share`.
 
-    `answer` is the database's answer to the lease's request for dollars. It is None if the lease has requested none:
-    then the result has only the reservation. The reservation (`share`) is None if the lease has too few free dollars.
+    `share` is None if the lease has too few free dollars. `answer` is the database's answer to the lease's request for
+    dollars; the dollars spent and reserved in the budgets come from it. If it is None, nothing was requested, and the
+    result has only `share`.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

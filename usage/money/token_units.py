@@ -83,7 +83,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Returns the token counts of the tool that makes pictures, as fields of a call's row, to be priced like a call."""
+    """Converts the usage of the image tool to fields of a call's row, so that it can be priced like a call."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):

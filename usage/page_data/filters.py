@@ -45,8 +45,8 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 class Filters:
     """The filters by which the list of requests selects calls.
 
-    None stands for no filter; so does an empty text in a field that is never None. In any other field, an empty text
-    selects the calls without such a value.
+    A field with the default None: None means no filter, and an empty text selects the calls that have no such value. A
+    field with the default "": an empty text means no filter.
 
     * `faults`: a sentence for the reader of the page about each filter that could not be read, and so is not applied.
     * `with_messages`: whether the person may see prompts, answers and error messages. Only then are `text` and error
@@ -182,11 +182,11 @@ class _Address:
         return self._raw(name).strip()
 
     def read_words(self, *, is_allowed: bool) -> str:
-        """Returns the query parameter `text`, which is searched for in prompts and answers; "" if it is missing.
+        """Returns the query parameter `text`, the words to search for in prompts and answers; "" if it is missing.
 
-        If `is_allowed` is false, the person may not see prompts and answers, and the result is "". A text is cut to
-        `MAX_TEXT` characters, and only its first `MAX_WORDS` words are searched for. `faults` gets a sentence about
-        whatever is not searched for.
+        If `is_allowed` is false, the person may not search there, and the result is "". A text is cut to `MAX_TEXT`
+        characters, and only its first `MAX_WORDS` words are searched for. Each of these restrictions that takes effect
+        adds a sentence to `faults`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -460,12 +460,12 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def names_of_model(model: str) -> list[str]:
-    """Returns the model names in the tables of sums that are `model` (an undated name), without or with a date."""
+    """Returns those names in the tables of sums that are the undated model name `model`, or a dated version of it."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filters by streaming and by IP address."""
+    """Returns the SQL conditions of two filters: streamed or not, and the client's IP address."""
     found: list[Condition] = []
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))

@@ -28,7 +28,7 @@ def others(number: int) -> str:
 
 
 def need_price(calls: int) -> str:
-    """Returns a remark on dollars that lack the cost of some calls: "1 needs a price" or "3 need a price"."""
+    """Returns how many `calls` lack a price, as a remark on a sum of dollars: "1 needs a price" or "3 need a price"."""
     return f"{count(calls)} need{'s' if calls == 1 else ''} a price"
 
 
@@ -68,7 +68,7 @@ def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
 
 
 def _part(part: Decimal, total: Decimal) -> str:
-    """Formats a part of a sum of dollars with as many decimals as the text of the sum `total` has.
+    """Formats a part of a sum of dollars with as many decimals as the sum itself, `total`, has on pages.
 
     A part that is too small for these decimals is written as "under $0.01", for example.
     """

@@ -44,10 +44,10 @@ def page_links(query: Mapping[str, str], address: Mapping[str, str], next_before
 
 
 def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
-    """Returns the query string for the page of a list that begins at `beginning`: a request id, or `FIRST`.
+    """Returns the query string for a link to one page of a list of calls, with the filters in `query`.
 
-    `query` has the filters of the list, and `behind` the beginnings of the pages with newer calls, the first page
-    first.
+    `beginning` is the request id at which the page begins, or `FIRST` for the first page. `behind` has the beginnings
+    of the pages with newer calls, the first page first.
     """
     if beginning == FIRST:
         return urlencode(query)
@@ -56,9 +56,9 @@ def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
 
 
 def _pages_before(text: str) -> list[str]:
-    """Parses a list of the beginnings of pages (request ids, or `FIRST`), the first page first.
+    """Splits a query parameter into the beginnings of pages (request ids, or `FIRST`), the first page first.
 
-    Returns an empty list if the text has anything else.
+    At most the last `MAX_PAGES` are returned. The result is empty if one of these is anything else.
     """
     found = text.split(SEPARATOR)[-MAX_PAGES:]
     return found if all(one == FIRST or _is_id(one) for one in found) else []

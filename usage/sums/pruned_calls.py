@@ -92,9 +92,9 @@ def _stored_state() -> LedgerState:
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns `mark`, the stored time up to which old data were deleted; None if it is missing or in the future.
+    """Returns `mark`, the stored time up to which old data were deleted, or None if it cannot be true.
 
-    A time in the future was left by a wrong clock.
+    It cannot be true if it is in the future, where a wrong clock has put it. If `mark` is None, the result is None.
     """
     # A time in the future was left by a wrong clock.
     return mark if mark and mark <= now else None

@@ -96,9 +96,9 @@ def _assignments(
     packed: Iterable[str],
     minima: Iterable[str],
 ) -> list[str]:
-    """Returns the SQL assignments, one for each column, that add a group's new sums to the row that `table` has of it.
+    """Returns SQL assignments, one for each column, that add new sums of a group to the group's row in `table`.
 
-    Of `maxima` the larger, and of `minima` the smaller value is kept; the other columns are added.
+    For a column in `maxima` the larger value is kept, for one in `minima` the smaller; the other columns are added up.
     """
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
@@ -125,7 +125,10 @@ def histograms_sql(name: HistogramName) -> str:
 
 
 def _packed_sum(one: str, other: str) -> str:
-    """Returns the SQL expression that adds up two packed histograms (`usage.sums.histogram`); its value is packed."""
+    """Returns an SQL expression for the sum of two packed histograms, bucket by bucket; its value is packed, too.
+
+    `one` and `other` are SQL expressions, each of a packed histogram (`usage.sums.histogram`).
+    """
     # Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
     # which is null behind the last bucket.
     in_one, in_other = (f"CASE WHEN n >= {h}[1] THEN {h}[n - {h}[1] + 2] END" for h in (one, other))

@@ -68,9 +68,9 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 def _empty(day: datetime) -> bool:
     """Empties the latency histograms of the hours of one day (UTC); returns False if that is impossible now.
 
-    If totals of the day lack durations, the totals of the day and its month are computed anew first. This is impossible
-    while another process is correcting sums. After the emptying, `LedgerState` has the end of the day as the time
-    before which hours have no histograms.
+    If totals of the day lack durations, first computes the totals of the day and its month anew. While another process
+    is correcting sums, this is impossible, and nothing is changed. Afterwards, stores the end of the day in
+    `LedgerState` as the time before which hours have no histograms.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])

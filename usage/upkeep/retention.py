@@ -101,7 +101,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows of calls from before `wanted`, which are old enough to be deleted."""
+        """True if the table has any rows of calls from before `wanted`, which are old enough to be deleted."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -177,7 +177,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Deletes old sums by all labels together, shortens those by one label (`fold_labels`); logs database errors."""
+    """Deletes old sums by all labels together, and shortens those by one label (`fold_labels`). Logs errors."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
         delete_old_combinations(now)
@@ -189,11 +189,11 @@ def _fold(now: datetime) -> None:
 def _plan_deletion(
     table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
 ) -> Deletion:
-    """Plans which rows of `table` to delete now, among those of calls from before `wanted`; deletes nothing.
+    """Plans which of the rows of `table` from before `wanted` to delete now; deletes nothing.
 
-    With `all_at_once`, all these rows. Otherwise the plan begins shortly before `mark`, the end of the last deletion,
-    or before the oldest call if `mark` is None. It ends with the partition of `months` that has this time or, without
-    one, after `PRUNED_AT_ONCE`, but never after `wanted`.
+    With `all_at_once`, these are all of them. Otherwise the plan begins shortly before `mark`, the end of the last
+    deletion (if None, before the oldest call). It ends with the partition in `months` that includes this time; without
+    one, `PRUNED_AT_ONCE` later. It never ends after `wanted`.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -254,7 +254,7 @@ class DailyPruning(PeriodicThread):
     failure = "pruning failed and is tried again in an hour"
 
     def work(self) -> None:
-        """Deletes abandoned reservations, makes partitions, deletes old rows once a day, and adds up past days.
+        """Deletes abandoned reservations, makes partitions, deletes old rows once a day, and sums up past days.
 
         If a task fails because of the database, the error is logged, and the next task is done. If the database cannot
         be reached, the other tasks are left out.

@@ -272,9 +272,9 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of the lines `faults`; if there are more, also a line with how many more.
+    """Yields the first `MOST_FAULTS` of the texts `faults`, then, if there are more, a text with their number.
 
-    That line is the number of the others, the word "more", and the text `others`, such as "calls are in the journal and
+    That text is the number of the others, the word "more", and the text `others`, such as "calls are in the journal and
     not in the table".
     """
     yield from faults[:MOST_FAULTS]

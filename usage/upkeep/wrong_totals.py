@@ -109,9 +109,10 @@ def _wrong_totals(
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Yields a description of each of the dashboard's totals whose latency histogram is wrong, at most 100.
 
-    The histogram must be the sum of the histograms of the total's hours. `name` is the latency; only for `duration_ms`
-    are totals of a key, model or route compared, too. They are left out if an earlier release added calls to them
-    without histograms. Only totals of hours, days and months from `since` on are compared; all if it is None.
+    The histogram must be the sum of the histograms of the total's hours. `name` is the latency. For `duration_ms`, the
+    totals of each key, model and route are compared, too, except those to which an earlier release added calls without
+    histograms; for other latencies, only the totals of all calls are. Only totals of hours, days and months from
+    `since` on are compared; all if it is None.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:

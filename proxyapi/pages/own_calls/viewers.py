@@ -43,7 +43,10 @@ class Viewer:
         return f"key {self.key}" if self.owner is None else account_reader(self.owner)
 
     def filters(self, query: Mapping[str, str], now: datetime) -> Filters:
-        """Reads the filters of a list of calls from the page's address, and limits them to what this person may see."""
+        """Reads the filters of a list of calls from query parameters, and limits them to what this person may see.
+
+        Only the filters in `OWN_FILTERS` are read. The key is always `self.key`, and the owner `self.owner`.
+        """
         allowed = {name: query[name] for name in OWN_FILTERS if name in query}
         return replace(read_filters(allowed, now, with_messages=True, is_own=True), key=self.key, owner=self.owner)
 

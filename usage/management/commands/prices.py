@@ -94,9 +94,10 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns a line of text about a model whose price is missing or assumed.
+    """Returns the line of text that `prices status` prints for a model whose price is missing or assumed.
 
-    The line has the number of calls, the model's name, the service tier, and a price that an administrator could enter.
+    The line has the number of calls, the model's name, the service tier, and a price that an administrator could enter,
+    if one is known.
     """
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"

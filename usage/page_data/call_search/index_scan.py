@@ -75,7 +75,7 @@ class IndexScan:
             self._go_on(last, seen, started)
 
     def sum_slice(self) -> CallSums:
-        """Reads the next slice of calls; returns the number and cost of the calls in it that match all conditions.
+        """Reads the next slice of calls; returns the sums (`CallSums`) of those calls in it that match all conditions.
 
         After the last slice, `is_done` is set.
         """
@@ -154,8 +154,8 @@ class IndexScan:
     def _slice_sql(self, size: int | None = None) -> str:
         """Returns the SQL clause `WITH slice AS …`, which reads the next slice of calls, at most `size`.
 
-        If `size` is None, the slice has at most `self.size` calls. The clause has placeholders for the values of the
-        conditions that `_bounds` returns.
+        If `size` is None, it is `self.size`. The clause has placeholders for the values of the conditions that
+        `_bounds` returns.
         """
         return f"""WITH slice AS MATERIALIZED (
                 SELECT {SLICE_COLUMNS} FROM usage_request WHERE {joined(self._bounds())}
@@ -170,10 +170,10 @@ class IndexScan:
         return f"(SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1)"
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions by which the next slice of calls is read, without the conditions `others`.
+        """Returns the SQL conditions that limit the next slice of calls: of the index, by request id, and `rare`.
 
-        They are the condition of the index (`along`), the range of ids, and `rare`. The conditions `others` then choose
-        calls within the slice.
+        Each is left out if there is none. The conditions in `others`, which choose calls within the slice, are not
+        included.
         """
         bounds = [self.along] if self.along else []
         if self.at is not None:

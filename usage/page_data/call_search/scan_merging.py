@@ -69,7 +69,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the one of the given scans that has come the least far in the order of the search."""
+        """Returns the scan that is furthest behind: the one of the given scans that has read the least far."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

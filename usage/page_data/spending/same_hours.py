@@ -19,9 +19,10 @@ from usage.sums.totals_reader import read_totals
 
 @dataclass(frozen=True)
 class SameHours:
-    """The dollars of the period before until the same hour as now, formatted, and the change from them to those now.
+    """The dollars of the period before, only until the same hour as now, as texts for a page.
 
-    `period` is the time in UTC whose calls were counted. `change` is empty if there were no dollars.
+    For example, the period is the month before, until the 3rd at noon. `period` is this time (UTC), and `cost` the
+    dollars of its calls. `change` is the change from these to the present dollars; it is empty if there were none.
     """
 
     period: str
@@ -30,10 +31,11 @@ class SameHours:
 
 
 def read_same_hours(choice: SpendingChoice, cost: Decimal, now: datetime) -> SameHours | None:
-    """Reads what all calls of the period before cost until the same hour as now; compares it with the present `cost`.
+    """Compares `cost`, the dollars of the chosen days until `now`, with those of the period before until the same hour.
 
-    `cost` is that of the chosen days until `now`. Returns None if calls are filtered, if the last day is over, if the
-    first one has not begun, or if the stored sums cannot tell a period of about the same length.
+    For example, the present month until the 3rd at noon is compared with the month before until the 3rd at noon.
+    Returns None if calls are filtered, if the last chosen day is over, if the first one has not begun, or if the stored
+    sums cannot be read for such a time.
     """
     start = choice.days.start
     if choice.only or choice.has_ended or start >= now:

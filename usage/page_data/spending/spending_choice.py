@@ -77,9 +77,9 @@ class SpendingChoice:
 
     @property
     def has_changes(self) -> bool:
-        """True if the page compares rows with the period before, as it does when the first of the chosen days is over.
+        """True if the page compares the chosen days with the period before them: if the first chosen day is over.
 
-        Today alone is not compared, since it is only a part of a day.
+        Today alone is not compared, since the day is not complete yet.
         """
         return self.first < self.today
 
@@ -133,8 +133,8 @@ class SpendingChoice:
     def narrowed(self, group: str, value: str) -> SpendingChoice:
         """Returns a copy of this choice that selects only calls with `value` as their `group`, such as one model.
 
-        The rows of the copy are no longer grouped by `group`. If it was the only group, they are grouped by the first
-        of model, key, route and day that has no filter. They have the default order.
+        The copy is no longer grouped by `group`. If that was the only group, the first of model, key, route and day
+        that has no filter replaces it. The rows of the copy have the default order.
         """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
@@ -145,8 +145,8 @@ class SpendingChoice:
     def of_days(self, first: date, end: date) -> SpendingChoice:
         """Returns a copy of this choice for the days from `first` until before `end`, not grouped by day.
 
-        If the day was the only group, the copy is grouped by the first two of model, key and route that have no filter,
-        or by `DEFAULT_GROUPS` if all have one. Its rows have the default order.
+        If the day was the only group, the first two of model, key and route that have no filter replace it; if all
+        three have a filter, team and model (`DEFAULT_GROUPS`) do. The rows of the copy have the default order.
         """
         free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
         groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
@@ -155,8 +155,8 @@ class SpendingChoice:
     def sorted_by(self, name: str) -> SpendingChoice:
         """Returns a copy of this choice with the same rows, sorted by the column `name`.
 
-        Values of a group (`by_0`, `by_1`) are sorted upward, numbers from the greatest on. If the rows are sorted in
-        this way already, the order is reversed.
+        A column with the values of a group (`by_0`, `by_1`) is sorted upward, a column of numbers from the greatest on.
+        If this choice is sorted in this way already, the copy has the reverse order.
         """
         first, second = (name, f"-{name}") if name.startswith("by_") else (f"-{name}", name)
         return replace(self, sort=second if self.sort == first else first)

@@ -83,11 +83,11 @@ def ids_of_days(first: date, end: date) -> tuple[UUID, UUID]:
 
 
 def tag_value_sql(tags: str) -> str:
-    """Returns an SQL expression for the value of one tag of a call.
+    """Returns an SQL expression for the value of one tag of a call; `_tag_texts` yields its parameters.
 
-    `tags` is the SQL of the text with all tags of the call (`TAGS_SQL`). `_tag_texts` makes the expression's
-    parameters, which name the tag. The value is null for a call without the tag, and empty for a tag without a value.
-    If the call has the tag twice, the first one counts.
+    `tags` is the SQL of the text with all tags of the call (`TAGS_SQL`). The parameters name the tag. The value is null
+    for a call without the tag, and empty for a tag without a value. If the call has the tag twice, the first one
+    counts.
     """
     bare, valued = f"strpos({tags}, %s)", f"strpos({tags}, %s)"
     return (
@@ -160,13 +160,13 @@ def _grouped(
     only: Only,
     added: Iterable[str],
 ) -> Query:
-    """Returns the SQL query that groups the rows of a table by `groups`, and adds up columns.
+    """Returns the SQL query, with its parameters, that adds up the rows of a table by `groups`.
 
-    * `source`: the SQL of the table, with a WHERE clause.
+    * `source`: the SQL of the table, which ends with a WHERE clause.
     * `bounds`: the values of the parameters in `source`.
-    * `names`: a map from groups to the SQL of their columns, and the SQL of the text with all tags of a call.
+    * `names`: a pair: a map from groups to the SQL of their columns, and the SQL of the text with all tags of a call.
     * `only`: the filters: a map from groups to the values that calls must have.
-    * `added`: the SQL of the sums.
+    * `added`: the SQL of each sum to compute.
     """
 
     def column(name: str) -> Query:

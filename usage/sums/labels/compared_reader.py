@@ -58,8 +58,8 @@ class ComparedReport:
     * `costliest`: at most `MOST_COSTLIEST` values of the first group other than the day; empty if there is no such
       group.
     * `daily`: the dollars by day of the values `costliest`, if calls are grouped by day and another group; else None.
-    * `lacks_since`: None if the sums include all calls; else the first day or month, of either period, whose sums do
-      not.
+    * `lacks_since`: None if the sums include all calls; else the first day or month, of either period, whose sums lack
+      some.
 
     If calls are grouped by day, the first day is compared with the first day of the period before, and so on. If the
     periods have different lengths, the further days of the longer one have no counterpart. Such days of the period
@@ -80,9 +80,9 @@ def read_compared_report(
 ) -> ComparedReport:
     """Reads the sums of calls on the days `days`, by `groups`, and the dollars of each group on the days `before`.
 
-    `groups` (at least one) and `only` are like those of `read_label_report`. At most `most` groups get a row. `order`
-    says by what they are sorted: a name in `ORDERS`, or `by_0` or `by_1`, which stand for the first and second group.
-    If `is_falling` is true, the highest come first.
+    `groups` has the name of at least one group, and `only` the filters, as in `read_label_report`. At most `most`
+    groups get a row. They are sorted by `order`, from the highest on if `is_falling` is true: a name in `ORDERS`, or
+    `by_0` or `by_1` for the value of the first or second group.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
@@ -124,7 +124,7 @@ def read_compared_report(
 
 
 def _costliest(groups: Sequence[str]) -> str:
-    """Returns SQL to append to a WITH clause: the table `costliest`, with a group's costliest values and their dollars.
+    """Returns the SQL of a table `costliest`, to append to a WITH clause: a group's costliest values and their dollars.
 
     The group is the first one other than the day. If there is no such group, the result is empty.
     """
@@ -138,11 +138,11 @@ def _costliest(groups: Sequence[str]) -> str:
 
 
 def _rows_of_costliest(groups: Sequence[str]) -> str:
-    """Returns SQL to append to a query (`UNION ALL …`): it adds a row for each value in the table `costliest`.
+    """Returns SQL that appends rows to a query (`UNION ALL …`): one for each value in the table `costliest`.
 
-    Such a row has only the value and the mark `COSTLIEST`; its other columns are null. If calls are grouped by day,
-    further rows, with the mark `DAILY`, have the dollars of these values by day. If calls are grouped by nothing but
-    the day, the result is empty.
+    Such a row has only the value and the mark `COSTLIEST`; its other columns are null. If calls are grouped by day and
+    another group, further rows, with the mark `DAILY`, have the dollars of these values by day. If calls are grouped by
+    nothing but the day, the result is empty.
     """
     place = next((number for number, name in enumerate(groups) if name != "day"), None)
     if place is None:
@@ -166,9 +166,10 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
 def _read_costliest(
     groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
-    """Reads the rows that `_rows_of_costliest` adds; returns the costliest values, and a map to their dollars by day.
+    """Finds in the rows of a report's query the costliest values of a group; returns them, and their dollars by day.
 
-    The map is None unless calls are grouped by day and another group.
+    `_rows_of_costliest` has added these to the query. The dollars are a map from each value to a map from days; None
+    unless calls are grouped by day and another group.
     """
     width = len(groups)
     place = next((number for number, name in enumerate(groups) if name != "day"), 0)
@@ -189,11 +190,10 @@ def _columns(groups: Sequence[str]) -> list[str]:
 def _compared(
     days: Days, before: Days, groups: Sequence[str], only: Only, are_complete: tuple[bool, bool]
 ) -> tuple[Query, bool]:
-    """Returns the SQL query for the sums of each group in two periods, and whether it reads the period before.
+    """Returns the SQL query for each group's sums on `days` and dollars on `before`, and whether it reads the latter.
 
-    The columns `SUMS` are of the days `days`. `cost_before` has the dollars of the days `before`; if these cannot be
-    read, it is 0, and the second result False. `are_complete` says for each period whether the sums by label have all
-    calls.
+    The dollars are the column `cost_before`. If they cannot be read, they are 0, and the second result is False.
+    `are_complete` says for each of the two periods whether the sums by label include all calls.
 
     Raises:
         LabelsUnreadable: as in `read_compared_report`.
@@ -222,7 +222,7 @@ def _compared(
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that executes the query `joined` for each day in `every_day`, with the day in each row.
+    """Returns the SQL query that runs the query `joined` once for each day in `every_day`, with the day in each row.
 
     `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
     """
@@ -260,15 +260,15 @@ def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Q
 
 
 def _same(column: str) -> str:
-    """Returns the SQL condition, for a join, that a column has the same value in both periods, or null in both."""
+    """Returns the SQL condition of a join: `column` has the same value in `present` and `past`, or is null in both."""
     return " = ".join(f"COALESCE({period}.{column}, E'\\x02')" for period in ("present", "past"))
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
-    """Converts a row from the database to the sums of one group, with the group's dollars in the period before.
+    """Converts a row of the report's query to a `ComparedSums`: a group's sums, and its dollars in the period before.
 
-    The row has the `width` values of the group, then a number that is ignored here, then the sums. If `has_past` is
-    false, the dollars of the period before are not known, and become None.
+    The row has the `width` values of the group, then a number that is ignored here, then the sums, and last the dollars
+    of the period before. If `has_past` is false, these are not known, and become None.
     """
     group, (_, *figures, before) = row[:width], row[width:]
     return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

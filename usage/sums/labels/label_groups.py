@@ -35,14 +35,15 @@ def is_label(name: str) -> bool:
 
 
 def column_of(name: str) -> str:
-    """Returns the name of the column with the values of a group or filter: one of `COLUMNS`, or `value` for a label."""
+    """Returns the name of the column with the values of the group or filter `name`; for a label, this is `value`."""
     return COLUMNS.get(name, VALUE)
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the labels among the names of groups and filters (`end_user`, or `tag:` and a tag's name), each once.
+    """Returns the labels that are among the names in `groups` and `only`, sorted, each once.
 
-    With two or more labels, only the sums by all labels together (`combined_reader`) have the answer.
+    A label is `end_user`, or `tag:` and the name of a tag; `only` has the filters, by their names. With two or more
+    labels, reports must be read from the sums by all labels together (`combined_reader`).
     """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 

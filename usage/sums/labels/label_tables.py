@@ -50,17 +50,20 @@ def added_up(sums: Iterable[str]) -> list[str]:
 
 
 def typed(expression: str, name: str) -> str:
-    """Returns the SQL of a sum in the type of the column `name`: PostgreSQL adds up integers to a decimal."""
+    """Returns the SQL `expression` of a sum, cast to the column's type: `numeric` for dollars, else `bigint`.
+
+    `name` is the column's name. Without the cast, PostgreSQL returns a sum of `bigint` as `numeric`.
+    """
     return f"({expression})::{'numeric' if name in DOLLARS else 'bigint'}"
 
 
 def counted_groups(source: str) -> str:
-    """Returns the SQL query for the rows to add to the table of sums by label; `source` is a query for the new sums.
+    """Returns the SQL query for the rows to add to the table of sums by label, in the order of `KEYS`.
 
-    Both queries have the columns `KEYS` and `SUMS`; the result is in the order of `KEYS`. Usually each new value or tag
-    gets rows of its own. In a day or month that has one of these rows already, it does not:
+    `source` is a query for the new sums; it has the columns `KEYS` and `SUMS`, as the result does. Usually each new
+    value or tag gets rows of its own. It gets none in a day or month for which the table has one of these rows:
 
-    * a row with the value `OTHERS`: a new value of the same label counts as `OTHERS`.
+    * a row with the value `OTHERS`: new values of the same label are counted as `OTHERS`.
     * a row with the label `CLOSED`: new tags are left out.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"

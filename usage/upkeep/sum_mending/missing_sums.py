@@ -37,7 +37,7 @@ def stored_groups(table: SumTable, condition: str, *values: datetime | list[date
 
 
 def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
-    """Adds up the sums of the days of a month in `table`; returns the rows that `table` should have for the month.
+    """Computes the rows that `table` should have for a month, by adding up its rows for the days of the month.
 
     `month` is the beginning of the month (UTC).
     """
@@ -123,9 +123,9 @@ def missing_failures(since: datetime | None) -> list[Group]:
 
 
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
-    """Runs a query for groups of a table of sums; returns them in the order in which writers of calls lock them.
+    """Runs a query that reads groups of a table of sums; returns them as dictionaries, sorted by the table's keys.
 
-    This order prevents deadlocks with the writers.
+    Writers of calls lock rows in the same order, so there are no deadlocks with them.
     """
     with adding_cursor() as cursor:
         cursor.execute(query, values)
@@ -135,9 +135,9 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns the SQL for the amounts to add to the counters of `table`: an expression for each, joined by commas.
+    """Returns SQL expressions, joined by commas, for the amounts that must be added to the counters of `table`.
 
-    An amount is the right value, in the query's table `a`, minus the stored one, in `b`; a missing value is zero.
+    An amount is the right value (in the query's table `a`) minus the stored one (in `b`); a missing value counts as 0.
     """
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
