@@ -21,7 +21,7 @@ def check_issuer() -> Iterator[Finding]:
     """Yields a warning if the issuer in OIDC_ISSUER does not answer.
 
     Also yields a warning if the issuer describes itself under another name, or without an endpoint that single sign-on
-    needs.
+    needs. Yields nothing if OIDC_ISSUER is not set.
     """
     # Not a fault: calls need no issuer, and people with a password can sign in without it.
     if not settings.OIDC_ISSUER:

@@ -25,7 +25,8 @@ def log_change(row: SpenderColumns, action: int, words: str, command: str) -> No
     """Records in the admin's audit log that a command has changed a key or a team, and which system user has run it.
 
     `action` is one of Django's log actions, such as `ADDITION`; `words` say what was done; `command` is the command of
-    `manage.py`. Call this in the transaction of the change, so that change and entry are stored together.
+    `manage.py`. The entry names the user `ACCOUNT`, an inactive account, which is created if it is missing. Call this
+    in the transaction of the change, so that change and entry are stored together.
     """
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}

@@ -170,7 +170,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
     """Returns the globs of model names that both lists allow; an empty list allows every name.
 
     A glob is kept if a glob of the other list covers it. Globs that only overlap, such as `gpt-*` and `*-mini`, are
-    dropped. If both lists have globs, but none is kept, no name is allowed.
+    dropped. If both lists have globs, but none is kept, the result is empty: then no name is allowed.
     """
     if not some or not others:
         return [*some, *others]

@@ -221,7 +221,10 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _cache_owner(object_id: str, owner: str) -> None:
-    """Stores the owner of an object in the cache of this process; if the cache is full, empties it first."""
+    """Stores the owner of an object in the cache of this process; if the cache is full, empties it first.
+
+    Also forgets that the owner of this object was unknown.
+    """
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner

@@ -69,7 +69,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     Returns the ids of these objects, and the reader that will find the ids of new objects in upstream's answer.
 
     Raises:
-        NotFound: an object belongs to another key or to none; the message is the same as for a missing object.
+        NotFound: an object belongs to another key or to none, and so seems to be missing; or the path has no route.
         BadRequest: a value that must be an id cannot be one, or the request names too many objects.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -206,6 +206,8 @@ def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
 
 def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
     """Checks that the caller's key may use every object that a request's body, form or query names.
+
+    A text that may be an id or a free name (a mention) is refused only if another key owns an object with this id.
 
     Raises:
         NotFound: the key may not use one of the objects; the message is the same as for a missing object.

@@ -80,10 +80,12 @@ class UsageRequests:
 
 
 def _proves_refusal(request: JSONBody) -> bool:
-    """Returns whether upstream must have refused `request` because of the field that the gateway added to it.
+    """Returns whether upstream can have refused `request` only because of the field by which the gateway asks for
+    usage.
 
-    It has accepted the request without the field. This proves nothing if the body is large, does not surely ask for a
-    stream, or has a part that upstream may refuse one time and accept another (`UNPROVEN`).
+    The caller of this function knows that upstream has accepted the request without the field. This proves nothing if
+    the body is large, does not surely ask for a stream, or has a part that upstream may refuse one time and accept
+    another (`UNPROVEN`).
     """
     # A query string may ask for a stream as well, and upstream may ignore that: it refuses the field without a stream.
     if request.size > LARGE_BYTES or not request.stream or len(request.values("stream")) > 1:

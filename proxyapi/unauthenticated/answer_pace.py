@@ -36,7 +36,11 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to a client without a valid key; returns the seconds by which to delay it, mostly 0."""
+        """Counts an answer to a client without a valid key; returns the seconds by which to delay it, mostly 0.
+
+        The delay is 0 as long as few such answers go out in the present second, in total and to the network of
+        `address`. It grows with the number of answers that wait.
+        """
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0

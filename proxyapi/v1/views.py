@@ -233,8 +233,8 @@ class PassThroughView(FormView):
         """Sends the caller's own `request` upstream, if upstream refused the field by which the gateway asks for usage.
 
         `refusal` is upstream's answer to the request with the field. If it is no refusal of this field, nothing is
-        sent, and `refusal` is returned; otherwise the new answer is. If that is a success, later calls are sent without
-        the field.
+        sent, and `refusal` is returned; otherwise the new answer is. If that is a success, later calls of the model are
+        sent without the field (`give_up`).
         """
         try:
             body = await refusal.read()

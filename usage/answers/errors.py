@@ -192,9 +192,10 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
 
 
 def _from_members(error: Mapping[str, object]) -> ErrorFacts:
-    """Reads the facts of an error from the members of one object: type, code, message and parameter.
+    """Reads the facts of an error from the members of one object: type, code, message and, if stated, parameter.
 
-    Objects inside it are not searched; a message that is itself an object or a list becomes JSON text.
+    Objects inside it are not searched; a message that is itself an object or a list becomes JSON text. The type "error"
+    says nothing, and becomes an empty text.
     """
     kind = _first_text(error, TYPE_FIELDS)
     facts: ErrorFacts = {

@@ -156,7 +156,8 @@ class ToolUse:
     def _add_picture(self, picture: Mapping[str, object]) -> None:
         """Counts a picture that the image generation tool has made, with an estimate of the picture's tokens.
 
-        `picture` is the picture's output item, or the event that reports the picture as complete.
+        `picture` is the picture's output item, or the event that reports the picture as complete. After `MAX_ITEMS`
+        pictures, nothing is counted.
         """
         if len(self._pictures) < MAX_ITEMS:
             tokens = tokens_of_picture(self._image_model, _text(picture, "quality"), _text(picture, "size"))
@@ -229,7 +230,7 @@ def _is_billed_search(item: Mapping[str, object]) -> bool:
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with its known members: counts, and objects that split counts by kind."""
+    """Returns a copy of a usage object with only its known members: counts, and objects that split counts by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

@@ -231,9 +231,9 @@ def supposed_by(
 ) -> SupposedUsage:
     """Returns an upper bound of what a background response has used until `moment`.
 
-    It is the stored estimate, with the output limited to what a model can make from `began` until `moment`. If the
-    gateway stored the response before `began`, the time of storing counts instead. Without a stored estimate, the input
-    tokens are estimated from the size of the request (`request_bytes`), and the output counts as 0.
+    It is the stored estimate, with the output limited to what a model can make from `began` until `moment`. If `began`
+    is None, or the gateway stored the response earlier, the time of storing counts instead. Without a stored estimate,
+    the input tokens are estimated from the size of the request (`request_bytes`), and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}

@@ -88,7 +88,7 @@ def unescape(text: str, depth: int) -> str:
 def _meaning(escape: str) -> str:
     r"""Returns the character for which an escape such as `%41` stands; the escape itself if it is not printable ASCII.
 
-    An escaped quote or backslash, such as `\u0022`, becomes `\"`. It stays escaped so that it does not end a string.
+    An escaped quote or backslash keeps one backslash, so that it does not end a string: `\u0022` becomes `\"`.
     """
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))

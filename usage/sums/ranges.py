@@ -82,7 +82,9 @@ class TimeRange:
 
     @property
     def goes_on(self) -> bool:
-        """True if this range goes on until now: one without an end, or a named one such as `today` after `in_hours`."""
+        """True if this range has no end, or is a named one, such as `today`, that ends in the future (after
+        `in_hours`).
+        """
         return self.is_open or (self.name != CUSTOM and self.passed is not None)
 
     def as_query(self) -> dict[str, str]:

@@ -275,7 +275,10 @@ def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
 
 
 def _batches(calls: QuerySet[Request]) -> Iterator[list[SummedRow]]:
-    """Yields the rows of calls, with only the columns for sums, in batches of `BATCH_SIZE`, to save memory."""
+    """Yields the rows of `calls`, in the order of their ids, in batches of at most `BATCH_SIZE`, to save memory.
+
+    A row is a dict, with only the values from which sums are computed.
+    """
     calls = calls.order_by("request_id")
     batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:

@@ -116,9 +116,9 @@ def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
 
 
 def _bounds(text: str, start: int, end: int) -> tuple[int, int]:
-    """Returns the start and end of the single text that contains the hit from `start` to `end`.
+    """Returns the start and the end of that text of a body that contains the hit from `start` to `end`.
 
-    `text` is a readable form of a body: single texts, separated by `BETWEEN`.
+    `text` is a readable form of the body: its single texts, such as messages, separated by `BETWEEN`.
     """
     last = text.find(BETWEEN, end)
     return text.rfind(BETWEEN, 0, start) + 1, len(text) if last < 0 else last

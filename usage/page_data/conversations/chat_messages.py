@@ -116,7 +116,11 @@ def _message_parts(message: Members, role: str) -> list[Part]:
 
 
 def _tool_call(call: object) -> list[Part]:
-    """Converts a chat's tool call to a part of a turn, and its unknown members, if any, to a second part with JSON."""
+    """Converts a chat's tool call to parts of a turn: one that shows the call, then one with its unknown members, if
+    any.
+
+    The latter, and a call that is no JSON object, are shown as JSON.
+    """
     if not isinstance(call, dict):
         return [Part(PartKind.JSON, as_json(call))]
     members = Members(call)

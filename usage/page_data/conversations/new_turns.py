@@ -107,7 +107,8 @@ class NewTurnsReader:
     def _shortened(self, turn: Turn) -> Turn | None:
         """Returns a copy of a turn, cut to `MAX_TURN_CHARACTERS` and to the room on the page; None if there is no room.
 
-        Afterwards, the page has less room, by the characters of the copy.
+        The characters of the copy are subtracted from the room on the page. If anything is cut, `_is_shortened` becomes
+        true.
         """
         room = min(MAX_TURN_CHARACTERS, self._room)
         parts = []

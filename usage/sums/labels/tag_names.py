@@ -49,7 +49,7 @@ def read_tag_names(since: date) -> list[str]:
     """Returns the names of the tags that have sums for the month in which `since` lies, or for a later one.
 
     Tags with values (such as `project`, from `project=x`) come first, because calls can be grouped by them; then the
-    others. Each part is in alphabetical order.
+    others. Each part is in alphabetical order. A tag without a name is left out.
     """
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
