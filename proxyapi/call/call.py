@@ -129,7 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to collect the text of a streamed answer; if the answer is only text, frees the request's JSON."""
+        """Prepares to collect a streamed answer's text; frees the parsed request if it asks for text only."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -225,10 +225,10 @@ class Call:
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and the HTTP status to store in the ledger row, as the caller saw them.
+        """Returns the outcome and the HTTP status for the ledger row, as the caller saw them.
 
-        Usually these are `outcome` and `status`. If the caller got status 504 while the call went on, they are those of
-        the error 504; if the caller hung up, `client_cancelled` and None. The stored error then says so, too.
+        These are `outcome` and `status`, unless the call went on without its caller: after an answer with status 504,
+        those of this error; after a hang-up, `client_cancelled` and None. The error for the row is then changed, too.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:

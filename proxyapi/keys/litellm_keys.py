@@ -112,7 +112,7 @@ def _name(key: LiteLLMRow, shown: str) -> str:
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the new key's owner: the name or id of the LiteLLM key's team, else of its user; or an empty text."""
+    """Returns the new key's owner: the LiteLLM team's name or id, else its user's e-mail address, name or id; or ""."""
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),

@@ -102,7 +102,8 @@ def read_prices(snapshot: Snapshot) -> None:
 def load_price_list(snapshot: Snapshot | None) -> None:
     """Loads the list of published prices into memory in advance, if a key or team in `snapshot` has a budget.
 
-    To be called for keys that were read from the disk. For keys from the database, `read_prices` reads the list, too.
+    Call this when the keys were read from the disk. When they were read from the database, `read_prices` loads the
+    list.
     """
     if _is_any_budgeted(snapshot):
         ledger.load_price_list()

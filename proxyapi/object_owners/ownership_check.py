@@ -170,10 +170,10 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
-    """Checks that the caller may use all objects that a request names in its path or in `named`.
+    """Checks that the caller may use all objects that a request names, in its path or in `named`; returns their ids.
 
-    Looks up the owners of these objects. Returns their ids, and the reader for the ids of new objects in the answer.
-    Raises `NotFound`, `RouteNotAllowed` and `DatabaseUnavailable`, as the function `check` does.
+    The result also has the reader that finds the ids of new objects in the answer. Raises `NotFound`, `RouteNotAllowed`
+    and `DatabaseUnavailable`, as the function `check` does.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))

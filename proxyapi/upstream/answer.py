@@ -134,7 +134,8 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes the bytes of upstream's body to `sink` as they arrive; returns the bytes that `sink` could not take.
+        """Passes the pieces of upstream's body to `sink`, until it leaves bytes of a piece; returns these, b"" at the
+        end.
 
         Raises a fault of the connection as the error for the caller: `UpstreamTimeout` or `UpstreamUnreachable`.
         """

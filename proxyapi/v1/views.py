@@ -89,7 +89,10 @@ class PassThroughView(FormView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks that one more call may run, and that the key is valid and within its limits; receives no body yet."""
+        """Checks that one more call may run; finds the caller by its key, and counts the call against the key's limits.
+
+        Receives no body yet. Raises a `ProxyError` if the call is refused.
+        """
         # The body of a sender without a valid key is not received at all.
         capacity.check_room()
         await self.authorize(request)

@@ -82,7 +82,7 @@ class Totals:
     def percentile(self, name: str, share: float) -> float | None:
         """Returns a percentile of one latency of these calls, in milliseconds; `share` is the percentile from 0 to 1.
 
-        Returns None if no call has this latency, or if the histogram lacks the durations of some calls.
+        Returns None if no call has this latency, or if a histogram of durations lacks some of the calls.
         """
         histogram = self.histograms.get(name, [])
         if name == DURATION and sum(histogram) != self.calls:

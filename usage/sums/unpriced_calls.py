@@ -30,8 +30,8 @@ class NeededPrice:
     """A model and service tier whose calls have no price, with a proposal for a custom price.
 
     * `calls`: the number of calls without a price, from `first_at` to `last_at`.
-    * `family`: the listed model whose price is proposed; empty if no related model has a price.
-    * `proposed`: its price, as a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars.
+    * `family`: the related model whose price is proposed; empty if no related model has a price.
+    * `proposed`: the proposed price, as a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars.
     """
 
     model: str
@@ -139,7 +139,8 @@ def _family(model: str) -> Iterator[str]:
 def _fields_of(price: ModelRates) -> dict[str, Decimal]:
     """Converts a price to a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars.
 
-    If the price of a picture depends on the picture, the highest one is taken.
+    If a rate depends on the length of the prompt, it becomes two fields: one for short prompts, one (`long_…`) for the
+    longest. If the price of a picture depends on the picture, the highest one is taken.
     """
     found: dict[str, Decimal] = {}
     for unit, rate in price.rates.items():

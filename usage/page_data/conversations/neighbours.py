@@ -29,7 +29,7 @@ class Neighbours:
 
 
 def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
-    """Searches for the next newer and the next older call that match the filters, as seen from the call `call_id`.
+    """Returns the next newer and the next older call that match the filters, as seen from the call `call_id`.
 
     Each of the two searches ends after `PAGE_SECONDS` or, if it is for words in prompts and answers, after half of
     `WORDS_SECONDS`.

@@ -70,10 +70,11 @@ class NewTurnsReader:
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
-        """Returns the new turns of a call's request: turns with parts that no earlier call had, reduced to these parts.
+        """Returns the new turns of a call's request: those with parts that no earlier call had, without their other
+        parts.
 
-        If only instructions are new, the last turn is returned as well, since the same question may be asked again. All
-        parts of the call are remembered, to recognise them in later calls.
+        If nothing but instructions is new, and the logged request was not cut, the last turn is returned as well, since
+        the same question may be asked again. All parts of the call are remembered, to recognise them in later calls.
         """
         turns = [*conversation.earlier, *conversation.asked]
         already_shown = 0 if self._is_start or conversation.continues else len(conversation.earlier)

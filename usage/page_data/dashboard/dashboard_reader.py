@@ -222,8 +222,8 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
     """Reads the sums of one key's calls from the database; yields a dictionary per chart bin, model, route and outcome.
 
-    It has `bin` (the bin's start), `model`, `route`, `outcome`, the sums named in `SUMMED` (such as `calls`), and
-    `errors`, the number of failed calls.
+    Each dictionary has `bin` (the bin's start), `model`, `route`, `outcome`, the sums named in `SUMMED` (such as
+    `calls`), and `errors`, the number of failed calls.
     """
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
     rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)
