@@ -29,7 +29,7 @@ class CannotUnseal(Exception):
 
 
 def digest(text: str) -> str:
-    """Computes the HMAC-SHA256 of an access key's secret, in hex, to be stored instead of the secret.
+    """Computes the HMAC-SHA256 of a secret, such as an access key's, in hex, to be stored instead of the secret.
 
     Raises:
         ImproperlyConfigured: the settings have no secret from which to derive the HMAC's key.

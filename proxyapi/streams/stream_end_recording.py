@@ -26,7 +26,8 @@ class StreamEnd:
         self._answer = answer
 
     async def finish(self) -> None:
-        """Ends a call whose answer has arrived whole, and waits until the call's ledger row is on disk.
+        """Ends a call whose answer has arrived whole, and waits until the call is recorded
+        (`Call.wait_until_recorded`).
 
         If the answer states an error, the call's outcome is an error of upstream, else a success.
         """
@@ -37,7 +38,7 @@ class StreamEnd:
         await self._call.wait_until_recorded()
 
     async def finish_without_body(self) -> None:
-        """Ends a HEAD call without reading upstream's answer, and waits until the call's ledger row is on disk."""
+        """Ends a HEAD call without reading upstream's answer, and waits until the call is recorded."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()

@@ -131,7 +131,10 @@ class Command(BaseCommand):
 
 
 def _facts(proposal: KeyProposal) -> str:
-    """Returns a proposed key's owner, tags and limits as one line, like `budget_month 20; tags a, b`."""
+    """Returns the columns of a proposed key that are not empty as one line, like `budget_month 20; tags a, b`.
+
+    The note is left out. The result is "no limits" if all other columns are empty.
+    """
     shown = {
         name: value
         for name, value in proposal.fields.items()

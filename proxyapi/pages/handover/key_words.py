@@ -58,7 +58,10 @@ def limits(row: SpenderColumns) -> str:
 
 
 def _allowances(row: SpenderColumns) -> list[str]:
-    """Returns the limits of a key or a team as phrases to follow "may", such as "make up to 60 requests a minute"."""
+    """Returns the models, routes, budgets and limits of a key or a team as phrases to follow "may".
+
+    An example is "make up to 60 requests a minute". There is no phrase for what is not limited.
+    """
     told = (
         (row.allowed_models, f"use {_names(row.allowed_models)}"),
         (row.allowed_routes, f"call {_names(row.allowed_routes)}"),
