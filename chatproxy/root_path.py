@@ -53,9 +53,9 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finder of a request's root path: the path prefix under which clients reach the gateway, such as `/ai`.
+    """Finds and removes a request's root path: the path prefix under which clients reach the gateway, such as `/ai`.
 
-    `configured` is the setting ROOT_PATH; if it is None, trusted proxies state the root path in a header.
+    `configured` is the setting ROOT_PATH. If it is None, a trusted proxy states the root path in `X-Forwarded-Prefix`.
     """
 
     def __init__(self, configured: str | None) -> None:

@@ -72,7 +72,8 @@ class DeviceCookie:
     def write(self, response: HttpResponseBase, owner: str, secret: str) -> None:
         """Sets the device cookie on a response, with a new random device id.
 
-        `owner` is the user or key that has signed in; `secret` is the password's hash or the key's digest.
+        `owner` is the primary key of the user, or the name of the access key, that has signed in; `secret` is the
+        password's hash or the key's digest.
         """
         # No login attempts are counted yet for a new id.
         contents = [owner, secrets.token_urlsafe(16), fingerprint_of(secret)]

@@ -101,7 +101,7 @@ class CallFacts:
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call, and adds the account's API key to the secrets to redact.
+        """Adds the API key that pays for the call to the secrets to redact, and stores whether the call can be polled.
 
         A background response of the call can be polled later only if this is the API key in the settings.
         """

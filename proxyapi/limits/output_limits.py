@@ -158,7 +158,8 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 def count_subagents(fields: Mapping[str, Sequence[object]]) -> int:
     """Returns how many subagents a response may have at the same time; 0 if the request asks for none.
 
-    `fields` maps the names of the request's members to lists of their values; the highest number in them counts.
+    `fields` maps the names of the request's members to lists of their values; the highest number in them counts. If the
+    request states no number, the usual one counts (`USUAL_SUBAGENTS`).
     """
     asked = [value for value in fields.get(SUBAGENTS, ()) if isinstance(value, dict) and value.get("enabled")]
     return max((count_in(one.get("max_concurrent_subagents")) or USUAL_SUBAGENTS for one in asked), default=0)

@@ -129,10 +129,11 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Computes the upper bound of what a request's hosted tools can use besides tokens, such as web searches.
+    """Computes the upper bound of the use of a request's hosted tools, such as web searches, apart from tokens.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for everything else, such as containers.
-    The dict is empty for most calls. `secrets` are removed from the name of an image model.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for all else, such as containers. The
+    dict is empty if the request has no hosted tool that is billed. `secrets` are removed from the name of an image
+    model.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip

@@ -29,7 +29,7 @@ PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "St
 def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page of errors: the failed calls of a range of time, grouped by kind of error.
 
-    The range is extended to whole hours. These query parameters can be used beside it:
+    The range is extended to whole hours. The other query parameters are:
 
     * `fault`: whose errors are shown: those of the caller, the gateway or OpenAI.
     * `state`: only `new`, `known` or `resolved` kinds of error.

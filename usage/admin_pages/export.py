@@ -37,7 +37,7 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
     `kind` is `csv` or `json`. Error messages are included only for people who may see bodies. Raises `PermissionDenied`
     if anybody else uses the filter for words in bodies. If `AUDIT_BODY_VIEWS` is on, exports with error messages and
-    searches in bodies are recorded.
+    searches in bodies are recorded in the audit log.
     """
     _check(kind)
     now = datetime.now(UTC)
@@ -57,7 +57,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
 
     `kind` is `csv` or `json`. Only people who may see bodies get error messages; if `AUDIT_BODY_VIEWS` is on, their
-    exports are recorded.
+    exports are recorded in the audit log.
     """
     _check(kind)
     now = datetime.now(UTC)

@@ -116,7 +116,7 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
     """Yields the names of the members of a usage object and of the objects directly in it, to check them for secrets.
 
-    Also yields None for each value that may be a secret, such as a string, or that is a number too large to be stored.
+    Yields None for a member whose value may be a secret, such as a string, or is a number too large to be stored.
     """
     for name, value in usage.items():
         yield name
@@ -134,10 +134,11 @@ def _is_storable(count: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether the names in a usage object show that it has no secrets, and that it can be stored.
+    """Returns whether a usage object has no secrets and can be stored, judging by the names of its members.
 
-    `names` are the names of its members, with None for each doubtful value (`_names`). The result is False if there is
-    a None, if a name may be or contain a secret, or if the names are very long, to be sure. Results are cached.
+    In `names`, None stands for a value that may be a secret or cannot be stored (`_names`). The result is False if
+    there is a None, if a name may be or contain a secret, or, to be sure, if the names are very long. Results are
+    cached.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

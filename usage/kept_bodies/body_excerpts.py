@@ -46,11 +46,10 @@ class Draft(NamedTuple):
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
+        """Returns the excerpt to store: `redacted`, this draft's text without secrets, cut to `limit` bytes.
 
-        `redacted` is this draft's text after its secrets were redacted. If bytes of the body are missing, a remark at
-        the end says how many. If this draft has only the start of the body, its last bytes are dropped as well, because
-        they may be the beginning of one of `secrets`.
+        If bytes of the body are missing, a remark at the end says how many. If this draft has only the start of the
+        body, the last bytes of the text are dropped as well, because they may be the beginning of one of `secrets`.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
@@ -65,8 +64,9 @@ def body_draft(
 ) -> Draft:
     """Makes a `Draft` of the body of a request or an answer: readable text, from which an excerpt is made later.
 
-    JSON and text stay, except for base64, which becomes placeholders. A multipart form becomes lines of `name: value`,
-    with secret fields redacted. Any other body becomes a placeholder such as `<audio/mpeg, 123 bytes>`.
+    JSON, text and urlencoded forms stay, except for base64, which becomes placeholders. A multipart form becomes lines
+    of `name: value`. Secret fields of forms are redacted. A binary body becomes a placeholder: `<audio/mpeg, 123
+    bytes>`.
 
     Args:
         body: the body, or its start.
@@ -232,10 +232,9 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Converts a multipart form to lines of `name: value`, of about `budget` bytes; also returns how much was read.
+    """Returns a multipart form as lines of `name: value`, about `budget` bytes, and how many of its bytes were read.
 
-    The second value is a number of bytes. A form that cannot be parsed becomes a placeholder with its size, because its
-    secrets could not be found.
+    A form that cannot be parsed becomes a placeholder with its size, because its secrets could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""

@@ -219,7 +219,7 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if `text` certainly has no secret, given or of a known form; a rough and quick search.
+        """Returns whether `text` may have a secret, given or of a known form, by a rough search; False is certain.
 
         `lower` is `text` in lower case.
         """
@@ -251,7 +251,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns a finder of the given secrets, from a cache; very short secrets are left out."""
+    """Returns the object that finds the given secrets in texts, from a cache; very short secrets are left out."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

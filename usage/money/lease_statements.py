@@ -141,9 +141,9 @@ class Grant:
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of a transaction that gives a lease more dollars of its key's or team's budgets.
 
-    Nothing is given if too few dollars are left. `need` has the lease and the dollars that it asks for. `writer` is the
-    id of the worker's journal, and `version` the number of the worker's round trip; both are stored with the lease.
-    `mogrify` puts values into SQL.
+    If fewer dollars are left than needed, other workers are asked to give back those that no call uses. `need` has the
+    lease and the dollars that it asks for. `writer` is the id of the worker's journal, and `version` the number of the
+    worker's round trip; both are stored with the lease. `mogrify` puts values into SQL.
     """
     lease = need.lease
     kind, name = lease.spender

@@ -38,9 +38,9 @@ class Wanted:
 
     If less than `dollars` is left, the call gets all that is left, on two conditions:
 
-    * At least `least` is left.
-    * At least half of the unspent dollars are left. If other calls have reserved more than that, it is better to wait
-      for the end of these calls. On the last try (`is_last_try`), this condition does not count.
+    * This is at least `least`.
+    * This is at least half of the unspent dollars, or it is the call's last try (`is_last_try`). Otherwise other calls
+      have reserved so much that it is better to wait for their end.
     """
 
     spender: Spender

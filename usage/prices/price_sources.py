@@ -246,7 +246,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
     """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
     If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed.
-    `_prices`, the list in use, is only a part of the cache's key.
+    `_prices`, the price list in use, is a part of the cache's key, so that a new list has prices of its own.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price, base = _in_tier(model, tier, at), base_model(model)

@@ -31,9 +31,9 @@ class SearchedWord:
     def needles(self) -> list[list[str]]:
         """Returns lists of short texts, one list for each piece of the word between white space.
 
-        A body that contains no text of one of the lists cannot contain the word. The texts are ways to write a part of
-        the piece, plain or escaped as in JSON; the database compares them with the body in lower case. There is no list
-        for a piece of ASCII punctuation.
+        A body that contains the word contains at least one text of each list. The texts are ways to write a part of the
+        piece, plain or escaped as in JSON; the database compares them with the body in lower case. There is no list for
+        a piece of ASCII punctuation.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -55,8 +55,8 @@ def split_words(text: str) -> list[str]:
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
     """Returns lists of short texts, so that the database finds bodies fast that may contain all `words`.
 
-    Such a body contains at least one text of each list. At most `_MAX_NEEDLES` lists are returned: those with the
-    longest texts, since they rule out the most bodies.
+    A body that contains all words contains at least one text of each list. At most `_MAX_NEEDLES` lists are returned:
+    those with the longest texts, since they rule out the most bodies.
     """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]

@@ -163,7 +163,7 @@ def read_spending(choice: SpendingChoice, now: datetime) -> Spending:
 
 
 def _lacking(since: date | None) -> str:
-    """Returns a sentence that says from which day on the sums of the page *Usage* lack calls; "" if `since` is None."""
+    """Returns the remark that the sums of the page *Usage* lack calls from the day `since` on; "" if that is None."""
     if since is None:
         return ""
     return (
@@ -264,8 +264,8 @@ def _read_charts(choice: SpendingChoice, report: ComparedReport) -> ChartData:
     These are values of the first group that is not the day, or keys if there is none. A last line adds up all other
     values. `report` has the sums that the page shows.
 
-    Returns an empty map if the sums would take long to read: for more than `MAX_CHART_DAYS` days, or for two labels (an
-    end user and a tag, or two tags).
+    Returns an empty map if the sums would take long to read: for more than `MAX_CHART_DAYS` days, or if this group and
+    the filters have two labels (an end user and a tag, or two tags).
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

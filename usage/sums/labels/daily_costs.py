@@ -17,9 +17,9 @@ from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_tota
 def read_costliest(days: Days, group: str, *, only: Only, most: int, is_complete: bool) -> list[GroupValue]:
     """Returns the values of a group, such as teams, that cost most on the given days: at most `most`, costliest first.
 
-    Values that cost nothing are left out. The value None stands for the calls that have no value, such as no team.
-    `only` maps groups to the value that the counted calls must have. `is_complete` says whether the sums by label (end
-    user or tag) include all calls of these days.
+    Values that cost nothing are left out. If the group is a label (end user or tag), None stands for the calls without
+    it. `only` maps groups to the value that the counted calls must have. `is_complete` says whether the sums by label
+    include all calls of these days.
 
     Raises:
         LabelsUnreadable: `group` and `only` have two different labels, which cannot be read together for these days.
@@ -86,7 +86,10 @@ def _read_days(rows: Query) -> DailyCosts:
 
 
 def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Returns a map from each value of `group` to its dollars by day; `rows` is the SQL query for the sums to read."""
+    """Reads the dollars by day of each value of a group; returns a map from the value to its dollars by day.
+
+    `rows` is the SQL query for the sums to read. Values without sums are left out.
+    """
     found: dict[GroupValue, dict[date, Decimal]] = {}
     with connection.cursor() as cursor:
         query = f"SELECT {column_of(group)}, start, sum(cost) FROM ({rows[0]}) AS source GROUP BY 1, 2"

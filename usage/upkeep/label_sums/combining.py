@@ -176,8 +176,8 @@ def _only_process(*, waits: bool) -> Iterator[bool]:
 def _oldest_days(now: datetime) -> DaySpan:
     """Returns two days (UTC): the first from which on all rows of calls are kept, and the first whose sums are kept.
 
-    The sums are those by all labels together. They are deleted with RETENTION_DAYS, or earlier if the rows of their
-    days have been deleted.
+    The sums are those by all labels together. They are kept for RETENTION_DAYS, but not longer than the rows of their
+    days.
     """
     pruned = comparable_since()
     kept = (now - timedelta(days=settings.RETENTION_DAYS)).date() if settings.RETENTION_DAYS else date.min

@@ -112,8 +112,7 @@ def fold_labels(now: datetime, oldest: date = date.max) -> int:
     * Tags: the costliest `MOST_TAG_NAMES` tags keep their sums. The sums of the others are deleted, and a row with the
       label `CLOSED` says so.
     * Until a day or month has ended, the limits are `MOST_VALUES_AT_FIRST` and `MOST_TAG_NAMES_AT_FIRST`.
-    * Only recent days and months are shortened so: those since the month of 70 days (`LOOKED_BACK`) ago or, if that is
-      earlier, since `oldest`.
+    * These limits apply to the days and months of about the last 70 days (`LOOKED_BACK`), and to all since `oldest`.
     * End users older than RETENTION_DAYS lose their names, in all days and months: they are added up as `OTHERS`. If
       the setting is 0, they do not.
 
