@@ -53,7 +53,7 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finds and removes a request's root path: the path prefix under which clients reach the gateway, such as `/ai`.
+    """The gateway's root path: a path prefix such as `/ai`, which `strip` removes from the paths of requests.
 
     `configured` is the setting ROOT_PATH. If it is None, a trusted proxy states the root path in `X-Forwarded-Prefix`.
     """

@@ -19,8 +19,8 @@ class CallResources:
     """What one call holds until it ends: a slot among the calls in flight, and shares of limits and budgets.
 
     As a context manager it gives everything back, however the call ends. `ticket` has what the call takes from the
-    limits of its key and team, and `reservation` the dollars reserved in their budgets. Each is None if key and team
-    have no such limits.
+    limits of its key and team, and `reservation` the dollars reserved in their budgets. Each is None if the call takes
+    nothing of the kind.
     """
 
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens`, an output limit to add, lowered to `default` if that is less.
+        """Returns the limit to add to a request: `tokens` or, if that is lower, `default`.
 
         `default` is the number of tokens that an answer may have if its request states no limit; None lowers nothing.
         """

@@ -121,7 +121,7 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Combines the estimated use of hosted tools, `supposed`, with the known use, `seen`; returns the higher of both.
+    """Combines the estimated and the known use of hosted tools, `supposed` and `seen`, so that the higher one counts.
 
     For file searches, containers and the tokens of pictures, the higher use is taken. All else, such as the model or
     the type of a tool, is taken from the estimate, or from `seen` if the estimate lacks it.

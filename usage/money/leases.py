@@ -143,7 +143,7 @@ class Lease:
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
-        """Returns whether calls may use the lease: it is not retired, not too old, and was renewed lately.
+        """Returns whether calls may use the lease: it is not retired (closed), not too old, and was renewed lately.
 
         `now` is a moment of `time.monotonic()`.
         """

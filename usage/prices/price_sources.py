@@ -126,7 +126,7 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
     """Returns the price of a model (in lower case) in a service tier at the time `at`; None if no price is known.
 
     An administrator's price comes first, then a listed price, then an assumed one. Prices on `/v1/decisions` differ:
-    there, `model` has the prefix `DECISIONS`. If it has no price with this prefix, its usual price is assumed.
+    there, `model` has the prefix `decisions:`. If it has no price with this prefix, its usual price is assumed.
     """
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))

@@ -43,7 +43,7 @@ def read_daily_costs(
     """Reads the dollars by day of the values `costliest` of a group, and of all its other values together.
 
     Returns a tuple for each value in `costliest`: the value, False, and a map from days to dollars. A last tuple has
-    all other values: None, True, and such a map. A value without dollars on all these days has no tuple.
+    all other values: None, True, and such a map. A tuple is left out if its dollars are 0 on all days.
 
     `group` and `only` may have one label at most, and `group` must not be the day. `is_complete` says whether the sums
     by label have all calls of these days. `known` has the dollars of the values `costliest`, if they have been read
