@@ -115,7 +115,11 @@ class AccessKey(SpenderColumns):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key; if it belongs to an account, sets the column `owner` to the account's user name."""
+        """Saves the access key; sets the column `owner` to the user name of the account to which the key belongs, if
+        any.
+
+        With `update_fields`, `owner` is set only if `owner_user` or `owner` is among these fields.
+        """
         names = None if update_fields is None else {*update_fields}
         if self.owner_user_id is not None and (names is None or names & {"owner_user", "owner"}):
             self.owner = self.owner_user.get_username() if self.owner_user else self.owner

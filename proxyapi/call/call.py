@@ -244,7 +244,7 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the ledger row's excerpts of large bodies in a thread, before `end` needs them; skips small bodies."""
+        """Cuts and redacts large bodies for the ledger row in a thread, before `end` needs them; skips small bodies."""
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
         size = max(len(self.request.decoded_body), answered)

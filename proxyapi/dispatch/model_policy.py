@@ -45,7 +45,7 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
 
 
 def check_implied(method: str, models: Iterable[str], caller: Caller) -> None:
-    """Checks that a caller, limited to some models, may use those that the request's tools run without naming them.
+    """Checks that a caller, limited to some models, may use `models`: those that the request's tools run unnamed.
 
     Only a POST is checked.
 

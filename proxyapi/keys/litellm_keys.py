@@ -267,7 +267,7 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
-    """Yields a remark for the administrator on each property of a LiteLLM key that an access key cannot have."""
+    """Yields remarks on what a LiteLLM key, its team or its user has, and an access key cannot have."""
     metadata = found.key.get("metadata")
     sources = (found.key, found.budget, metadata if isinstance(metadata, dict) else {})
     left = [words for column, words in WITHOUT_COUNTERPART.items() if any(source.get(column) for source in sources)]

@@ -72,7 +72,7 @@ def record_owner(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """Returns which keys have created the given objects, as a dict from object id to the key's name.
+    """Returns which keys have created the objects in `needed` and `others`, as a dict from object id to the key's name.
 
     Objects without a known owner are left out. Owners that this host does not know are read from the database. For an
     object in `others`, an unknown owner is read at most once a minute, and an error of the database is ignored.

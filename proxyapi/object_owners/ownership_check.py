@@ -253,9 +253,10 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments of a path that look like object ids, if the path is not in OpenAI's reference; else none.
+    """Returns further segments that look like object ids, of a path that is not in OpenAI's reference; else an empty
+    list.
 
-    `route.object_id` and the first two unknown segments are left out, because `_check_owners` itself checks them.
+    The object id in the path and its first two unknown segments are left out: `_check_owners` checks them itself.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.

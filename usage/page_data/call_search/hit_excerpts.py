@@ -39,8 +39,8 @@ class Excerpt:
 def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> list[Excerpt] | None:
     """Returns the text around the first hit of each word in each body of a call, in at most `MAX_EXCERPTS` excerpts.
 
-    Returns None if one of the words is in none of the bodies. `bodies` maps a name for the page, such as `request`, to
-    a stored text. Hits in the texts of a JSON body are shown without JSON's syntax.
+    Returns None if one of the words is in none of the bodies. `bodies` maps a name for the page, such as `Prompt`, to a
+    stored text. Hits in the texts of a JSON body are shown without JSON's syntax.
     """
     forms_of_bodies = [[_Form(source, text, []) for text in readable_forms(body)] for source, body in bodies.items()]
     # Word by word: a call that lacks a word need not be searched for those after it.
@@ -56,7 +56,7 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 class _Form(NamedTuple):
     """A readable form of a stored body, for example with escapes undone, and the places of searched words in it.
 
-    `source` is the name of the body, such as `request`. `hits` are the places, as pairs of start and end in `text`.
+    `source` is the name of the body, such as `Prompt`. `hits` are the places, as pairs of start and end in `text`.
     """
 
     source: str

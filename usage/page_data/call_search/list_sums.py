@@ -160,7 +160,7 @@ def _sums_of_hours(filters: Filters, start: datetime, end: datetime) -> CallSums
 
 
 def _from_rows(scans: Sequence[IndexScan], sums: CallSums) -> ListSums:
-    """Adds the number and cost of the calls that the scans find to `sums`; returns the result, after `SECONDS` at most.
+    """Reads the calls that the `scans` find, for at most `SECONDS`; returns `sums` with their number and cost added.
 
     `ListSums.is_whole` says whether all calls were added. No call may be found by two of the scans, since it would
     count twice.

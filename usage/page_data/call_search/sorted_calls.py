@@ -56,10 +56,11 @@ def find_largest(filters: Filters) -> Page:
 
 
 def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
-    """Lets the scans read calls for `COMPARE_SECONDS`; returns the ids of those with the largest values of `column`.
+    """Reads calls by the `scans` for `COMPARE_SECONDS`; returns the ids of the calls with the largest values of
+    `column`.
 
     At most `PAGE_SIZE` ids are returned, the largest value first; of equal values, the newest call comes first. The
-    scans stop earlier when all calls have been read.
+    reading ends earlier when all calls have been read.
     """
     largest: dict[UUID, float] = {}
     deadline, slices = time.monotonic() + COMPARE_SECONDS, 0
