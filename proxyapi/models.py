@@ -115,8 +115,7 @@ class AccessKey(SpenderColumns):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key; sets the column `owner` to the user name of the account to which the key belongs, if
-        any.
+        """Saves the access key; sets the column `owner` to the user name of the key's account, if it has one.
 
         With `update_fields`, `owner` is set only if `owner_user` or `owner` is among these fields.
         """

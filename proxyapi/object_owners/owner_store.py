@@ -174,8 +174,7 @@ def _remove(links: dict[str, Path]) -> None:
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Reads from the database which keys have created the given objects; returns a dict from object id to the key's
-    name.
+    """Reads from the database which keys have created the given objects; returns a dict from object id to key name.
 
     Objects without an owner in the database are left out. Call this in a thread of its own: it closes the thread's
     database connection.

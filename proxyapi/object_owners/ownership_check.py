@@ -253,8 +253,7 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns further segments that look like object ids, of a path that is not in OpenAI's reference; else an empty
-    list.
+    """Returns further segments that look like object ids, if the path is not in OpenAI's reference; else none.
 
     The object id in the path and its first two unknown segments are left out: `_check_owners` checks them itself.
     """

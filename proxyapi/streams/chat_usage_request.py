@@ -80,8 +80,7 @@ class UsageRequests:
 
 
 def _proves_refusal(request: JSONBody) -> bool:
-    """Returns whether upstream can have refused `request` only because of the field by which the gateway asks for
-    usage.
+    """Returns whether upstream must have refused `request` because of the field by which the gateway asks for usage.
 
     The caller of this function knows that upstream has accepted the request without the field. This proves nothing if
     the body is large, does not surely ask for a stream, or has a part that upstream may refuse one time and accept
@@ -98,8 +97,7 @@ usage_requests = UsageRequests()
 
 
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns a copy of a streamed chat's body with `stream_options.include_usage`, so that upstream reports the tokens
-    used.
+    """Returns a copy of a streamed chat's body that asks upstream to report usage (`stream_options.include_usage`).
 
     Returns None if the caller asks for usage already, or if `stream_options` is invalid or has too many members.
     """

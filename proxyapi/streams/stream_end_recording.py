@@ -26,8 +26,7 @@ class StreamEnd:
         self._answer = answer
 
     async def finish(self) -> None:
-        """Ends a call whose answer has arrived whole, and waits until the call is recorded
-        (`Call.wait_until_recorded`).
+        """Ends a call whose answer has arrived whole, and waits until the call is recorded.
 
         If the answer states an error, the call's outcome is an error of upstream, else a success.
         """

@@ -134,8 +134,7 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes the pieces of upstream's body to `sink`, until it leaves bytes of a piece; returns these, b"" at the
-        end.
+        """Passes pieces of upstream's body to `sink`, until it leaves bytes of one; returns these, b"" at the end.
 
         Raises a fault of the connection as the error for the caller: `UpstreamTimeout` or `UpstreamUnreachable`.
         """

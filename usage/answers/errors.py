@@ -150,9 +150,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns the facts of an error whose message is `data`, plain text or a JSON string; type and code are empty
-    texts.
-    """
+    """Returns the facts of an error whose message is `data`, plain text or a JSON string; without type and code."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -309,8 +307,7 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error in an event's `data` that is no JSON object, as an error object; an empty dict if there is
-    none.
+    """Returns the error in an event's `data` that is no JSON object, as an error object; else an empty dict.
 
     * Of a list that begins with an object, as Gemini sends it, this object is returned.
     * A text that begins with "error" is returned as `{"object": "error", "message": …}`.

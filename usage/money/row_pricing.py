@@ -107,8 +107,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Adds the completion window (such as `2h`) of earlier responses to the rows of calls about these; returns all
-    rows.
+    """Adds the completion window (such as `2h`) of earlier responses to rows of calls about them; returns all rows.
 
     The price depends on this window, which only the row of the call that created the response states. That row is
     looked up in `rows` and in the table of calls; if no window is found, the row to price stays as it is.

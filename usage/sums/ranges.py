@@ -82,8 +82,9 @@ class TimeRange:
 
     @property
     def goes_on(self) -> bool:
-        """True if this range has no end, or is a named one, such as `today`, that ends in the future (after
-        `in_hours`).
+        """True if this range has no end, or is a named one, such as `today`, that ends in the future.
+
+        A range until now, such as `today`, ends in the future once `in_hours` has extended it to whole hours.
         """
         return self.is_open or (self.name != CUSTOM and self.passed is not None)
 

@@ -147,10 +147,9 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds the names `unknown` to the table `KnownName`, as far as the day's limit allows; returns those in it
-    afterwards.
+    """Adds new names to the table `KnownName`, within the day's limit; returns those that the table has afterwards.
 
-    These include names that another process has added meanwhile. If the limit allows none, the result is empty.
+    The result also has names that another process has added meanwhile. It is empty if the limit allows none.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

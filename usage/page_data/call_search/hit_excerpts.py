@@ -77,8 +77,7 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
-    """Moves the places of found words from the readable `forms` of a body to `texts`, another form, which is easier to
-    read.
+    """Moves the places of found words from the readable `forms` of a body to `texts`, a form that is easier to read.
 
     `texts` is the same body without JSON's syntax; it becomes the first of `forms`. Words that it lacks, such as the
     name of a JSON member, keep their places in the other forms. If it has none of `words`, nothing changes.

@@ -107,8 +107,7 @@ def _are_summed(filters: Filters) -> bool:
 
 
 def _from_sums(filters: Filters, now: datetime) -> ListSums:
-    """Returns the number and cost of the calls that match `filters`, from sums for whole hours, else from rows of
-    calls.
+    """Returns the number and cost of the calls that match `filters`, from sums of whole hours, else from rows.
 
     If reading the rows takes more than `SECONDS`, some calls are missing, and `ListSums.is_whole` is false.
     """
@@ -126,10 +125,10 @@ def _from_sums(filters: Filters, now: datetime) -> ListSums:
 
 
 def _hours(filters: Filters, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the whole hours, in the filters' range, whose sums may be read instead of calls'
-    rows.
+    """Returns the start and the end of the whole hours, in the filters' range, whose sums may be read.
 
-    No calls of these hours have been deleted. If there are no such hours, the start is at the end or after it.
+    For the rest of the range, rows of calls are read. No calls of the returned hours have been deleted. If there are no
+    such hours, the start is at the end or after it.
     """
     mark, latest = comparable_since(), ceiling(now, Span.HOUR)
     first = floor(oldest_call("usage_request", filters.since or FIRST_CALL) or latest, Span.HOUR)

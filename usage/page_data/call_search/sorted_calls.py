@@ -56,8 +56,7 @@ def find_largest(filters: Filters) -> Page:
 
 
 def _compare(scans: Sequence[IndexScan], column: str) -> list[UUID]:
-    """Reads calls by the `scans` for `COMPARE_SECONDS`; returns the ids of the calls with the largest values of
-    `column`.
+    """Reads calls by the `scans` for `COMPARE_SECONDS`; returns the ids of those with the largest values of `column`.
 
     At most `PAGE_SIZE` ids are returned, the largest value first; of equal values, the newest call comes first. The
     reading ends earlier when all calls have been read.

@@ -116,8 +116,7 @@ def _message_parts(message: Members, role: str) -> list[Part]:
 
 
 def _tool_call(call: object) -> list[Part]:
-    """Converts a chat's tool call to parts of a turn: one that shows the call, then one with its unknown members, if
-    any.
+    """Converts a chat's tool call to parts of a turn: one for the call, and one for its unknown members, if any.
 
     The latter, and a call that is no JSON object, are shown as JSON.
     """

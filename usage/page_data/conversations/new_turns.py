@@ -70,8 +70,7 @@ class NewTurnsReader:
         return NewTurns(asked, answered, self._is_shortened, was_cut)
 
     def _new_turns(self, conversation: Conversation) -> list[Turn]:
-        """Returns the new turns of a call's request: those with parts that no earlier call had, without their other
-        parts.
+        """Returns the new turns of a call's request: those with parts that no earlier call had, and only these parts.
 
         If nothing but instructions is new, and the logged request was not cut, the last turn is returned as well, since
         the same question may be asked again. All parts of the call are remembered, to recognise them in later calls.
@@ -124,11 +123,10 @@ class NewTurnsReader:
         return replace(turn, parts=parts) if parts or not turn.parts else None
 
     def _fitted(self, part: Part, room: int) -> tuple[Part, int]:
-        """Returns a copy of a part of a turn, cut to about `room` characters, and how many characters the copy counts
-        as.
+        """Returns a copy of a part, cut to about `room` characters, and how many characters the copy counts as.
 
-        It counts as at least `PART_CHARACTERS`. Results of tool calls are cut, too, and links beyond `MAX_LINKS` are
-        left out; if anything is cut, `_is_shortened` becomes true. Beyond the page's room for Markdown, the copy is
+        The copy counts as at least `PART_CHARACTERS`. Results of tool calls are cut, too, and links beyond `MAX_LINKS`
+        are left out; if anything is cut, `_is_shortened` becomes true. Beyond the page's room for Markdown, the copy is
         plain text.
         """
         text, results, links = part.text[:room], [], part.links[:MAX_LINKS]
