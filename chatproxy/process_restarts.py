@@ -41,7 +41,7 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the watched process again after its end; returns the seconds until the next check whether it runs."""
+        """Starts the watched process again after its end; returns how many seconds to wait before the next check."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

@@ -31,8 +31,8 @@ def host_name() -> str:
 class HostFacts:
     """The facts about this host in which faults are looked for: processes, disk in bytes, and refused logins.
 
-    `away_since` is None, unless this process began after a long time in which no process looked for faults. Then it is
-    the time of the last search.
+    `away_since` is None, unless no process looked for faults for a long time before this process began: then it is the
+    time at which that was done last.
     """
 
     host: str
@@ -59,9 +59,9 @@ class LoginRefusals:
             self._counts.popleft()
 
     def since(self, moment: datetime) -> float:
-        """Returns how many logins were refused after `moment`: the newest stored total minus an earlier one.
+        """Returns how many logins were refused after `moment`, as the difference of two of the stored totals.
 
-        The earlier one is the last total stored before `moment` or, if there is none, the oldest.
+        The total stored last before `moment` (if there is none, the oldest) is subtracted from the newest.
         """
         before = [refused for at, refused in self._counts if at <= moment]
         return self._counts[-1][1] - (before[-1] if before else self._counts[0][1])

@@ -121,11 +121,11 @@ def _update_words(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Stores a message about an open alert for each channel of its rule, if one is due: "opened" or "still open".
+    """Stores messages that an alert is open, one for each channel of its rule, if such messages are due now.
 
-    The first message is due at once or, if an alert about the same subject was announced less than the rule's
-    `quiet_hours` ago, after these hours. Further messages are due every `repeat_hours`; there are none if the rule sets
-    no such time.
+    The first messages ("opened") are due at once; but if an alert about the same subject was announced before, only
+    `quiet_hours` after that. Further ones ("still open") are due every `repeat_hours`. Both numbers of hours are the
+    rule's; without `repeat_hours`, there are no further messages.
     """
     rule = alert.rule
     if alert.sent_at is None:

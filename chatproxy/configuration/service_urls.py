@@ -186,9 +186,10 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether the user, password and hosts in a URL are written so that all programs read them alike.
+    """Returns whether a URL is written so that all programs read its user, password and hosts alike.
 
-    The characters `@`, `/`, `?` and `#` must be percent-encoded in the user and the password.
+    The characters `@`, `/`, `?` and `#` must be percent-encoded in the user and the password. There may be no fragment,
+    no `@` in the path or query, no wrong percent-encoding, and no unprintable character.
     """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)

@@ -121,6 +121,6 @@ def _place(database: Database) -> str:
 
 
 def _remedy(database: Database, setting: str, value: str) -> str:
-    """Returns the SQL that sets a setting of the database to `value`, for a person to run."""
+    """Returns the SQL that sets a setting to `value`, for a person to run: for the database, or else for the user."""
     name = sql.Identifier(database.info.dbname).as_string(database)
     return f"ALTER DATABASE {name} SET {setting} TO {value} (or ALTER ROLE {database.info.user} …)"

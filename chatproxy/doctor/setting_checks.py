@@ -44,7 +44,10 @@ def check_debug_address() -> Iterator[Finding]:
 
 
 def check_short_secrets() -> Iterator[Finding]:
-    """Yields a warning for each secret that would be too short if other machines could reach this server."""
+    """Yields a warning for each secret that is too short for a server that other machines can reach.
+
+    A server that listens on the loopback address only may have such secrets.
+    """
     for name in setting_reader.short_secrets(setting_reader.load()):
         yield warning(f"{name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}")
 

@@ -280,7 +280,7 @@ class Protocol(RequestReader):
     def shutdown(self) -> None:
         """Ends this connection because its worker ends: at once if it is idle, otherwise after the answer in progress.
 
-        If it is idle but bytes have arrived on it, it stays open, so that the request in these bytes is answered first.
+        An idle connection on which bytes have arrived stays open, so that the request in these bytes is answered first.
         """
         # uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket
         # while this worker still takes the connection for an idle one.

@@ -35,5 +35,5 @@ class SessionStore(DatabaseSessions):
 
 
 def signed(random: str) -> str:
-    """Creates a session key: the text `random`, followed by a signature of it."""
+    """Returns the session key that consists of the text `random` and a signature of this text, which is shortened."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

@@ -17,7 +17,7 @@ SINGLE_SIGN_ON_TIME = timedelta(hours=12)  # then the issuer is asked again, so 
 
 
 class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has no types
-    """Rules for django-allauth: nobody can register an account, and people are sent only to pages of this server."""
+    """Rules for django-allauth: nobody can register an account, and redirects lead only to pages of this server."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Returns False, since nobody can register: accounts are made by administrators and by single sign-on."""

@@ -32,7 +32,7 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
 
         Raises:
             requests.RequestException, ValueError: the issuer does not answer, or sends no JSON.
-            OAuth2Error: this happened less than `FAILURE_SECONDS` ago, so the issuer was not asked.
+            OAuth2Error: the issuer has failed in this way within the last `FAILURE_SECONDS`, and was not asked again.
         """
         url = self.get_provider().server_url
         known, failed = Issuer._known, Issuer._failed

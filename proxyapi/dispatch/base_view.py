@@ -203,8 +203,8 @@ class ProxyView(APIView):
     async def authorize(self, request: ProxyRequest) -> None:
         """Finds the caller by the request's key, checks the key's permissions, and counts the request.
 
-        It counts against the limits of the key and its team. Raises a `ProxyError`: `InvalidKey` if there is no valid
-        key, or the error of a permission or a limit.
+        It counts against the limits of the key and of its team. Raises a `ProxyError`: `InvalidKey` if there is no
+        valid key, or the error of a permission or a limit.
         """
         self.perform_authentication(request)
         await self.check_policies(request)

@@ -291,7 +291,7 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of place that a JSON member or form field is, by its name; None if it names no stored object.
+    """Returns the kind of place for ids that a JSON member or form field is, judging by its name; None for others.
 
     `folded` is the name in lower case. For a name in `REFERENCES`, the caller must own the object. For any other name
     of an id, such as `x_id`, the result is `MENTION`: the request is refused only if another key made the object.
@@ -308,9 +308,9 @@ def _is_plain(values: list[object]) -> bool:
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a JSON member's value, with True for a plain string, and False for the `id` of an object.
+    """Yields the ids in a JSON member's value: strings, with True, and the `id` members of objects, with False.
 
-    The value may be a string, an object, or a list of these, also nested. An object is searched for its own `id` only.
+    The value may be a string, an object, or a list of these, also nested. Other members of an object are not searched.
     """
     values = [value]
     while values:

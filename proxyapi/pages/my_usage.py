@@ -76,7 +76,7 @@ def data(request: HttpRequest) -> HttpResponse:
 
 
 def _facts_of(caller: Caller, sees_calls: bool) -> KeyFacts:
-    """Returns the facts for the usage page of a key's holder; they cover the calls of everybody who uses the key.
+    """Returns the facts for the usage page of a key's holder; they cover all calls of the key, whoever made them.
 
     `sees_calls` says whether the page may show single calls. It may not if the holder signed in with the old secret of
     a rotated key: perhaps the key was rotated to keep this person out.

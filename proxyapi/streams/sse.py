@@ -90,7 +90,7 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position behind the last blank line in `held`, the bytes of a stream that are held back.
+    """Returns the position after the last blank line in `held`, the bytes of a stream that were not sent on yet.
 
     Only blank lines that begin at the position `start` or later count; without one, the result is 0.
     """

@@ -195,8 +195,8 @@ class AnswerReader:
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
         """Returns a function that tells, from an event's name and data, whether the event has only text.
 
-        Such events can wait, and are parsed several at a time. The result is None if each event must be parsed when it
-        comes.
+        Events with only text need not be parsed at once: several are parsed together. None is returned if each event
+        must be parsed when it comes.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None

@@ -6,11 +6,11 @@ from usage.call_record import CallRecord
 
 
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
-    """Returns a copy of the row of a call that reads a response, with the labels of the call that created the response.
+    """Returns a copy of `row`, which has read a response, with the labels of `maker`, which has created this response.
 
-    `row` is the row of the reading call, `maker` that of the creating call. Team and owner are always taken from
-    `maker`. End user and session are taken from it if `row` has none. Its tags are added, except those whose name a tag
-    of `row` has.
+    Both are rows of calls. The team and the owner are those of `maker`. The end user and the session are those of
+    `row`, if it has any, else those of `maker`. The tags of both are kept; if both have a tag of the same name, that of
+    `row` counts.
     """
     tags = row.get("tags") or []
     names = {tag.partition("=")[0] for tag in tags}

@@ -190,7 +190,7 @@ def cost_remark(call: Request) -> str:
 
 
 def bill_summary(call: Request) -> str:
-    """Returns the text above a call's bill: how certain usage and cost are, or why the call itself is not billed."""
+    """Returns the text above a call's bill: how certain usage and cost are, or why the call has no cost of its own."""
     price: Mapping[str, object] = call.price or {}
     remark = cost_remark(call)
     if price.get("source") in (NOT_BILLED, NOT_COUNTED):

@@ -20,8 +20,8 @@ SEPARATOR = "."
 class PageLinks(NamedTuple):
     """The query strings of the next page with newer calls and of the next page with older ones.
 
-    `newer` is None if there is no such link: on the first page, and on a page that was opened by a link from elsewhere.
-    An empty text is a link, too: to the first page of all calls. `older` is empty if there is no older page.
+    `newer` is None on the first page, and on a page that was opened by a link from elsewhere. An empty `newer` means
+    the first page of the list without filters. `older` is empty if there is no older page.
     """
 
     newer: str | None

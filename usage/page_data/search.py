@@ -144,9 +144,9 @@ def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that a call's error code, error message or model contains the searched text.
+    """Returns the SQL condition that the searched text occurs in a call's error code, error message or model.
 
-    Messages are searched only for people who may see them, and models only in calls whose model is unknown.
+    Error messages are searched only for people who may see them, and models only in calls whose model is unknown.
     """
     # A model that upstream has never answered for has no totals of its own, so its name is found in failed calls only.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]

@@ -53,9 +53,9 @@ def latest(*times: datetime | None) -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours from which rows of calls have been pruned: deleted because of their age.
+    """Returns those of the given hours whose sums count more calls than there are rows: rows have been pruned.
 
-    In these hours, the sums count more calls than there are rows.
+    Pruned means deleted because of their age.
     """
     with connection.cursor() as cursor:
         cursor.execute(

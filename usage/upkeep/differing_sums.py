@@ -61,7 +61,7 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager in whose block all queries see one snapshot, and no partition of calls' rows is dropped.
+    """Context manager in whose block all queries see the same data, and no partition of calls' rows is dropped.
 
     So a query finds all rows since the time that `comparable_since` returns in the block. Meanwhile, a `ledger prune`
     that must drop or create a partition fails; it is tried again later.

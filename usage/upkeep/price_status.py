@@ -29,7 +29,7 @@ class PriceLists:
     * `newest_price`: the latest day from which a price of OpenAI in the list is valid.
     * `fetched_at`: the time at which the list was downloaded; None if the list is the one in the package.
     * `corrections`: the number of corrections.
-    * `corrections_read`: the latest day on which somebody read a correction in its source.
+    * `corrections_read`: the latest day on which somebody compared a correction with its source, such as a price page.
     """
 
     source: str

@@ -62,10 +62,10 @@ SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in
 
 
 class Kept(NamedTuple):
-    """The times since which `ledger verify` compares sums: `rows` for the sums of calls, `histograms` for histograms.
+    """The times from which on `ledger verify` can compare sums: `rows` for sums of calls, `histograms` for histograms.
 
-    Each is the later of two times: the one in `--since`, and the one up to which rows, or histograms, were deleted. It
-    is None if there is neither.
+    Each is the later of two times: the one given as `--since`, and the one up to which rows, or histograms, were
+    deleted. None means that there is neither, so that all are compared.
     """
 
     rows: datetime | None
@@ -147,8 +147,8 @@ def _histogram_checks(name: HistogramName, since: datetime | None) -> Iterator[t
 def _check_kept(check: Callable[[Kept], Iterator[str]], since: datetime | None) -> Iterator[str]:
     """Runs a check in one snapshot of the database, and yields the faults that it finds.
 
-    `check` is called with the times since which rows and histograms are kept, read in the same snapshot. So rows that
-    are deleted during the check do not look like wrong sums.
+    `check` gets the times from which on rows and histograms still exist (`Kept`), read in the same snapshot. So rows
+    that are deleted during the check do not look like wrong sums.
     """
     with one_snapshot_of_rows():
         faults = list(check(Kept(latest(since, comparable_since()), latest(since, histograms_since()))))

@@ -71,8 +71,8 @@ def _wrong_totals(
 ) -> Iterator[str]:
     """Compares the dashboard's totals with sums of the rows of a query; yields a description of each wrong total.
 
-    `spans` are the lengths of the compared totals, such as hour and day. `source` is the SQL query, and `values` are
-    its parameters. At most 100 wrong totals are described. Only those from `since` on are compared; all if it is None.
+    `spans` are the lengths of the totals to compare, such as hour and day. `source` is the query, and `values` are its
+    parameters. At most 100 wrong totals are described. Only those from `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())

@@ -61,7 +61,7 @@ def known_models() -> list[KnownModel]:
 
 
 def _used_models() -> set[str]:
-    """Reads the names of the models that calls have used; a name with a date is also in the result without its date."""
+    """Returns the names of models that calls have used, at most `MAX_USED`, and the same names without their dates."""
     names = find_names(Dimension.MODEL, "", MAX_USED)
     return {*names, *map(undated_name, names)}
 
@@ -69,7 +69,8 @@ def _used_models() -> set[str]:
 def price_in_words(price: ModelRates) -> str:
     """Returns a model's price in words, mostly in dollars per million tokens: "$0.15 in, $0.6 out".
 
-    The price of tokens is that of a short prompt. Prices by characters, minutes or pictures name their unit.
+    The price of tokens is that of a short prompt. Prices by characters, minutes or pictures name their unit. A model
+    may also be "free" or, if it has none of these prices, "priced by what is made".
     """
     rates = {unit: price.rate(unit, 0) for unit in ("input", "output", "characters")}
     words = {"input": "{} in", "output": "{} out", "characters": "{} per million characters"}
@@ -104,9 +105,9 @@ class ModelsWidget(forms.Widget):
         return render_to_string("admin/proxyapi/models.html", context)
 
     def value_from_datadict(self, data: Mapping[str, object], files: object, name: str) -> str:
-        """Returns the allowed models in a sent form as text: the lines of the text area, and the ticked models.
+        """Returns the allowed models in a sent form as lines of text: those of the text area, then the ticked models.
 
-        The lines of the text area stay as they were sent; the form field finds the patterns in them.
+        The lines of the text area are not checked here; the form field does so.
         """
         box = CHOSEN.format(name)
         chosen = data.getlist(box) if isinstance(data, MultiValueDict) else []

@@ -74,7 +74,7 @@ def address_of(view: SavedView) -> str:
 def views_context(request: HttpRequest, page: str, query: str) -> dict[str, object]:
     """Returns the template's values for the saved views of a page: the list of views, and the form to save a new one.
 
-    `query` is the query string of the filters that the page has now.
+    `page` is the page's name, and `query` the query string of its present filters, which the form sends along.
     """
     views = seen_views(request).filter(page=page).select_related("user")[: 2 * MAX_VIEWS]
     own = signed_in(request)

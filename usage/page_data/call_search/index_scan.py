@@ -43,7 +43,7 @@ class CallSums(NamedTuple):
 
 @dataclass
 class IndexScan:
-    """A search for calls through one database index, a slice of some thousand calls at a time.
+    """A search for calls through one database index, which reads some thousand calls at a time (a slice).
 
     * `is_upward`: whether the calls are read oldest first; by default, newest first.
     * `rare`: None, or a condition on cost or duration that few calls fulfil. If set, only these few calls are read.

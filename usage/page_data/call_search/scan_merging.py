@@ -14,8 +14,8 @@ from usage.page_data.call_search.index_scan import IndexScan
 class Walk:
     """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
-    Calls come newest first; if the scans read upwards (`is_upward`), oldest first. A call that one scan has found only
-    counts once all other scans have read as far, because one of them may find a call that comes before it.
+    Calls come newest first; if the scans read upwards (`is_upward`), oldest first. A call counts as found only once all
+    scans have read up to it, because another scan may find a call that comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -26,9 +26,9 @@ class Walk:
 
     @property
     def border(self) -> UUID | None:
-        """The id of the call up to which the search is complete: every scan has read as far, or has finished.
+        """The request id up to which all scans have read, so that the results lack no call that comes before it.
 
-        None if all scans have finished, or none has read anything.
+        Scans that have finished do not count. None if all have finished, or if none has read anything.
         """
         reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
         return min(reached, default=None) if self._is_upward else max(reached, default=None)

@@ -139,10 +139,10 @@ def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Onl
 
 
 def _group_rows(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up calls by `groups` from their rows, for some days without stored sums.
+    """Returns the SQL query that adds up the rows of calls by `groups`, for days that have no stored sums.
 
-    The days are those from `first` until before `end`. `only` has the filters: a map from groups to values, as in
-    `combined_sums`.
+    The days are those from `first` until before `end`. `only` has the filters, a map from groups to values, and `sums`
+    the names of the sums to compute.
     """
     columns = {**COLUMNS, "model": SUMMED_MODEL_SQL, "day": DAY_SQL}
     source = "usage_request WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s"
