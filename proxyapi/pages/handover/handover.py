@@ -27,7 +27,7 @@ class Handover:
 
     @cached_property
     def access(self) -> Access:
-        """What the page's tabs show: the gateway's address, the key's secret, and a first call that the key may make."""
+        """What the page's tabs need: the gateway's address, the secret, and a first call that the key may make."""
         return Access(self.address, self.secret, find_first_call(self.key))
 
     @property

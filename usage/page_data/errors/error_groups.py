@@ -185,7 +185,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path, 96 wide and 20 high: one bar for each bin of time with calls."""
+        """The numbers of calls over time as an SVG path: a bar for each bin of time with calls; 96 wide and 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         step = 4 * TREND_BINS / len(self.trend)
