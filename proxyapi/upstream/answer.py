@@ -118,10 +118,10 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the pieces of upstream's body to the function `sink`, until it leaves bytes of a piece; returns these.
+        """Returns the next bytes of upstream's body that the function `sink` does not take; b"" at the end of the body.
 
-        `sink` takes what it can of a piece, and returns the bytes that it has not taken. Without a `sink`, the next
-        piece is returned. The result is empty at the end of the body.
+        `sink` is called with each piece of the body; it takes what it can, and returns the other bytes. Without a
+        `sink`, the next piece is returned.
 
         Raises:
             UpstreamUnreachable: the connection broke.
@@ -134,7 +134,7 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes pieces of upstream's body to `sink`, until it leaves bytes of one; returns these, b"" at the end.
+        """Returns the next bytes of upstream's body that the function `sink` does not take; b"" at the end of the body.
 
         Raises a fault of the connection as the error for the caller: `UpstreamTimeout` or `UpstreamUnreachable`.
         """

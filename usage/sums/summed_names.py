@@ -108,7 +108,7 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of a call's error message, which can have sums of its own, in a pair with its kind `MESSAGE`.
+    """Returns a pair: the kind `MESSAGE`, and the group of a call's error message, which can have sums of its own.
 
     Errors of upstream are grouped by message and refused parameter, those of the gateway by the parameter alone, since
     their code says the rest. The group is an empty text for all other calls, for polls (the gateway's own requests) and
@@ -130,7 +130,7 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether a call's model may get sums of its own: if the answer names the model, or if the call succeeded.
+    """Returns whether a call's model may get sums of its own: it may if the answer names it, or if the call succeeded.
 
     The name of any other model comes from the request alone, and callers could invent any number of such names.
     """

@@ -47,7 +47,7 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key: str | None = None) -> bool:
-    """Returns whether the stored sums of a label (end user or tag) may lack calls that have the value `value`.
+    """Returns whether the stored sums of a label (end user or tag) may lack some of the calls whose label is `value`.
 
     Calls may be missing in two cases:
 

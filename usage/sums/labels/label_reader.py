@@ -266,7 +266,7 @@ def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
 
 
 def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up calls by `groups`, one of which is a label; it has calls without it, too.
+    """Returns the SQL query that adds up all calls by `groups`, one of which is a label that some calls do not have.
 
     The query `labelled` has the sums of calls with the label, by its values; the query `every` has those of all calls.
     The sums of calls without the label are the difference of the two; the label's value is null there.
