@@ -11,13 +11,17 @@ from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
+# Characters of names by which prices are looked up: a row has no more of them. Otherwise a caller could fill the caches
+# of prices with names of megabytes.
+MAX_MODEL_LENGTH, MAX_TIER_LENGTH = 210, 50
+
 
 def service_tier(named: str | None) -> str:
     """Returns the standard name of a service tier that a request, an answer or a price names.
 
-    `Priority` becomes `priority`; `auto`, `standard` and None become `default`.
+    `Priority` becomes `priority`; `auto`, `standard` and None become `default`. A name is cut to `MAX_TIER_LENGTH`.
     """
-    tier = (named or "").strip().lower()
+    tier = (named or "").strip().lower()[:MAX_TIER_LENGTH]
     return "default" if tier in ("", "auto", "standard") else tier
 
 

@@ -26,12 +26,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.billing_parameters import TIERED_ROUTES
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
-from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.exceptions import BadRequest, RouteNotAllowed
 from proxyapi.limits.output_limits import (
     SUBAGENTS,
     AddedLimit,
@@ -90,6 +91,8 @@ EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 STORED_ITEM = frozenset({"id", "type", "status", "role", "object", "agent", "phase", "created_by", "summary"})
 BEYOND_TEXT = frozenset({"web_search_options", "modalities", SUBAGENTS, *EARLIER_TURNS})
 
+# Of one request: the price of each must be found before the call is sent.
+MOST_MODELS = 32
 ONE_TIER = frozenset({"default"})
 
 SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
@@ -139,12 +142,15 @@ def ceiling_of(
     Raises:
         RouteNotAllowed: the cost of calls of this route cannot be counted; or the call is to make speech, and its
             `stream_format` is not `sse`.
-        BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
+        BadRequest: a JSON object below the top level of the body has a name twice, or the request names more than
+            `MOST_MODELS` models, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
     work = RequestedWork(body, limit)
+    if len(work.models) > MOST_MODELS and not is_estimate:
+        raise BadRequest(f"This key has a budget, and the request names more than {MOST_MODELS} models.", param="model")
     if isinstance(body, JSONBody) and not is_estimate:
         check_names(work.objects)
     name = "" if route is None else route.name
@@ -258,7 +264,7 @@ class RequestedWork:
             web_searches=calls.get("web_search", 0),
             file_searches=calls.get("file_search", 0),
             pictures=calls.get("image_generation", 0),
-            picture_models=frozenset(_named_by_tool(tools, "image_generation")),
+            picture_models=frozenset(islice(dict.fromkeys(_named_by_tool(tools, "image_generation")), MOST_MODELS)),
             containers=tuple(containers_of(tools)),
             search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in hosted) else "",
             kinds=frozenset(kind for kind, has in kinds.items() if has),

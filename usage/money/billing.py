@@ -28,7 +28,7 @@ from typing import TypeAlias
 
 from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
-from usage.custom_prices import CustomPrice, service_tier
+from usage.custom_prices import MAX_MODEL_LENGTH, CustomPrice, service_tier
 from usage.models import CostKind, UsageSource
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
@@ -107,7 +107,7 @@ def highest_cost(
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
-    name, asked = model.lower(), service_tier(tier)
+    name, asked = model.lower()[:MAX_MODEL_LENGTH], service_tier(tier)
     prices = [find_rates(name, one, at, custom_prices) for one in dict.fromkeys((asked, "default"))]
     if prices[0] is None:
         return None

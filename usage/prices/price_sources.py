@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from usage.call_record import CallRecord, called_model
-from usage.custom_prices import CustomPrice
+from usage.custom_prices import MAX_MODEL_LENGTH, CustomPrice
 from usage.prices.genai_price_list import PriceList, in_use, names_in
 from usage.prices.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
 from usage.prices.published_prices import (
@@ -128,10 +128,10 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
     An administrator's price comes first, then a listed price, then an assumed one. Prices on `/v1/decisions` differ:
     there, `model` has the prefix `decisions:`. If it has no price with this prefix, its usual price is assumed.
     """
+    model = model[:MAX_MODEL_LENGTH]
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))
     if found is None and model.startswith(DECISIONS):
-        # On `/v1/decisions` a model has a price of its own; without one, the usual price is assumed.
         usual = find_rates(model.removeprefix(DECISIONS), tier, at, custom_prices)
         return None if usual is None else replace(usual, is_provisional=True)
     return found
