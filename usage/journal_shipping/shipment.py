@@ -101,9 +101,15 @@ class JournalShipment:
         """Appends damaged lines of a journal to the file `damaged.log`, and lines of a newer version to `newer.log`.
 
         Both are taken from `found`, a part of the journal that was read. Returns a row with the outcome `interrupted`
-        for each call whose request id can be read in these lines.
+        for each call whose request id can be read in these lines. It has what the call's begin record says, if that is
+        known: the key, and the usage to suppose.
         """
-        return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
+        guesses = self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
+        if not guesses:
+            return guesses
+        begun = self._begun | {record["request_id"]: record for record in found.records if record["kind"] == "begin"}
+        known = [begun.get(guess["request_id"]) for guess in guesses]
+        return [guess if record is None else interrupted(record) for guess, record in zip(guesses, known, strict=True)]
 
     def _advance(self, path: Path, found: Scan) -> None:
         """Notes that the part `found` of a journal file is delivered, and which calls begin or end in this part."""
