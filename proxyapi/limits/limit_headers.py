@@ -37,7 +37,8 @@ def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitS
     tight = dict(passed)
     for window, state in limit_states.items():
         theirs = passed.get(_NAMES[window].remaining, "")
-        if not theirs.isdecimal() or state.remaining < int(theirs):
+        # A number of more digits is no limit, and Python reads no number of thousands of digits.
+        if not theirs.isdecimal() or len(theirs) > 18 or state.remaining < int(theirs):
             tight.update(_headers(window, state))
     return tight
 

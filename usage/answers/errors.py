@@ -83,11 +83,14 @@ def is_error_value(value: object) -> bool:
     It does if anything in it, at any depth, is `true`, a non-empty string or a number other than 0. Many servers send
     `"error": null` or `{"code": null, "message": ""}` in good answers, too.
     """
-    if isinstance(value, dict):
-        return any(map(is_error_value, value.values()))
-    if isinstance(value, list):
-        return any(map(is_error_value, value))
-    return bool(value)
+    waiting = [value]
+    while waiting:  # no recursion: upstream may nest its answer as deep as it likes
+        one = waiting.pop()
+        if isinstance(one, dict | list):
+            waiting += one.values() if isinstance(one, dict) else one
+        elif one:
+            return True
+    return False
 
 
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
@@ -242,8 +245,11 @@ def _as_text(value: object) -> str:
     if isinstance(value, dict | list):
         try:
             return orjson.dumps(value, default=str).decode()
-        except TypeError:  # a whole number beyond 64 bits
-            return json.dumps(value)
+        except TypeError:  # a whole number beyond 64 bits, or nested too deep
+            try:
+                return json.dumps(value)
+            except RecursionError:
+                return ""
     return str(value or "")
 
 

@@ -103,18 +103,19 @@ def is_interim_chunk(event: Mapping[str, object]) -> bool:
     return bool(choices) and not any(isinstance(one, dict) and one.get("finish_reason") for one in choices)
 
 
-def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
+def sum_of(first: Mapping[str, object], second: Mapping[str, object], levels: int = 3) -> dict[str, object]:
     """Returns the sum of two usage objects: counts of the same name are added, also in nested objects.
 
-    Other values that have the same name in both objects, such as strings, are taken from `second`.
+    Other values that have the same name in both objects, such as strings, are taken from `second`, and so is what is
+    nested deeper than `levels`.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():
         one, other = first[name], second[name]
         if is_count(one) and is_count(other):
             found[name] = one + other
-        elif isinstance(one, dict) and isinstance(other, dict):
-            found[name] = sum_of(one, other)
+        elif levels and isinstance(one, dict) and isinstance(other, dict):
+            found[name] = sum_of(one, other, levels - 1)
     return found
 
 

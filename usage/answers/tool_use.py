@@ -234,7 +234,8 @@ def _counts(usage: Mapping[str, object]) -> dict[str, object]:
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):
-            found[name] = {str(kind)[:50]: count for kind, count in list(details.items())[:10] if is_count(count)}
+            known = ((kind, count) for kind, count in list(details.items())[:10] if kind.isidentifier())
+            found[name] = {kind[:50]: count for kind, count in known if is_count(count)}
     return found
 
 

@@ -66,3 +66,9 @@ def test_the_tighter_one_is_shown_whole(window: LimitKind, remaining: int, shown
 def test_what_is_no_number_is_not_tighter(theirs: str) -> None:
     seen = tightened({"x-ratelimit-remaining-requests": theirs}, {"requests": LimitState(3, 2, 1)})
     assert seen["x-ratelimit-remaining-requests"] == "2"
+
+
+@pytest.mark.parametrize("theirs", ["9" * 19, "9" * 5000, "", "many", "-1"])
+def test_what_is_no_number_is_replaced(theirs: str) -> None:
+    seen = tightened({"x-ratelimit-remaining-requests": theirs}, {"requests": LimitState(10, 3, 1)})
+    assert seen["x-ratelimit-remaining-requests"] == "3"
