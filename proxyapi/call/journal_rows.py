@@ -15,6 +15,7 @@ from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.key_names import CONTROL_CHARACTERS
+from proxyapi.limits.output_limits import count_answers
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
     counts_of_whole_stream,
@@ -389,7 +390,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
     if facts.response_is_whole or (text is not None and text.size):
         size = facts.response_size if text is None else text.size
         return usage_of_answer(most, model, size, request)
-    return usage_without_answer(most, model, facts.upstream_seconds)
+    return usage_without_answer(most, model, facts.upstream_seconds, answers=count_answers(request))
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:

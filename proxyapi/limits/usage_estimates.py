@@ -26,13 +26,15 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.limits.output_limits import MOST_TOKENS, count_in, is_positive_integer
+from proxyapi.limits.output_limits import MOST_TOKENS, SUBAGENTS, count_answers, count_in, is_positive_integer
 from proxyapi.limits.request_content import LEAST_BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
 from usage.answers.audio_duration import length_of_file
 from usage.answers.estimate_rules import (
+    REASONING_TOKENS,
     REASONING_TOKENS_PER_SECOND,
     limited_to_time,
+    own_name,
     reasoning_tokens,
     tokens_of_text,
 )
@@ -45,8 +47,13 @@ from usage.ledger import ledger
 from usage.money.billing import MaxUsage, dearest_picture_model
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-READ_MEMBERS = {*OUTPUT_LIMITS, "n", "reasoning", "reasoning_effort"}
+READ_MEMBERS = {
+    *OUTPUT_LIMITS, "n", "prompt", SUBAGENTS, "prediction",
+    "reasoning", "reasoning_effort", "thinking",
+}  # fmt: skip
 MAX_OUTLINED_BYTES = 1024 * 1024  # an outline of more would hold up the event loop
+EFFORT_OBJECTS = ("reasoning", "thinking")
+THINKING = ("enabled", "adaptive")  # the values of `thinking.type` with which Claude reasons
 SPEECH = "/v1/audio/speech"
 BILLED_TOOLS = ("web_search", "file_search", "image_generation", "code_interpreter", "shell")  # beside tokens
 # gpt-4o-mini-tts: $0.015 a minute at $12 a million tokens (developers.openai.com/api/docs/pricing, read 2026-11-28) are
@@ -192,7 +199,7 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
     For a model billed by the length of audio, only the audio seconds are returned.
     """
-    if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
+    if most.audio_seconds and own_name(model).startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
     counts: Counts = {"input_tokens": most.input_tokens, "output_tokens": most.output_tokens}
     if most.web_searches:
@@ -203,13 +210,14 @@ def _counts(most: MaxUsage, model: str) -> Counts:
     return counts
 
 
-def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
+def usage_without_answer(most: MaxUsage, model: str, seconds: float, *, answers: int = 1) -> SupposedUsage:
     """Estimates the usage of a call whose answer did not come, or broke off before the gateway could read its text.
 
     Returns fields for the call's ledger row. The usage is the upper bound `most`, but with no more output tokens than
-    upstream can make in `seconds`, the time that it had for the call.
+    upstream can make in `seconds`, the time that it had for the call. It makes all `answers`, or pictures, at the same
+    time.
     """
-    return limited_to_time(supposed_usage(most, model), seconds)
+    return limited_to_time(supposed_usage(most, model), seconds * max(most.images, answers))
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
@@ -221,7 +229,7 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
-        said = tokens_of_text(size) + reasoning_tokens(model, effort_in(request))
+        said = tokens_of_text(size) + hidden_tokens(model, request)
         counts["output_tokens"] = min(limit, said)
         if counts.get("audio_output_tokens"):
             counts["audio_output_tokens"] = counts["output_tokens"]
@@ -253,10 +261,10 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     * `shows_reasoning`: true if the model's reasoning is in the part of the answer that has arrived.
     """
     request = _limits_in(body)
-    reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
+    hidden = hidden_tokens(model, request, shows_reasoning=shows_reasoning)
     # What has come is no guess, and is counted in full.
     said = tokens_of_text(size)
-    output = max(said, min(said + reasoned, _most_output(model, request)))
+    output = max(said, min(said + hidden, _most_output(model, request)))
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": output}
 
 
@@ -271,13 +279,24 @@ def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
-    """Returns the maximum number of output tokens of a request, for all its choices together.
+    """Returns the maximum number of output tokens of a request, for all its answers together.
 
-    The maximum for one choice is the highest output limit in the request or, without one, the model's maximum.
+    The maximum for one answer is the highest output limit in the request or, without one, the model's maximum.
     """
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
-    choices = [count_in(count) for count in request.get("n", ()) if is_positive_integer(count)]
-    return min(max(limits, default=output_ceiling(model)), MOST_TOKENS) * max(choices, default=1)
+    return min(max(limits, default=output_ceiling(model)), MOST_TOKENS) * count_answers(request)
+
+
+def hidden_tokens(model: str, request: Mapping[str, Sequence[object]], *, shows_reasoning: bool = False) -> int:
+    """Estimates the output tokens that upstream bills for a request's answers and that are not in their text.
+
+    For each answer these are the reasoning, unless the answer shows it (`shows_reasoning`), and the predicted output,
+    of which the rejected part is billed (OpenAI's reference, `rejected_prediction_tokens`). `request` maps the names of
+    the request's members to lists of their values.
+    """
+    reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
+    predicted = sum(len(str(given)) for given in request.get("prediction", ()) if given is not None)
+    return count_answers(request) * (reasoned + tokens_of_text(predicted))
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
@@ -304,25 +323,37 @@ def most_of_stream(
     * `seconds`: the time that upstream had.
     """
     counts = supposed_usage(most, model)
-    if "audio_output" in most.kinds:
+    request = _limits_in(body)
+    if not most.kinds.isdisjoint(("audio_output", "image_output")):
         # as much as a model can make in this time: how much was made is not known
-        return limited_to_time(counts, seconds)
+        return usage_without_answer(most, model, seconds, answers=count_answers(request))
     made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
     # Hosted tools count as in `most`: they may have begun after the last event. A model with hidden reasoning may have
-    # reasoned all the time.
-    is_hidden = text is None or not text.shows_reasoning
-    if is_hidden and (reasoned := reasoning_tokens(model, effort_in(_limits_in(body)))):
-        made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
+    # reasoned all the time, for each of its answers.
+    shows_reasoning = text is not None and text.shows_reasoning
+    made += hidden_tokens(model, request, shows_reasoning=shows_reasoning)
+    if not shows_reasoning and reasoning_tokens(model, effort_in(request)):
+        made = max(made, math.ceil(seconds * REASONING_TOKENS_PER_SECOND) * count_answers(request))
     counts["output_tokens"] = min(most.output_tokens, made)
     return counts
 
 
 def effort_in(request: Mapping[str, Sequence[object]]) -> object:
-    """Returns the reasoning effort that a request for a chat completion or a response states; None if it states none.
+    """Returns the highest reasoning effort that a request for a chat completion or a response states.
 
-    `request` maps the names of the request's members to lists of their values. `reasoning.effort` takes precedence over
-    `reasoning_effort`; of several values of a member, the last one counts.
+    `request` maps the names of the request's members to lists of their values. The effort may be in several members,
+    whose names are those of OpenAI, Anthropic and OpenRouter. A budget of reasoning tokens is converted to the lowest
+    effort with as many tokens, and a request for reasoning without an effort to `medium`. If the request states
+    nothing, the result is None; if it states no known effort, the last value that it states.
     """
-    reasoning = [value.get("effort") for value in request.get("reasoning", ()) if isinstance(value, dict)]
-    given = [value for value in (*request.get("reasoning_effort", ()), *reasoning) if value is not None]
-    return given[-1] if given else None
+    objects = [value for name in EFFORT_OBJECTS for value in request.get(name, ()) if isinstance(value, dict)]
+    stated = [*request.get("reasoning_effort", ()), *(value.get("effort") for value in objects)]
+    given = [value for value in stated if value is not None]
+    for value in objects:
+        if tokens := max(count_in(value.get("budget_tokens")), count_in(value.get("max_tokens"))):
+            given.append(next((effort for effort, most in REASONING_TOKENS.items() if most >= tokens), "max"))
+        elif value.get("enabled") is True or value.get("type") in THINKING:
+            given.append("medium")
+    known = [value for value in given if isinstance(value, str) and value in REASONING_TOKENS]
+    # upstream decides which of them counts
+    return max(known, key=lambda effort: REASONING_TOKENS[effort]) if known else (given or [None])[-1]

@@ -1,7 +1,7 @@
 """Estimates the tokens of calls whose usage upstream has not stated. These rules hold in all such cases:
 
 * If text of the answer has come, whole or in part: a token for every four bytes of the text. A model that reasons
-  without showing it gets the tokens in `REASONING_TOKENS` in addition.
+  without showing it gets the tokens in `REASONING_TOKENS` in addition, for each answer that the request asks for.
 * If no answer has come: the most that the call's limit allows, but no more than a model makes in the time that
   upstream had (`TOKENS_PER_SECOND`).
 * If some of several pictures of a stream have come: each missing one counts like the last one that came.
@@ -47,7 +47,9 @@ REASONING_TOKENS = {
 # A large request has pictures or sound in it, which are few tokens for their size.
 MAX_INTERRUPTED_INPUT_TOKENS = 32_768
 # Daybreak names models of these families.
-REASONING_MODELS = ("gpt-5", "gpt-6", "gpt-rosalind-", "o1", "o3", "o4", "codex-", "daybreak-", "gpt-daybreak-")
+REASONING_MODELS = (
+    "gpt-5", "gpt-6", "gpt-rosalind-", "gpt-oss-", "o1", "o3", "o4", "codex-", "daybreak-", "gpt-daybreak-",
+)  # fmt: skip
 CHAT_MODELS = ("gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat")  # of these families, but without reasoning
 # The effort without `reasoning_effort`: "gpt-5.1 defaults to none, all models before it to medium, gpt-5-pro to high"
 # (OpenAI's reference, as in openai-ruby's `reasoning_effort.rb`, read 2026-11-28). Of later models nothing is known.
@@ -59,6 +61,21 @@ PRO_EFFORT = "high"
 # (vercel.com/ai-gateway/models/grok-4/faq). Both were read on 2026-11-30. Claude reasons only if asked to.
 _OTHERS = re.compile(r"gemini-(?:2\.5|[3-9])|grok-(?:[4-9]|3-mini|build|code)")
 _OTHERS_WITHOUT = re.compile(r"-(?:image|tts|live|native-audio|non-reasoning)\b")
+# Models that reason in every call: "all models before gpt-5.1 do not support none" (OpenAI's reference, as above), nor
+# do Codex and Pro models (developers.openai.com/api/docs/models), Gemini Pro and Grok 4 (the pages above).
+_ALWAYS = re.compile(r"o[134]|gpt-5(?![.\d])|gpt-oss|grok-4(?!.*fast)|.*(?:codex|-pro\b)")
+_ASKED = re.compile(r"claude-")  # models that reason only if the request asks for it
+
+
+def own_name(model: str) -> str:
+    """Returns the name of a model in lower case, without its vendor or region: `gpt-5` for `openai/gpt-5`.
+
+    Of a fine-tuned model, the name begins with that of its base model.
+    """
+    name = model.lower()
+    if not name.startswith("ft:"):  # what is behind the base model is the customer's
+        name = name.rpartition("/")[2]
+    return name.removeprefix("ft:")
 
 
 def tokens_of_text(size: int) -> int:
@@ -74,14 +91,16 @@ def tokens_made_in(seconds: float) -> int:
 def reasoning_tokens(model: str, effort: object) -> int:
     """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 if the model does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. For an unknown or missing effort, the model's default
-    effort is used.
+    `effort` is the request's reasoning effort, such as `low`. For an unknown or missing effort, and for `none` if the
+    model always reasons, the model's default effort is used. A model that reasons only if asked to does so if there is
+    any effort.
     """
-    name = model.lower().removeprefix("ft:")
+    name = own_name(model)
     is_other = _OTHERS.match(name) is not None and _OTHERS_WITHOUT.search(name) is None
-    if not is_other and (not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS)):
+    is_asked = _ASKED.match(name) is not None and effort is not None
+    if not is_other and not is_asked and (not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS)):
         return 0
-    if isinstance(effort, str) and effort in REASONING_TOKENS:
+    if isinstance(effort, str) and effort in REASONING_TOKENS and (effort != "none" or not _ALWAYS.match(name)):
         return REASONING_TOKENS[effort]
     if "-flash-lite" in name:
         return 0
