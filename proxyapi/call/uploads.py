@@ -21,6 +21,7 @@ from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.request_body import IncomingBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
+from proxyapi.limits.cost_ceiling import sound_size
 from proxyapi.limits.request_content import Form
 from usage.kept_bodies.body_excerpts import PartExcerpt
 
@@ -119,8 +120,13 @@ class FormUpload:
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns the facts about the form that decide the call's price: field texts, and file sizes in bytes."""
-        return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
+        """Returns the facts about the form that decide the call's price: field texts, and file sizes in bytes.
+
+        A sound file that is very small for the length that it states counts as large as usual for this length.
+        """
+        files = [sound_size(part.head, part.size) for part in self.parts if part.file_name is not None]
+        left_out = sum(part.size - len(part.content) for part in self.passing_parts if part.file_name is None)
+        return Form.of(self.fields(), files, left_out)
 
     async def receive(self, size: int) -> None:
         """Receives and parses at least `size` bytes of the form, before anything goes upstream.

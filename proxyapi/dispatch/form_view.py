@@ -31,7 +31,7 @@ class FormView(CallView):
         call, caller = self.call, self.caller
         call.facts.model = next(iter(form.field("model")), "")
         call.facts.stream = "true" in map(str.lower, form.field("stream"))
-        fields = {name: form.field(name) for name in ("n", "quality", "size")}
+        fields = form.sizes().fields
         call.facts.read_body_labels({name: form.field(name) for name in END_USER_FIELDS})
         call.facts.asked_usage = read_asked_usage(route, fields, call.facts.model)
         call.answer.expected_pictures = count_pictures(route, fields)

@@ -37,6 +37,7 @@ from proxyapi.limits.output_limits import (
     SUBAGENTS,
     AddedLimit,
     OutputLimit,
+    by_plain_name,
     count_answers,
     count_in,
     count_subagents,
@@ -49,11 +50,15 @@ from proxyapi.limits.request_content import (
     dictionaries,
     inline_data,
     is_one_of,
+    is_own_tool,
     most_tokens,
     most_tokens_of_file,
+    offered_tools,
     tokens_if_text,
 )
 from proxyapi.routes import Route
+from usage.answers.audio_duration import length_of_file
+from usage.answers.estimate_rules import own_name
 from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, PREVIEW_TOOL
 from usage.money.billing import MaxUsage
 from usage.money.unbilled import is_free
@@ -66,6 +71,8 @@ SUPPOSED_CALLS = {"web_search": SUPPOSED_SEARCHES, "file_search": SUPPOSED_SEARC
 DEAREST_IMAGE_TOKENS = 48_169  # gpt-4o-mini counts 2833, and 5667 for each of 8 tiles
 PARTIAL_IMAGE_TOKENS = 100
 SOUND_BYTES_PER_SECOND = 1000
+SOUND_LINKS = ("url", "file_url", "audio_url", "source_url")  # members of requests for transcripts
+SUPPOSED_SOUND_BYTES = 25 * 1024 * 1024  # behind a link; OpenAI takes no larger file
 SOUND_TOKENS_PER_SECOND = 10
 TRANSCRIPT_TOKENS_PER_SECOND = 5
 SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute, 12 a million tokens), 4 letters a second
@@ -74,17 +81,21 @@ SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute, 12 a m
 OUTPUT_CEILINGS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
     ("gpt-5-pro", 272_000), ("gpt-chat", 128_000), ("gpt-5", 128_000), ("gpt-6", 128_000),
-    ("daybreak-", 128_000), ("gpt-daybreak-", 128_000),  # names of models of these families
+    ("daybreak-", 128_000), ("gpt-daybreak-", 128_000), ("gpt-rosalind-", 128_000),  # models of these families
+    ("gpt-oss-", 131_072),
     ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
     ("codex-mini", 100_000), ("gpt-4.1", 32_768), ("gpt-4-turbo", 4096), ("gpt-4-vision", 4096),
     ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-4:", 8192), ("gpt-3.5", 4096),
     ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
 )  # fmt: skip
 _CEILING = re.compile("|".join(f"({re.escape(beginning)})" for beginning, _ in OUTPUT_CEILINGS))  # a group for each
+_DRAWS = re.compile(r"-image|-banana")  # chat models whose answers may be pictures
 USUAL_OUTPUT_CEILING = 16_384  # of gpt-4o, and assumed for a model that is not listed
 
 IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
+# Other content that vendors take by a link. What is inline counts as text besides.
+LINKED_PARTS = {"video_url", "input_video", "video", "audio_url", "document_url", "document", "file_url"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 # The members that an item of the input may have if upstream is to take its content from where it is stored, by its id.
@@ -179,8 +190,7 @@ def ceiling_of(
 
 def output_ceiling(model: str) -> int:
     """Returns the maximum number of output tokens of a model in one answer; 16,384 for an unknown model."""
-    name = model.lower().removeprefix("ft:")
-    found = _CEILING.match(f"{name}-")
+    found = _CEILING.match(f"{own_name(model)}-")
     return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
 
 
@@ -195,17 +205,19 @@ class RequestedWork:
         self._named = NamedModels()
         self.files: Sequence[int] = ()
         self.size = 0 if body is None else body.size
+        self.is_form = isinstance(body, Form)
         texts: Iterable[bytes] = ()
+        left_out = 0
         if isinstance(body, Form):
             texts = (value.encode("utf-8", "surrogatepass") for values in body.fields.values() for value in values)
             self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
-            self.files = body.files
+            self.files, left_out = body.files, body.left_out_bytes
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
         elif body is not None:
             self._named = model_places.in_body(body.members)
-            self._fields = body.by_name
+            self._fields = by_plain_name(body.by_name)
             texts = [body.raw]
-        self.text_tokens = sum(map(most_tokens, texts)) + FRAME_TOKENS  # as if all of the body were text
+        self.text_tokens = sum(map(most_tokens, texts)) + left_out + FRAME_TOKENS  # as if all of the body were text
         # Every JSON object in the request's members, at any depth; the body itself is not among them.
         self.objects: Sequence[Mapping[str, object]] = [*dictionaries(self._fields.values())]
         # The names of all models that the request may run, including those of its tools and fallbacks. An empty string
@@ -221,10 +233,10 @@ class RequestedWork:
         """Returns the strings among the values of the member or form field `name`; `{""}` if there are none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
-    def tools(self) -> Sequence[Mapping[str, object]]:
-        """Returns all JSON objects in the request's lists named `tools`, wherever in the request these lists are."""
+    def tool_lists(self) -> Sequence[object]:
+        """Returns the request's lists named `tools`, wherever in the request they are."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
-        return [*dictionaries([*self.values("tools"), *nested])]
+        return [*self.values("tools"), *nested]
 
     def count(self, *names: str, otherwise: int) -> int:
         """Returns the highest positive whole number in the request's members `names`; `otherwise` if there is none."""
@@ -232,28 +244,33 @@ class RequestedWork:
 
     def conversation(self) -> MaxUsage:
         """Computes upper bounds of the tokens and hosted tool calls, such as web searches, of a chat or response."""
-        models, tools = self.models, self.tools()
+        models, lists = self.models, self.tool_lists()
+        tools = [*dictionaries(lists)]
         output_tokens = self.limit.answers * self.limit.tokens(max(map(output_ceiling, models)))
         parts = [part for part in self.objects if "type" in part or "id" in part]
-        if not parts and not tools and self._fields.keys().isdisjoint(BEYOND_TEXT):  # as in most requests
+        draws = any(_DRAWS.search(own_name(model)) for model in models)
+        if not parts and not tools and self._fields.keys().isdisjoint(BEYOND_TEXT) and not draws:  # as in most requests
             return MaxUsage(self.text_tokens, output_tokens)
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
         not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
         hosted = [kind for tool in tools if (kind := str(tool.get("type"))).startswith(HOSTED_TOOLS)]
+        # of other vendors, or newer than this code
+        unknown = [tool for tool in offered_tools(lists) if not is_own_tool(tool) and str(tool["type"]) not in hosted]
         calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
             kind: self.count("max_tool_calls", otherwise=supposed)
             for kind, supposed in SUPPOSED_CALLS.items()
             if any(one.startswith(kind) for one in hosted)
         }
         named = self.values(*EARLIER_TURNS)
-        elsewhere = len(files) + len(hosted) + len(self.values("web_search_options")) + len(named)
+        elsewhere = len(files) + len(hosted) + len(unknown) + len(self.values("web_search_options")) + len(named)
+        elsewhere += sum(is_one_of(part, LINKED_PARTS) for part in parts)
         elsewhere += any(_is_stored(part) for part in parts if part not in named)
         elsewhere += count_subagents(self._fields)  # each reads what it is told and what its tools find
-        small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
+        small = any(own_name(model).startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
-        kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}
+        kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks, "image_output": draws}
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0)
             + len(images) * (DEAREST_IMAGE_TOKENS if small else MOST_PICTURE_TOKENS)
@@ -277,7 +294,10 @@ class RequestedWork:
 
     def transcription(self) -> MaxUsage:
         """Computes upper bounds of a transcription's or translation's tokens and audio seconds, from file sizes."""
-        seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
+        # OpenAI takes a file in a form. Some servers take base64 in JSON, or a link.
+        inline = 0 if self.is_form else self.size * 3 // 4
+        size = sum(self.files) + inline + len(self.values(*SOUND_LINKS)) * SUPPOSED_SOUND_BYTES
+        seconds = math.ceil(size / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
             output_tokens=seconds * TRANSCRIPT_TOKENS_PER_SECOND + FRAME_TOKENS,
@@ -287,8 +307,9 @@ class RequestedWork:
 
     def speech(self) -> MaxUsage:
         """Computes upper bounds of the tokens for turning text into speech, from the request body's size."""
-        made = self.size * SPEECH_TOKENS_PER_BYTE
-        return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
+        files = sum(self.files)  # a server may take the text from a file
+        made = (self.size + files) * SPEECH_TOKENS_PER_BYTE
+        return MaxUsage(input_tokens=self.text_tokens + files, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
         """Computes upper bounds of the tokens and images of a request to generate, edit or vary images."""
@@ -318,6 +339,16 @@ def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator
     for tool in tools:
         if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
             yield model
+
+
+def sound_size(head: bytes, size: int) -> int:
+    """Returns the size of a file in bytes or, of a sound file that states a greater length, of as much usual sound.
+
+    `head` has the first bytes of the file. Silence takes next to nothing in FLAC, for example, but is billed by its
+    length. More seconds than the file has bytes count as a false statement: not even FLAC has a frame for so many.
+    """
+    seconds = min(length_of_file(head, size) or 0, size)
+    return max(size, math.ceil(seconds * SOUND_BYTES_PER_SECOND))
 
 
 def _sound_tokens(size: int) -> int:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
+from proxyapi.bodies.form_reader import field_path
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member, decode, encode, read_object
 from proxyapi.exceptions import OutputLimitExceeded
 from proxyapi.routes import Route
+
+T = TypeVar("T")
 
 # The members that limit the output, by the route's name; the gateway adds the first. The others' names are those of
 # `openai.types` (SDK 3.57): `chat.completion_create_params`, `responses.response_create_params`,
@@ -87,12 +90,14 @@ class OutputLimit:
         """Checks each output limit in the body: all answers together must stay within `cap` output tokens.
 
         Raises:
-            OutputLimitExceeded: a limit allows more, or is not a whole number.
+            OutputLimitExceeded: a limit allows more, or is not a positive whole number.
         """
         for name, value in self.stated:
-            if not isinstance(value, int) or isinstance(value, bool):
+            # Some servers take 0 or -1 for "no limit". A legacy completion with 0 returns its prompt.
+            is_none = isinstance(value, int) and value <= (0 if self.default is None else -1)
+            if not isinstance(value, int) or isinstance(value, bool) or is_none:
                 raise OutputLimitExceeded(
-                    f"This key has a cap on output tokens, so '{name}' must be a whole number.", param=name
+                    f"This key has a cap on output tokens, so '{name}' must be a positive whole number.", param=name
                 )
             if value * self.answers > cap:
                 asked = str(value)[:20] + (f" for each of {self.answers} answers" if self.answers > 1 else "")
@@ -114,8 +119,8 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
     Returns None if the body already states a limit, or if calls of this route cannot limit their output.
 
     Raises:
-        OutputLimitExceeded: a limit in the body is above `cap` or is no whole number, or the call asks for more than
-            `cap` answers.
+        OutputLimitExceeded: a limit in the body is above `cap` or is no positive whole number, or the call asks for
+            more than `cap` answers.
     """
     limit = output_limit_of(route, body)
     if limit is None:
@@ -134,9 +139,24 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
     names = LIMIT_MEMBERS.get("" if route is None else route.name)
     if names is None or route is None or body is None:
         return None
-    return OutputLimit(
-        names[0], tuple(_stated(names, body.by_name)), count_answers(body.by_name), DEFAULT_LIMITS.get(route.name)
-    )
+    fields = by_plain_name(body.by_name)
+    # Only a member of the right name limits the output for every server. If there is one, others may take its place.
+    stated = () if body.by_name.keys().isdisjoint(names) else tuple(_stated(names, fields))
+    return OutputLimit(names[0], stated, count_answers(fields), DEFAULT_LIMITS.get(route.name))
+
+
+def by_plain_name(fields: Mapping[str, Sequence[T]]) -> Mapping[str, Sequence[T]]:
+    """Returns the values of a request's members or form fields by names as OpenAI spells them: `n` for `N` and `n[]`.
+
+    Some servers read these names alike. So the values of all spellings stand together, and the highest counts.
+    """
+    if all(name.isidentifier() and name.islower() for name in fields):  # as in nearly all requests
+        return fields
+    found: dict[str, list[T]] = {}
+    for name, values in fields.items():
+        path = field_path(name)
+        found.setdefault(path[0] if len(path) == 1 else name, []).extend(values)
+    return found
 
 
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:

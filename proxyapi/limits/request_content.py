@@ -14,32 +14,42 @@ from dataclasses import dataclass
 
 from proxyapi.bodies.json_members import Doubled
 from proxyapi.exceptions import BadRequest
+from proxyapi.limits.output_limits import by_plain_name
 from usage.answers.tool_use import CONTAINER_SIZES
 
 LEAST_BYTES_PER_TOKEN = 2  # of ordinary language
+# Tools that run where the caller is, by the beginning of their types. All others run at upstream or at a vendor's.
+OWN_TOOLS = ("function", "custom", "namespace", "tool_search", "local_", "apply_patch", "bash", "text_editor")
 CONTAINER_MEMBERS = {"code_interpreter": "container", "shell": "environment"}  # of tools that run in containers
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The parts of a multipart form that decide the cost of its call: texts of fields, and sizes of files (bytes)."""
+    """The parts of a multipart form that decide the cost of its call: texts of fields, and sizes of files (bytes).
+
+    `left_out_bytes` are the bytes of long texts that are not in `fields`.
+    """
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
+    left_out_bytes: int = 0
 
     @classmethod
-    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Creates a `Form` from text fields, as pairs of name and text, and from the sizes of the files in bytes."""
+    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int], left_out_bytes: int = 0) -> Form:
+        """Creates a `Form` from text fields, as pairs of name and text, and from the sizes of the files in bytes.
+
+        The names become those of `by_plain_name`: `n` for `N` and `n[]`.
+        """
         fields: dict[str, list[str]] = {}
         for name, text in texts:
             fields.setdefault(name, []).append(text)
-        return cls(fields, files)
+        return cls(by_plain_name(fields), files, left_out_bytes)
 
     @property
     def size(self) -> int:
         """The number of bytes in the texts of the fields, without their names and without files."""
-        return sum(len(value.encode()) for values in self.fields.values() for value in values)
+        return self.left_out_bytes + sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def most_tokens(text: bytes) -> int:
@@ -107,9 +117,22 @@ def tokens_if_text(texts: Iterable[str]) -> int:
     """Returns the highest number of tokens that some files in base64 would have if they were counted as text.
 
     `texts` are images, sound or other files, which are not billed as text. Subtract the result from an estimate that
-    has counted a whole body as text.
+    has counted a whole body as text. A text that is given twice, because it is in a part of a part, counts once.
     """
-    return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
+    once = {id(text): text for text in texts}.values()
+    return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in once)
+
+
+def offered_tools(values: Iterable[object]) -> Iterator[dict[str, object]]:
+    """Yields the tools, as JSON objects, in the lists among `values`, which are the values of members named `tools`."""
+    for value in values:
+        yield from (tool for tool in value if isinstance(tool, dict)) if isinstance(value, list) else ()
+
+
+def is_own_tool(tool: Mapping[str, object]) -> bool:
+    """Returns whether a tool runs on the caller's own computer, or states no type, as functions of some vendors."""
+    kind = tool.get("type")
+    return not isinstance(kind, str) or kind.startswith(OWN_TOOLS)
 
 
 def containers_of(tools: Iterable[object]) -> Iterator[str]:

@@ -118,10 +118,10 @@ def _length_of_mp4(head: bytes) -> float:
     at = head.find(b"mvhd") + 4
     if at < 4:
         return math.nan
-    scale, duration = struct.unpack_from(">II", head, at + 12) if head[at] == 0 else struct.unpack_from(
-        ">IQ", head, at + 20
-    )  # fmt: skip
-    return float(duration / scale)
+    is_short = head[at] == 0
+    scale, duration = struct.unpack_from(">II", head, at + 12) if is_short else struct.unpack_from(">IQ", head, at + 20)
+    is_unknown = duration == (2**32 if is_short else 2**64) - 1  # ISO 14496-12, "movie header box"
+    return math.nan if is_unknown else float(duration / scale)
 
 
 def _length_of_mp3(head: bytes, size: int) -> float:

@@ -118,9 +118,9 @@ class ModelRates:
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
         """Returns the highest rate of an input token and that of an output token, as a map: `input` and `output`.
 
-        The rates are in dollars per million; a value is None if there is no rate. They are those of text and, if
-        `kinds` names other kinds of tokens, such as `audio_input`, of these. Rates may depend on `input_tokens`, the
-        length of the prompt.
+        The rates are in dollars per million; a value is None if there is no rate. They are those of text, of pictures
+        that the model makes and, if `kinds` names other kinds of tokens, such as `audio_input`, of these. Rates may
+        depend on `input_tokens`, the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -134,7 +134,9 @@ class ModelRates:
     def _highest_rates(self, input_tokens: int, kinds: Iterable[str]) -> Mapping[str, Decimal | None]:
         highest = {}
         for direction, units in TEXT_UNITS.items():
-            all_units = (*units, *(kind for kind in kinds if kind.endswith(f"_{direction}")))
+            # A chat model that makes pictures needs no request for them: its output may be pictures in any call.
+            made = ("image_output",) if direction == "output" else ()
+            all_units = (*units, *made, *(kind for kind in kinds if kind.endswith(f"_{direction}")))
             rates = [rate for unit in all_units if (rate := self.rate(unit, input_tokens)) is not None]
             highest[direction] = max(rates, default=None)
         return highest

@@ -150,5 +150,11 @@ async def test_an_ambiguous_form_never_goes_to_its_end(name: str, piece: int) ->
 async def test_a_forms_fields_and_sizes_are_known_when_it_is_checked() -> None:
     passed = await Passed(write([FILE, MODEL, field(b"n", b"2"), field(b"a[]", b"1"), field(b"a[]", b"2")])).run()
 
-    assert passed.form.sizes().fields == {"model": ["gpt-4o-mini-transcribe"], "n": ["2"], "a[]": ["1", "2"]}
+    assert passed.form.sizes().fields == {"model": ["gpt-4o-mini-transcribe"], "n": ["2"], "a": ["1", "2"]}
     assert passed.form.sizes().files == [len(SOUND)]
+    assert passed.form.sizes().left_out_bytes == 0
+
+
+async def test_a_long_text_counts_whole() -> None:
+    passed = await Passed(write([MODEL, field(b"prompt", b"a" * 200_000)])).run()
+    assert passed.form.sizes().size == 200_000 + len("gpt-4o-mini-transcribe")
