@@ -60,6 +60,7 @@ from proxyapi.routes import Route
 from usage.answers.audio_duration import length_of_file
 from usage.answers.estimate_rules import own_name
 from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, PREVIEW_TOOL
+from usage.custom_prices import MAX_TIER_LENGTH
 from usage.money.billing import MaxUsage
 from usage.money.unbilled import is_free
 
@@ -102,8 +103,8 @@ EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 STORED_ITEM = frozenset({"id", "type", "status", "role", "object", "agent", "phase", "created_by", "summary"})
 BEYOND_TEXT = frozenset({"web_search_options", "modalities", SUBAGENTS, *EARLIER_TURNS})
 
-# Of one request: the price of each must be found before the call is sent.
-MOST_MODELS = 32
+# Of one request: the price of each model in each tier must be found before the call is sent.
+MOST_MODELS, MOST_TIERS = 32, 4
 ONE_TIER = frozenset({"default"})
 
 SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
@@ -154,14 +155,16 @@ def ceiling_of(
         RouteNotAllowed: the cost of calls of this route cannot be counted; or the call is to make speech, and its
             `stream_format` is not `sse`.
         BadRequest: a JSON object below the top level of the body has a name twice, or the request names more than
-            `MOST_MODELS` models, and `is_estimate` is false.
+            `MOST_MODELS` models or `MOST_TIERS` service tiers, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
     work = RequestedWork(body, limit)
-    if len(work.models) > MOST_MODELS and not is_estimate:
-        raise BadRequest(f"This key has a budget, and the request names more than {MOST_MODELS} models.", param="model")
+    tiers = work.tiers() if route is not None and route.name in TIERED_ROUTES else ONE_TIER
+    if not is_estimate and (len(work.models) > MOST_MODELS or len(tiers) > MOST_TIERS):
+        words = f"more than {MOST_MODELS} models, or more than {MOST_TIERS} service tiers"
+        raise BadRequest(f"This key has a budget, and the request names {words}.", param="model")
     if isinstance(body, JSONBody) and not is_estimate:
         check_names(work.objects)
     name = "" if route is None else route.name
@@ -184,7 +187,6 @@ def ceiling_of(
             max_usage = work.images()
         case _:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    tiers = work.texts("service_tier") if name in TIERED_ROUTES else ONE_TIER
     return CostCeiling(work.models, tiers, max_usage, limit)
 
 
@@ -232,6 +234,10 @@ class RequestedWork:
     def texts(self, name: str) -> frozenset[str]:
         """Returns the strings among the values of the member or form field `name`; `{""}` if there are none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
+
+    def tiers(self) -> frozenset[str]:
+        """Returns the service tiers that the request names, in lower case; `{""}` if it names none."""
+        return frozenset(tier.strip().lower()[:MAX_TIER_LENGTH] for tier in self.texts("service_tier"))
 
     def tool_lists(self) -> Sequence[object]:
         """Returns the request's lists named `tools`, wherever in the request they are."""

@@ -48,7 +48,7 @@ def test_a_name_of_any_length_costs_what_its_row_does(monkeypatch: pytest.Monkey
 
 def test_a_request_names_few_models() -> None:
     named = {**CHAT, "fallbacks": [f"ft:gpt-4o:{number}" for number in range(MOST_MODELS)]}
-    with pytest.raises(BadRequest, match="more than 32 models"):
+    with pytest.raises(BadRequest, match="32 models"):
         most_of("/chat/completions", named)
     assert most_of("/chat/completions", {**named, "fallbacks": named["fallbacks"][1:]}).output_tokens == 10
     tools = [{"type": "image_generation", "model": f"m{number}"} for number in range(5000)]
@@ -58,3 +58,15 @@ def test_a_request_names_few_models() -> None:
     assert len(most.picture_models) == MOST_MODELS
     few = [*tools[:1] * 5000, *tools[-1:]]
     assert most_of("/responses", {"model": "gpt-5", "input": "hi", "tools": few}).picture_models == {"m0", "m4999"}
+
+
+def test_a_request_names_few_tiers() -> None:
+    """However often it names one, and in whatever case."""
+    tiers = [" " * number + name for number in range(200) for name in ("flex", "Flex", "FLEX")]
+    raw = '{"model": "gpt-4o", "messages": []' + "".join(f', "service_tier": "{tier}"' for tier in tiers)
+    ceiling = ceiling_of("POST", find_route("/chat/completions"), JSONBody.parse(f"{raw}}}".encode()))
+    assert ceiling is not None
+    assert ceiling.tiers == {"flex"}
+    more = "".join(f', "service_tier": "{number}"' for number in range(4))
+    with pytest.raises(BadRequest, match="4 service tiers"):
+        ceiling_of("POST", find_route("/chat/completions"), JSONBody.parse(f"{raw}{more}}}".encode()))
