@@ -83,15 +83,16 @@ OUTPUT_CEILINGS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
     ("gpt-5-pro", 272_000), ("gpt-chat", 128_000), ("gpt-5", 128_000), ("gpt-6", 128_000),
     ("daybreak-", 128_000), ("gpt-daybreak-", 128_000), ("gpt-rosalind-", 128_000),  # models of these families
-    ("gpt-oss-", 131_072),
+    ("gpt-oss-", 131_072), ("gpt-4o", 16_384), ("chatgpt-", 16_384), ("gpt-4.5", 16_384), ("gpt-audio", 16_384),
+    ("gpt-realtime", 16_384), ("computer-use", 16_384), ("babbage-", 16_384), ("davinci-", 16_384),
     ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
     ("codex-mini", 100_000), ("gpt-4.1", 32_768), ("gpt-4-turbo", 4096), ("gpt-4-vision", 4096),
-    ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-4:", 8192), ("gpt-3.5", 4096),
+    ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-4:", 8192), ("gpt-3.5", 4096), ("gpt-35", 4096),
     ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
 )  # fmt: skip
 _CEILING = re.compile("|".join(f"({re.escape(beginning)})" for beginning, _ in OUTPUT_CEILINGS))  # a group for each
 _DRAWS = re.compile(r"-image|-banana")  # chat models whose answers may be pictures
-USUAL_OUTPUT_CEILING = 16_384  # of gpt-4o, and assumed for a model that is not listed
+UNKNOWN_OUTPUT_CEILING = 131_072  # of a model that is not listed: as many as the open models of 2026 put out
 
 IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
@@ -191,9 +192,9 @@ def ceiling_of(
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the maximum number of output tokens of a model in one answer; 16,384 for an unknown model."""
+    """Returns the maximum number of output tokens of a model in one answer; 131,072 for an unknown model."""
     found = _CEILING.match(f"{own_name(model)}-")
-    return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
+    return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else UNKNOWN_OUTPUT_CEILING
 
 
 class RequestedWork:

@@ -190,7 +190,7 @@ def test_a_limit_that_upstream_may_read_as_none_is_none() -> None:
     [
         ("gpt-4o-mini-2024-07-18", 16_384), ("gpt-4.1", 32_768), ("gpt-4", 8192), ("gpt-4-turbo", 4096),
         ("gpt-5-mini", 128_000), ("gpt-5-pro", 272_000), ("GPT-5-chat-latest", 16_384), ("o3", 100_000),
-        ("ft:gpt-3.5-turbo-0125:us::x", 4096), ("somebody-else", 16_384), ("", 16_384),
+        ("ft:gpt-3.5-turbo-0125:us::x", 4096), ("somebody-else", 131_072), ("", 131_072),
     ],
 )  # fmt: skip
 def test_without_a_limit_the_output_is_the_models_own(model: str, tokens: int) -> None:

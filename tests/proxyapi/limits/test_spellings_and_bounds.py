@@ -123,7 +123,7 @@ def test_sound_that_is_no_file_of_a_form(body: Any, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("model", "tokens"),
-    [("openai/gpt-5", 128_000), ("anthropic/claude-opus-5", 128_000), ("ft:gpt-4.1:a/b", 32_768), ("a/b", 16_384)],
+    [("openai/gpt-5", 128_000), ("anthropic/claude-opus-5", 128_000), ("ft:gpt-4.1:a/b", 32_768), ("a/b", 131_072)],
 )
 def test_a_vendor_before_the_name_changes_no_ceiling(model: str, tokens: int) -> None:
     assert output_ceiling(model) == tokens
