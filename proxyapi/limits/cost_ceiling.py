@@ -4,7 +4,8 @@ The bound is meant to be high enough that no budget is exceeded. For facts that 
 
 * text has half a token for each byte of ordinary language, and one token for any other byte
   (`proxyapi.limits.request_content`). Images, sound and files that the body contains as base64 are not counted as text;
-* an image has the highest number of tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
+* an image has the highest number of tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s, or the
+  length that its file states, if that is longer;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
 * earlier turns, a stored conversation, all stored items together, a prompt template, a file, what a hosted tool or a

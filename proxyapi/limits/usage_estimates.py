@@ -53,6 +53,11 @@ READ_MEMBERS = {
 }  # fmt: skip
 MAX_OUTLINED_BYTES = 1024 * 1024  # an outline of more would hold up the event loop
 EFFORT_OBJECTS = ("reasoning", "thinking")
+# A request may ask for anything, and its caller may leave before upstream refuses it: no estimate shall be as absurd.
+MOST_ANSWERS = 128  # as many choices as OpenAI allows (its reference, `n`); also for pictures
+MOST_CALLS = 10  # of each hosted tool, of which nobody has seen any
+MOST_INPUT_TOKENS = 2**21  # the longest context window of the listed models
+MOST_SOUND_SECONDS = 86_400
 THINKING = ("enabled", "adaptive")  # the values of `thinking.type` with which Claude reasons
 SPEECH = "/v1/audio/speech"
 BILLED_TOOLS = ("web_search", "file_search", "image_generation", "code_interpreter", "shell")  # beside tokens
@@ -68,6 +73,8 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
     * Returns None if the call is free, or if the usage of this route is not counted.
     * A large JSON body is not read whole: its text counts as `text_size` bytes.
     * For speech, the tokens are estimated from the length of the text.
+    * The input has at most `MOST_INPUT_TOKENS`, sound `MOST_SOUND_SECONDS`, and there are at most `MOST_ANSWERS`
+      pictures of the Images API, and `MOST_CALLS` of each hosted tool.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _estimate_speech(body)
@@ -82,7 +89,22 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
         return None
     if ceiling is None:
         return None
-    return replace(ceiling.max_usage, input_tokens=ceiling.max_usage.input_tokens + added)
+    return _within_bounds(replace(ceiling.max_usage, input_tokens=ceiling.max_usage.input_tokens + added))
+
+
+def _within_bounds(most: MaxUsage) -> MaxUsage:
+    """Returns a copy of `most`, the upper bound of a call's usage, lowered to what one call can have used at all."""
+    if most.audio_seconds:
+        return with_length(most, MOST_SOUND_SECONDS)
+    return replace(
+        most,
+        input_tokens=min(most.input_tokens, MOST_INPUT_TOKENS),
+        web_searches=min(most.web_searches, MOST_CALLS),
+        file_searches=min(most.file_searches, MOST_CALLS),
+        pictures=min(most.pictures, MOST_CALLS),
+        images=min(most.images, MOST_ANSWERS),
+        containers=most.containers[:MOST_CALLS],
+    )
 
 
 def _is_soon_read(member: Member) -> bool:
@@ -215,9 +237,9 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float, *, answers:
 
     Returns fields for the call's ledger row. The usage is the upper bound `most`, but with no more output tokens than
     upstream can make in `seconds`, the time that it had for the call. It makes all `answers`, or pictures, at the same
-    time.
+    time, but no more than `MOST_ANSWERS`.
     """
-    return limited_to_time(supposed_usage(most, model), seconds * max(most.images, answers))
+    return limited_to_time(supposed_usage(most, model), seconds * min(max(most.images, answers), MOST_ANSWERS))
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
@@ -229,7 +251,7 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
-        said = tokens_of_text(size) + hidden_tokens(model, request)
+        said = tokens_of_text(size) + hidden_tokens(model, request, answers_in(request))
         counts["output_tokens"] = min(limit, said)
         if counts.get("audio_output_tokens"):
             counts["audio_output_tokens"] = counts["output_tokens"]
@@ -261,11 +283,11 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     * `shows_reasoning`: true if the model's reasoning is in the part of the answer that has arrived.
     """
     request = _limits_in(body)
-    hidden = hidden_tokens(model, request, shows_reasoning=shows_reasoning)
+    hidden = hidden_tokens(model, request, answers_in(request), shows_reasoning=shows_reasoning)
     # What has come is no guess, and is counted in full.
     said = tokens_of_text(size)
     output = max(said, min(said + hidden, _most_output(model, request)))
-    return {"input_tokens": tokens_of_text(request_size), "output_tokens": output}
+    return {"input_tokens": min(tokens_of_text(request_size), MOST_INPUT_TOKENS), "output_tokens": output}
 
 
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
@@ -275,7 +297,10 @@ def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts
     the number of bytes of text in the request, and `body` the request's whole body.
     """
     # Nobody reads how much text there will be.
-    return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
+    return {
+        "input_tokens": min(tokens_of_text(request_size), MOST_INPUT_TOKENS),
+        "output_tokens": _most_output(model, _limits_in(body)),
+    }
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
@@ -284,19 +309,26 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
     The maximum for one answer is the highest output limit in the request or, without one, the model's maximum.
     """
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
-    return min(max(limits, default=output_ceiling(model)), MOST_TOKENS) * count_answers(request)
+    return min(max(limits, default=output_ceiling(model)), MOST_TOKENS) * answers_in(request)
 
 
-def hidden_tokens(model: str, request: Mapping[str, Sequence[object]], *, shows_reasoning: bool = False) -> int:
+def answers_in(request: Mapping[str, Sequence[object]]) -> int:
+    """Returns how many answers a request asks for (`count_answers`), but at most `MOST_ANSWERS`."""
+    return min(count_answers(request), MOST_ANSWERS)
+
+
+def hidden_tokens(
+    model: str, request: Mapping[str, Sequence[object]], answers: int, *, shows_reasoning: bool = False
+) -> int:
     """Estimates the output tokens that upstream bills for a request's answers and that are not in their text.
 
-    For each answer these are the reasoning, unless the answer shows it (`shows_reasoning`), and the predicted output,
-    of which the rejected part is billed (OpenAI's reference, `rejected_prediction_tokens`). `request` maps the names of
-    the request's members to lists of their values.
+    These are the reasoning for each of `answers`, unless they show it (`shows_reasoning`), and the predicted output, of
+    which the rejected part is billed (OpenAI's reference, `rejected_prediction_tokens`; with one answer only).
+    `request` maps the names of the request's members to lists of their values.
     """
-    reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
+    reasoned = 0 if shows_reasoning else answers * reasoning_tokens(model, effort_in(request))
     predicted = sum(len(str(given)) for given in request.get("prediction", ()) if given is not None)
-    return count_answers(request) * (reasoned + tokens_of_text(predicted))
+    return reasoned + tokens_of_text(predicted)
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
@@ -330,10 +362,10 @@ def most_of_stream(
     made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
     # Hosted tools count as in `most`: they may have begun after the last event. A model with hidden reasoning may have
     # reasoned all the time, for each of its answers.
-    shows_reasoning = text is not None and text.shows_reasoning
-    made += hidden_tokens(model, request, shows_reasoning=shows_reasoning)
+    shows_reasoning, answers = text is not None and text.shows_reasoning, count_answers(request)
+    made += hidden_tokens(model, request, answers, shows_reasoning=shows_reasoning)
     if not shows_reasoning and reasoning_tokens(model, effort_in(request)):
-        made = max(made, math.ceil(seconds * REASONING_TOKENS_PER_SECOND) * count_answers(request))
+        made = max(made, answers * math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
     counts["output_tokens"] = min(most.output_tokens, made)
     return counts
 

@@ -3,7 +3,7 @@
 * If text of the answer has come, whole or in part: a token for every four bytes of the text. A model that reasons
   without showing it gets the tokens in `REASONING_TOKENS` in addition, for each answer that the request asks for.
 * If no answer has come: the most that the call's limit allows, but no more than a model makes in the time that
-  upstream had (`TOKENS_PER_SECOND`).
+  upstream had (`TOKENS_PER_SECOND`), for each of several answers or pictures.
 * If some of several pictures of a stream have come: each missing one counts like the last one that came.
 * Hosted tools: as much use as a reservation for the request assumes, since a tool may work on after the answer has
   broken off; or the use that was seen, if that is more (`at_least`). In a stream of a key without a budget, only the

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.request_content import Form
 from proxyapi.limits.usage_estimates import (
+    MOST_ANSWERS,
+    MOST_INPUT_TOKENS,
+    MOST_SOUND_SECONDS,
     counts_of_streamed_text,
     counts_of_whole_stream,
     effort_in,
     hidden_tokens,
     most_of_stream,
+    most_usage,
     usage_of_answer,
     usage_without_answer,
 )
+from proxyapi.routes import find_route
 from usage.answers.estimate_rules import (
     REASONING_TOKENS,
     REASONING_TOKENS_PER_SECOND,
@@ -23,8 +31,10 @@ from usage.answers.estimate_rules import (
     reasoning_tokens,
 )
 from usage.answers.streamed_text import StreamedText
-from usage.money.billing import MaxUsage
+from usage.call_record import CallRecord
+from usage.money.billing import MaxUsage, price_call
 
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 MOST = MaxUsage(5000, 10**7)
 SEVERAL: list[tuple[dict[str, Any], int]] = [
     ({}, 1), ({"n": 8}, 8), ({"n": "8"}, 8), ({"n": 8.0}, 8), ({"multi_agent": {"enabled": True}}, 4),
@@ -58,10 +68,10 @@ def test_of_pictures_in_a_chat_the_time_tells() -> None:
 
 def test_a_rejected_prediction_is_output() -> None:
     """It is in no text of the answer."""
-    body = {"n": 2, "prediction": {"type": "content", "content": "x" * 40_000}}
+    body = {"prediction": {"type": "content", "content": "x" * 40_000}}
     counts = counts_of_streamed_text("gpt-4o", 0, 0, json.dumps(body).encode(), shows_reasoning=False)
-    assert (counts["output_tokens"] or 0) > 20_000
-    assert hidden_tokens("gpt-4o", {"prediction": [None]}) == 0
+    assert (counts["output_tokens"] or 0) > 10_000
+    assert hidden_tokens("gpt-4o", {"prediction": [None]}, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -99,3 +109,53 @@ def test_the_highest_effort_counts(request_members: dict[str, Any], effort: obje
 )  # fmt: skip
 def test_what_a_model_reasons(model: str, effort: object, expected: str) -> None:
     assert reasoning_tokens(model, effort) == REASONING_TOKENS[expected]
+
+
+def test_no_request_makes_an_estimate_absurd() -> None:
+    """Whoever leaves before upstream refuses a million choices has used next to nothing."""
+    body = json.dumps({"n": 10**6, "multi_agent": {"enabled": True, "max_concurrent_subagents": 10**30}}).encode()
+    absurd = MaxUsage(5, 10**12, images=10**6)
+    assert usage_without_answer(absurd, "gpt-image-1", 0.1)["output_tokens"] == MOST_ANSWERS * 100
+    assert usage_without_answer(absurd, "gpt-4o", 0.1, answers=10**6)["output_tokens"] == MOST_ANSWERS * 100
+    counts = counts_of_streamed_text("gpt-5", 0, 0, body, shows_reasoning=False)
+    assert counts["output_tokens"] == MOST_ANSWERS * REASONING_TOKENS["medium"]
+    assert counts_of_whole_stream("gpt-5", 0, body)["output_tokens"] == MOST_ANSWERS * 128_000
+    # Of a key with a budget, all of it was reserved, and is its own.
+    assert most_of_stream(absurd, "gpt-5", StreamedText(0), 0, body, 0)["output_tokens"] == 10**6 * 2000
+    tools = JSONBody.parse(json.dumps({"model": "gpt-5", "input": "x", "tools": [{"type": "mcp"}] * 10_000}).encode())
+    most = most_usage("POST", find_route("/responses"), tools, 0)
+    assert most is not None
+    assert most.input_tokens == MOST_INPUT_TOKENS
+    assert (
+        counts_of_streamed_text("gpt-4o", 10**9, 0, b"{}", shows_reasoning=False)["input_tokens"] == MOST_INPUT_TOKENS
+    )
+    assert counts_of_whole_stream("gpt-4o", 10**9, b"{}")["input_tokens"] == MOST_INPUT_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "dollars"),
+    [
+        ("/responses", {"model": "gpt-5", "input": "x", "tools": [{"type": "image_generation"}]}, 10),
+        ("/responses", {"model": "gpt-5", "input": "x", "tools": [{"type": "web_search"}]}, 3),
+        ("/responses", {"model": "gpt-5", "input": "x", "tools": [{"type": "file_search"}]}, 3),
+        ("/images/generations", {"model": "gpt-image-1", "prompt": "x", "n": 10**6, "partial_images": 10**6}, 3),
+    ],
+)
+def test_whoever_leaves_at_once_has_not_spent_a_fortune(path: str, body: dict[str, Any], dollars: int) -> None:
+    """One such call of a key without a budget was filed for $868,352."""
+    parsed = JSONBody.parse(json.dumps({**body, "max_tool_calls": 10**6}).encode())
+    most = most_usage("POST", find_route(path), parsed, 0)
+    assert most is not None
+    used = usage_without_answer(most, body["model"], 0.1)
+    row: CallRecord = {"request_model": body["model"], "route": f"/v1{path}", "method": "POST", "started_at": NOW}
+    cost, _ = price_call(cast(CallRecord, {**row, "usage_source": "estimated", **used}), ())
+    assert cost is not None
+    assert cost < dollars
+
+
+def test_a_false_length_of_sound_has_an_end() -> None:
+    form = Form.of([("model", "whisper-1")], [10**9])
+    most = most_usage("POST", find_route("/audio/transcriptions"), form, 0)
+    assert most is not None
+    assert most.audio_seconds == MOST_SOUND_SECONDS
+    assert 0 < most.input_tokens < 10 * MOST_SOUND_SECONDS + 100
