@@ -182,7 +182,7 @@ class WorkerCounters:
         return name if not name or name in self._models else OTHER
 
     def _team(self, team: str) -> str:
-        """Returns the label of a team in `/metrics`: its name or, beyond the first `MOST_TEAMS` teams, `OTHER`."""
+        """Returns the label of a team in `/metrics`: its name or, beyond the first `MOST_TEAMS` teams, `other`."""
         if len(self._teams) < MOST_TEAMS:
             self._teams.add(team)
         return team if team in self._teams else OTHER

@@ -18,10 +18,10 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """The result of one check. `words` is one line with what was found and what to do; it contains no secret.
+    """The result of one check of the server: its gravity, and one line with what was found and what to do (`words`).
 
-    `prevents_start` says whether a fault stops the server from starting. It is false for a fault that people can mend
-    with the help of the pages of a running server.
+    The line contains no secret. `prevents_start` says whether a fault stops the server from starting. It is false for a
+    fault that people can mend with the help of the pages of a running server.
     """
 
     level: Level

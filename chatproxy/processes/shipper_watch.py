@@ -93,10 +93,10 @@ class ShipperWatch(KeepRunning):
         return self._process is not None and self._process.poll() is None
 
     def start_again(self) -> float:
-        """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
+        """Starts the shipper; returns the seconds until the watching thread should check that the shipper is alive.
 
-        Usually, these are `LOOK_SECONDS`. They are doubled, up to `LONGEST_PAUSE`, each time that the shipper has ended
-        within `LONG_LIFE_SECONDS` after its start. If the shipper cannot be started, an error is logged.
+        This is `LOOK_SECONDS`; but if the shipper has ended within `LONG_LIFE_SECONDS` after its last start, it is
+        twice as long as then, up to `LONGEST_PAUSE`. If the shipper cannot be started, an error is logged.
         """
         if self._process is not None:
             logger.warning(

@@ -102,9 +102,11 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
 def _limit_wait(
     execute: Callable[..., object], sql: str, params: object, many: bool, context: Mapping[str, object]
 ) -> object:
-    """Executes one SQL statement of a migration without the database's usual time limits; returns the result.
+    """Executes one SQL statement of a migration, for which the database's usual time limits are too short.
 
-    * In a transaction, only the wait for a table's lock is limited, to `LOCK_TIMEOUT_MS`.
+    Returns the statement's result.
+
+    * In a transaction, the limits are lifted, but a wait for a table's lock is limited to `LOCK_TIMEOUT_MS`.
     * Outside of a transaction, the limits are lifted only for a statement that makes or drops an index concurrently.
       Through a connection pooler, they stay.
     """

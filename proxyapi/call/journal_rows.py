@@ -86,7 +86,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns, as known now, the fields of a call's ledger row that can change while the request's body arrives.
+    """Returns the fields of a call's ledger row that can change while the request's body arrives, as they are now.
 
     For example, the model of a form is known only when its field has arrived.
     """

@@ -249,7 +249,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's `event`, after a blank line if the bytes that were sent last end within an event."""
+        """Returns the gateway's own `event`, with a blank line before it if the bytes sent last end within an event."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:

@@ -31,7 +31,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 
     The range is extended to whole hours. The other query parameters are:
 
-    * `fault`: whose errors are shown: those of the caller, the gateway or OpenAI.
+    * `fault`: whose errors are shown: `caller`, `gateway`, `account` (for its limits at OpenAI) or `openai`.
     * `state`: only `new`, `known` or `resolved` kinds of error.
     * `order`: `newest` shows the kind with the newest call first.
     """
@@ -67,7 +67,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 
 
 def read_fault(request: HttpRequest) -> str:
-    """Reads the query parameter `fault`, which selects whose errors are shown: one of `FAULTS`, or empty for all."""
+    """Returns whose errors are shown: the query parameter `fault` if it is one of `FAULTS`, else "" for all."""
     fault = request.GET.get("fault", "")
     return fault if fault in FAULTS else ""
 

@@ -102,7 +102,10 @@ class StreamedText:
 
     @property
     def progress(self) -> int:
-        """A number that grows with each new piece of the answer's text, but not with errors; cheaper than `size`."""
+        """A number that grows with each new piece of the answer's text, but not with error messages.
+
+        It shows whether text has come since an earlier look, and is cheaper than `size`.
+        """
         self._read_waiting()
         parts = (part for part in self._parts.values() if part.kind != "error")
         return self._left_out_bytes + sum(part.left_out_bytes + len(part.pieces) for part in parts)
@@ -219,7 +222,7 @@ class StreamedText:
         """Stores in `choice_error` the error that ended a choice of a chat.
 
         OpenRouter marks such a choice by the `finish_reason` "error". `error` is the value of the choice's member
-        `error`: an object or a message. It may be None.
+        `error`: an object, a message or, if it is missing, None.
         """
         if isinstance(error, dict):
             self.choice_error = error

@@ -138,7 +138,7 @@ class Lease:
     def is_low(self) -> bool:
         """True if so few dollars are free that the lease should get more now, before a call has to wait.
 
-        Always false for a lease that is retired, or that keeps no dollars for later calls.
+        Always false for a lease that is retired (closed for further calls), or that keeps no dollars for later calls.
         """
         return self.has_spare and not self.is_retired and self.free < self.low
 

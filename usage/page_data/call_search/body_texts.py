@@ -39,9 +39,9 @@ def readable_forms(body: str) -> Iterator[str]:
 
 
 def texts_in(body: str) -> str:
-    """Returns the texts in a stored JSON body, joined by the character `BETWEEN`, without escapes, names and brackets.
+    """Returns the texts in a stored JSON body, without escapes, names of members and brackets.
 
-    The result is an empty text for a body that is no JSON.
+    Between two texts stands the character `BETWEEN`. The result is an empty text for a body that is no JSON.
     """
     if not _JSON.match(body):
         return ""

@@ -68,7 +68,7 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns short texts; each body that contains `part`, a piece of a searched word, contains at least one of them.
+    """Returns short texts, of which each body that contains `part`, a piece of a searched word, contains at least one.
 
     They are for bodies in lower case. If the piece has ASCII letters or digits, the only text is the longest run of
     these. Otherwise the texts are the piece's first two characters in all spellings, plain and escaped as in JSON. The

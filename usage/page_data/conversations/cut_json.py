@@ -37,7 +37,7 @@ def read_json(text: str) -> object:
     """Parses a logged body as JSON; if the body was cut, parses everything before the cut.
 
     If the cut is inside a string, the string ends with the remark about the cut. If an object has two members of the
-    same name, the first one is kept under its name followed by `GIVEN_EARLIER`.
+    same name, the first one is kept under its name followed by " (given earlier)".
 
     Raises:
         NotJSONError: the text is no JSON, it is nested too deeply, or more than `MAX_REPEATS` names are repeated.
@@ -60,7 +60,7 @@ class _Objects:
     def make(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         """Builds a dictionary from the members of a JSON object.
 
-        If two members have the same name, the first one is kept under its name followed by `GIVEN_EARLIER`.
+        If two members have the same name, the first one is kept under its name followed by " (given earlier)".
 
         Raises:
             NotJSONError: more than `MAX_REPEATS` names have been repeated in the body.
