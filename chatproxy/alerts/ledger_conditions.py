@@ -162,7 +162,10 @@ def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int,
 
 
 def _past_windows(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yields the start and end of the rule's window on each of the last seven days, at the same time of day."""
+    """Yields the start and end of the same window of time on each of the last seven days.
+
+    The window is the rule's: a number of minutes that ends at the time of day of `now`.
+    """
     for days in range(1, USUAL_DAYS + 1):
         end = now - timedelta(days=days)
         yield end - _window(rule), end

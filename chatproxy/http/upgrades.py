@@ -28,11 +28,10 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """Callbacks of an HTTP parser that reads a request's head again: only what follows the head goes to `protocol`.
+    """Callbacks of a second HTTP parser that reads a request's head again; only what follows it goes to `protocol`.
 
-    The first parser of a connection stops behind the head of a request that offers to switch protocols (`Upgrade`,
-    CONNECT). A second parser, with these callbacks, reads this head again, to know where the body ends, and then the
-    rest.
+    The first parser of a connection stops after the head of a request that offers to switch protocols (`Upgrade`,
+    CONNECT). The second one must read this head, too, to know where the body ends; then it reads the rest.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know

@@ -22,8 +22,8 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate data: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    `encoding` is the expected format: `gzip` or `deflate`. Data in the other of these formats is decoded, too; only if
-    `is_strict` is true, `step` raises `zlib.error` for it. `members` counts the gzip members that have begun.
+    `encoding` is the expected format: `gzip` or `deflate`. If the data have the other format, they are decoded, too,
+    unless `is_strict` is true: then `step` raises `zlib.error`. `members` counts the gzip members that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:

@@ -104,7 +104,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
     """Parses a request's body as a JSON object; an empty body counts as `{}`. A large body is parsed in a thread.
 
     Raises:
-        UnsupportedMediaType: the Content-Type is not that of JSON.
+        UnsupportedMediaType: there is a Content-Type, and it is not that of JSON.
         BadJSON: the body is not JSON, is not an object, is nested too deep, or has too many members or digits.
         BodyTooLarge: the body has more values, escapes or strings than `large_bodies.check_bounds` allows.
     """

@@ -336,7 +336,7 @@ class RequestedWork:
 
 
 def _is_stored(part: Mapping[str, object]) -> bool:
-    """Returns whether an item of the input, or a message's `audio`, is only the id of content that upstream stores."""
+    """Returns whether an item of the input, or a message's `audio`, has only the id of content that upstream stores."""
     if is_one_of(part, {"item_reference"}):
         return True
     return isinstance(part.get("id"), str) and not any(part[name] for name in part if name not in STORED_ITEM)

@@ -41,7 +41,7 @@ STOP_SECONDS = 2.0
 class Ticket:
     """What one call takes from the limits of its key and team: slots (rights to run) and, when it ends, tokens.
 
-    `lease` is the id of the slots. `limit_states` says how much is left of the limits per minute.
+    `lease` is the id of the slots in all counters. `limit_states` says how much is left of the limits per minute.
     """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
@@ -53,10 +53,10 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slots of an ended call, and counts the call's `tokens` against the limits per minute.
+        """Frees the slots (rights to run) of an ended call, and counts its `tokens` against the limits per minute.
 
-        Also lowers the tokens left in `limit_states`. Has an effect only once. With Redis, a task does the work;
-        `wait_until_settled` waits for it.
+        Also lowers the tokens left in `limit_states`. Only the first use of this method for a call has an effect. With
+        Redis, a task does the work; `wait_until_settled` waits for it.
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.

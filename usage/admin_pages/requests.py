@@ -48,7 +48,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 
     * `sort`: the page has instead the matching calls with the longest duration, the highest cost or the most output
       tokens.
-    * `before`: a request id; the page has only older requests than that one.
+    * `before`: a request id; the page has only older requests than that one. It has no effect with `sort`.
 
     A search in prompts and answers is recorded in the audit log, if `AUDIT_BODY_VIEWS` is on. People who may not view
     requests get `PermissionDenied`.

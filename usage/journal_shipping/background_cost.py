@@ -159,8 +159,8 @@ def _replace_estimates(
     Returns a map from the request ids of the older rows to those of the new ones; the caller must remove the estimates
     from the older rows. Stores the new rows in the table `CountedResponse`, and in `owners`.
 
-    `exact` maps the ids of responses to the request ids of rows with exact usage; `owners`, to those of billed rows.
-    The labels of older rows that created a response are added to `makers`, by response id.
+    `exact` maps response ids to the request ids of rows with exact usage, and `owners` to those of billed rows. The
+    labels of older rows that created a response are added to `makers`, by response id.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -198,7 +198,7 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row can be in no other row, so that it cannot be billed twice.
+    """Returns whether the usage in a call's row can be in no other row, and so needs no check against double billing.
 
     True for a new chat completion with exact usage, for example; false for calls of the Responses API.
     """
@@ -258,7 +258,8 @@ def _is_estimate(row: CallRecord) -> bool:
 def _is_provisional(row: CallRecord) -> bool:
     """Returns whether a row's cost will be replaced once another row has the exact usage of the same response.
 
-    True if the usage is estimated, or the cost is missing or marked as not counted. `FIND_PROVISIONAL` is this in SQL.
+    True if the usage is estimated, or the cost is missing or marked as not counted. `FIND_PROVISIONAL` is the same
+    condition in SQL.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False

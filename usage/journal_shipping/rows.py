@@ -140,8 +140,8 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
     """Returns the request ids of those rows in `inserted` whose usage is estimated.
 
-    `inserted` are rows as the database returned them, without the source of their usage. It is looked up in `rows`, the
-    records from which they were made.
+    `inserted` are rows as the database returned them, without the source of their usage. The source is looked up in
+    `rows`, the records from which these rows were made.
     """
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []

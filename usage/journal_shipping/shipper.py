@@ -37,8 +37,8 @@ LATE_SECONDS = 5.0
 class Shipper:
     """The thread that writes the records in all journals of a directory to the database.
 
-    `complete_at` is a time in seconds of `time.monotonic()`. All records that living processes wrote before it are in
-    the database. The constructor sets it to now, or to the value that an earlier shipper had.
+    All records that living processes wrote before `complete_at`, in seconds of `time.monotonic()`, are in the database.
+    At first, `complete_at` is the time of the start, or the last value of an earlier shipper.
     """
 
     def __init__(self, directory: Path, complete_at: float | None = None) -> None:

@@ -153,7 +153,7 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Adds the next bytes of the body, up to position `stop`, to the copy."""
+        """Adds the next bytes of the body, up to position `stop`, to the shortened copy."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
@@ -236,9 +236,9 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    r"""Returns whether a block of base64 letters and backslashes really is base64.
+    r"""Returns whether a block of base64 letters and backslashes really is base64, not text that only looks like it.
 
-    Returns False for escaped text such as `\u4e2d`, and for a line that is drawn with characters, as `-----`.
+    Such text is escaped, as `\u4e2d`, or a line that is drawn with characters, as `-----`.
     """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d

@@ -51,8 +51,8 @@ def directory() -> Path:
 class WorkerFile:
     """The file in which this process writes its report once a second, so that other processes of the host can read it.
 
-    A lock file beside it shows that the process lives. `state` is a function that returns the report. `suffix`, which
-    is added to the files' names, is `SHIPPER_SUFFIX` in the shipper, and empty in a worker.
+    `state` is a function that returns the process's state, to which the report adds its counters. `suffix` ends the
+    file's name: `SHIPPER_SUFFIX` in the shipper, empty in a worker.
     """
 
     of_this_process: ClassVar[WorkerFile | None] = None  # the one that runs: set by `start`, reset by `stop`

@@ -123,7 +123,8 @@ def highest_cost(
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the highest possible cost, in dollars, of the pictures that the hosted image tool makes for a call.
 
-    If several models may make them, the most expensive one counts. Returns None if one of them has an unknown cost.
+    If the tool may use several models, the most expensive one counts. Returns None if the cost of one of them is
+    unknown.
     """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
@@ -146,8 +147,8 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
     """Returns the name of the most expensive model with which the hosted image tool may make a call's pictures.
 
-    `most` is the upper bound of the call's usage; its `picture_models` must not be empty. A model whose cost is unknown
-    counts as free.
+    `most` has the upper bounds of the call's usage; the models are its `picture_models`, of which there must be one. A
+    model whose cost is unknown counts as free.
     """
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)

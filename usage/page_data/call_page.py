@@ -139,7 +139,7 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def error_title(call: Request) -> str:
-    """Returns the title of a failed call's error: its code or, if there is none, how the call ended.
+    """Returns the title of a failed call's error: its code or, if there is none, the outcome of the call in words.
 
     If the caller has left, the title says after how long, and how many bytes of the answer had been sent.
     """

@@ -114,8 +114,8 @@ def in_address(name: str) -> str:
 def name_in(text: str) -> str | None:
     """Decodes a name from the value of a query parameter, as `in_address` encodes it; None means no filter.
 
-    `NO_NAME` becomes an empty name, which selects, for example, calls without a model. An empty value becomes None.
-    Names are cut to `MAX_TEXT` characters; NUL is removed.
+    `NO_NAME` becomes an empty name, which selects calls without a model, for example. An empty value becomes None. A
+    name is cut to `MAX_TEXT` characters, and NUL is removed from it.
     """
     text = text.replace("\0", "")[: MAX_TEXT + len(LITERALLY)]
     if text.startswith(LITERALLY):

@@ -44,10 +44,10 @@ def page_links(query: Mapping[str, str], address: Mapping[str, str], next_before
 
 
 def _link(query: Mapping[str, str], beginning: str, behind: list[str]) -> str:
-    """Returns the query string for a link to one page of a list of calls, with the filters in `query`.
+    """Returns the query string for a link to one page of a list of calls; `query` has the filters of the list.
 
-    `beginning` is the request id at which the page begins, or `FIRST` for the first page. `behind` has the beginnings
-    of the pages with newer calls, the first page first.
+    `beginning` is the request id below which the page begins, or `FIRST` for the page with the newest calls. `behind`
+    has the beginnings of the pages with newer calls, the first page first.
     """
     if beginning == FIRST:
         return urlencode(query)

@@ -53,7 +53,7 @@ def latest(*times: datetime | None) -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours whose sums count more calls than there are rows: rows have been pruned.
+    """Returns those of the given hours whose sums count more calls than there are rows, since rows have been pruned.
 
     Pruned means deleted because of their age.
     """
@@ -73,7 +73,7 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns a request id; all rows of calls with a lower id have been pruned: deleted because of their age.
+    """Returns a request id below which all rows of calls have been pruned: deleted because of their age.
 
     Returns None if no rows have been pruned, or if the stored time is in the future, because of a wrong clock.
     """

@@ -117,8 +117,8 @@ def _assignments(
 def histograms_sql(name: HistogramName) -> str:
     """Returns an SQL expression that reads one latency's two histograms, a plain and a packed one, from a row of sums.
 
-    The expression is a table of two rows, one for each histogram. `first` is the number of the row's first bucket, and
-    `histogram` has the numbers of calls from this bucket on. The latency's histogram is the sum of both.
+    The expression is a table with a row for each of the two. `first` is the number of the histogram's first bucket, and
+    `histogram` has the numbers of calls from this bucket on. The latency's whole histogram is the sum of both.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"

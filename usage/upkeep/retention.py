@@ -88,10 +88,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A plan to delete from one table the rows of calls that began from `since` until before `until`.
+    """A plan to delete from one table the rows of calls that began at `since` or later, and before `until`.
 
-    If `since` is None, all calls before `until` are meant. Calls before `wanted` are old enough to be deleted; `until`
-    is earlier if they are too many for one deletion.
+    If `since` is None, there is no lower limit. All calls from before `wanted` are old enough to be deleted; `until` is
+    earlier than `wanted` if they are too many for one deletion.
     """
 
     table: str
@@ -110,8 +110,8 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be dropped as a whole, instead of row by row.
 
-        It is if it ends at `until` or before, and one of these is true: `since` is None, the partition is empty, or it
-        is the partition of a month and ends after `since`.
+        It is dropped if it ends at `until` or before, and if one of these is true: `since` is None, the partition is
+        empty, or it is the partition of a month and ends after `since`.
         """
         if partition.end > self.until:
             return False

@@ -236,8 +236,8 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 def stray_reservations() -> Iterator[str]:
     """Yields a line of text for each reservation that was not removed when the call's row was written; at most 100.
 
-    A reservation is a part of a budget, set aside for a call until its cost is known. That of a call whose background
-    response is still polled is no fault.
+    A reservation is a part of a budget, set aside for a call until its cost is known. If a call's background response
+    is still polled, its reservation is no fault.
     """
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
@@ -272,7 +272,7 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of the texts `faults`, then, if there are more, a text with their number.
+    """Yields the first `MOST_FAULTS` of the texts `faults`; if there are more, also a text that counts the others.
 
     That text is the number of the others, the word "more", and the text `others`, such as "calls are in the journal and
     not in the table".

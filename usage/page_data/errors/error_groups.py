@@ -170,7 +170,7 @@ class ErrorGroup:
     def parameter(self) -> str:
         """The request parameter that was refused in the group's newest call; an empty text if it is not known.
 
-        It is also empty if the group does not consist of similar messages, because each call may then name another
+        It is also empty if the group's calls have different messages, because each call may then name another
         parameter.
         """
         return self.sample.error_param if self.sample and self.kind.message else ""

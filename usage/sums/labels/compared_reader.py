@@ -168,8 +168,8 @@ def _read_costliest(
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
     """Finds in the rows of a report's query the costliest values of a group; returns them, and their dollars by day.
 
-    `_rows_of_costliest` has added these to the query. The dollars are a map from each value to a map from days; None
-    unless calls are grouped by day and another group.
+    `_rows_of_costliest` makes the query return these rows. The dollars are a map from each value to a map from days;
+    None unless calls are grouped by day and another group.
     """
     width = len(groups)
     place = next((number for number, name in enumerate(groups) if name != "day"), 0)

@@ -49,6 +49,9 @@ def labels_among(groups: Iterable[str], only: Only) -> list[str]:
 
 
 def grouping(columns: Iterable[str]) -> str:
-    """Returns the GROUP BY clause for `columns`, as SQL expressions or numbers in the query; empty without columns."""
+    """Returns the SQL clause `GROUP BY …` for `columns`, or an empty text if there are none.
+
+    A column is an SQL expression, or the number of its place in the SELECT list.
+    """
     names = ", ".join(columns)
     return f" GROUP BY {names}" if names else ""
