@@ -30,7 +30,10 @@ class KeepRunning(ABC):
         self._thread.start()
 
     def end_watch(self, seconds: float) -> None:
-        """Stops the thread, so that nothing starts the process again; waits at most `seconds` for a start under way."""
+        """Stops the thread that watches the process, so that nothing starts the process again.
+
+        If a start is under way, waits for its end, but at most `seconds`.
+        """
         self.stopping.set()
         if self._thread is not None:
             self._thread.join(seconds)

@@ -145,7 +145,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="kind", ordering="content_type")
     def kind(self, entry: LogEntry) -> str:
-        """Returns the kind of the object that was changed, such as "key"; an empty text if it is no longer known."""
+        """Returns the kind of the object that was changed, such as "key"; an empty text for a kind that is gone."""
         return entry.content_type.name if entry.content_type else ""
 
     @admin.display(description="name", ordering="object_repr")
@@ -154,6 +154,10 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="change")
     def change(self, entry: LogEntry) -> str:
-        """Returns a description of a change for the audit log, such as "Changed owner from “Ada” to “Bob”."."""
+        """Returns a description of a change for the audit log, such as "Changed owner from “Ada” to “Bob”.".
+
+        An entry of an earlier release may have no description: then the name of the action, such as "Deletion", is
+        returned.
+        """
         # Deletions that an older version has logged have no description, so the name of the action is shown.
         return entry.get_change_message() or str(entry.get_action_flag_display())

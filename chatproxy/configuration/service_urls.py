@@ -162,7 +162,10 @@ def passwords_of(url: str) -> Iterator[str]:
 
 
 def _split(value: str) -> SplitResult | None:
-    """Splits a URL into its parts; returns None if it is malformed or its port is invalid."""
+    """Splits a URL into its parts; returns None if it is malformed or its port is invalid.
+
+    A URL with several hosts, as PostgreSQL allows it, is split, too.
+    """
     if not value.isprintable() or " " in value:
         return None
     try:

@@ -140,7 +140,7 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Ends what `watch_departure` has begun: the function `departed` is not called any more if the client hangs up.
+        """Unregisters the function `departed`, so that it is not called any more if the client hangs up.
 
         Does nothing if `watch_departure` has registered another function meanwhile.
         """

@@ -89,9 +89,9 @@ start_reports = StartReports()
 
 
 class AdoptedWorker:
-    """Placeholder in gunicorn's table of workers for a worker of the code that the master ran before an upgrade.
+    """Placeholder in gunicorn's table of workers for a worker that runs the code from before the master's upgrade.
 
-    For gunicorn, it is alive until the worker's process has ended.
+    gunicorn takes it for alive until the worker's process has ended.
     """
 
     age = 0

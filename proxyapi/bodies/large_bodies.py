@@ -120,11 +120,11 @@ def in_utf_8(body: bytes) -> bytes:
 
 
 class Numbers:
-    """Parser of the numbers in one large JSON text, which limits the digits of all long numbers together.
+    """Parser of the numbers in one large JSON text, which limits the digits of all its long numbers together.
 
     A number of more than `LONG_NUMBER` characters is long. Once the long numbers have more than `MAX_LONG_DIGITS`
-    characters in total, the methods raise `ValueError`. `read_float`, an argument of the constructor, is the function
-    that converts the text of a number to a float.
+    characters in total, the methods raise `ValueError`. `read_float` is the function that converts the text of a number
+    to a float.
     """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:

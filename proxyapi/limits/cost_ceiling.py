@@ -247,7 +247,7 @@ class RequestedWork:
         return [*self.values("tools"), *nested]
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number in the request's members `names`; `otherwise` if there is none."""
+        """Returns the highest positive integer among the request's members `names`; `otherwise` if there is none."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:

@@ -214,7 +214,10 @@ class Limiter:
                 await asyncio.wait(set(pending))
 
     async def _settle(self, ticket: Ticket, tokens: int) -> None:
-        """Counts the tokens of a call that has ended, and frees its slot, in this process and in Redis."""
+        """Counts the tokens of an ended call and frees its slots (rights to run), in this process and in Redis.
+
+        If there is no Redis, or it does not answer, only this process counts; no error is raised.
+        """
         ceilings, lease = ticket.caller.limit_ceilings, ticket.lease
         await self._process.settle(ceilings, lease, tokens)
         if self._link is not None and self._shared is not None:

@@ -74,8 +74,8 @@ class SpenderFields(serializers.ModelSerializer[Any]):
     def _without_value(self, name: str) -> object:
         """Returns the value to store for a field that was sent as null.
 
-        This is None for the name and for fields that may be null, an empty text for the upstream key, else the column's
-        default.
+        For the name and for fields that may be null, this is None; for the upstream key, an empty text; for any other
+        field, the default of its column.
         """
         if self.fields[name].allow_null or name == "name":
             return None

@@ -156,7 +156,10 @@ def _remove_from(event: Event, events: bytes) -> bytes:
 
 
 def _without(members: Sequence[Member], name: str) -> Edit:
-    """Returns the edit that removes a JSON object's first member called `name`, with a comma beside it."""
+    """Returns the edit that removes a JSON object's first member called `name`, with a comma beside it.
+
+    The object must have such a member.
+    """
     number = next(number for number, member in enumerate(members) if member.name == name)
     if number:
         return Edit(members[number - 1].end, members[number].end)

@@ -24,7 +24,7 @@ VIEW = 4  # the action of an entry of the audit log; Django's own are 1, 2 and 3
 
 
 def log_views_of_calls(request: HttpRequest, calls: Iterable[Request]) -> None:
-    """Records that the signed-in person sees the prompts and the answers of calls, if `AUDIT_BODY_VIEWS` is on.
+    """Records in the audit log that the signed-in person sees the bodies of calls, if `AUDIT_BODY_VIEWS` is on.
 
     Each call gets an entry of its own, so that the entry is in the history of the call.
     """
@@ -36,7 +36,7 @@ def log_views_of_calls(request: HttpRequest, calls: Iterable[Request]) -> None:
 
 
 def log_search(request: HttpRequest, text: str) -> None:
-    """Records that the signed-in person searches prompts and answers for a text, if `AUDIT_BODY_VIEWS` is on."""
+    """Records in the audit log that the signed-in person searches bodies for `text`, if `AUDIT_BODY_VIEWS` is on."""
     _log(request, ("", "search", f"Searched prompts and answers for “{escape_invisible(text, 200)}”."))
 
 
@@ -50,9 +50,10 @@ def log_export(request: HttpRequest, query: str) -> None:
 
 
 def _log(request: HttpRequest, *views: tuple[str, str, str]) -> None:
-    """Writes an entry to the audit log for each of `views`, if the setting `AUDIT_BODY_VIEWS` is on.
+    """Writes an entry to the audit log for each of `views`, if the setting `AUDIT_BODY_VIEWS` is on; else does nothing.
 
-    A view is a tuple of the call's id (or ""), a name of what was viewed, and a sentence about what was done.
+    A view is a tuple of three texts: the call's id or "", the name of what was viewed, and a sentence about what was
+    done.
     """
     if not settings.AUDIT_BODY_VIEWS:
         return

@@ -107,8 +107,8 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     """Answers with the page of one logged request; the bodies are shown only to people who may see them.
 
     `object_id` is the request id, quoted as in the links of Django's admin; status 404 if there is no such request.
-    People who may not view requests get `PermissionDenied`. That bodies are shown is recorded in the audit log, if
-    `AUDIT_BODY_VIEWS` is on.
+    People who may not view requests get `PermissionDenied`. If `AUDIT_BODY_VIEWS` is on, the audit log records that
+    bodies are shown, and for which words the list was searched.
     """
     if not may_see(request):
         raise PermissionDenied

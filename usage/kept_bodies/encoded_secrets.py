@@ -114,7 +114,7 @@ class LiteralSet:
 
 
 def find_basic(text: str, lower: str) -> Iterator[TextRange]:
-    """Yields the ranges of `text` with an encoded user name and password after the word `Basic` (RFC 7617).
+    """Yields the ranges of `text` that encode a user name and password in base64, after the word `Basic` (RFC 7617).
 
     `lower` is `text` in lower case.
     """

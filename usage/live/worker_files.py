@@ -281,7 +281,7 @@ def _read(path: Path) -> WorkerReport | None:
 
 @contextmanager
 def _unreadable_logged(path: Path) -> Iterator[None]:
-    """Context manager that ends without an error if a file cannot be read; logs this once for each file."""
+    """Context manager for reading a file: ignores an error of the operating system, and logs it once for each file."""
     try:
         yield
     except OSError as error:

@@ -339,7 +339,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, waiting: Mapping[Lease, list[Waiting]]) -> None:
-        """Makes each call in `waiting` fail with the error `ReservationsUnavailable`."""
+        """Makes each call in `waiting` that has no answer yet fail with the error `ReservationsUnavailable`."""
         for calls in waiting.values():
             for _, future in calls:
                 if not future.done():

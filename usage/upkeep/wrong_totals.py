@@ -154,20 +154,20 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
 
 
 def wrong_peaks(since: datetime | None) -> Iterator[str]:
-    """Yields a description of each day whose row in `UsagePeak` is missing or wrong, for at most 100 days.
+    """Yields a description of each day whose row in the table `UsagePeak` is missing or wrong, at most 100.
 
-    The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
-    are compared; all if it is None.
+    The row must have the longest duration and the highest token counts that any hour of the day has. Only days from
+    `since` on are compared; all if it is None.
     """
     for day in differing_peaks(since, 100):
         yield f"usage_usagepeak has not the highest figures of {day}"
 
 
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
-    """Returns the days (UTC) whose row in `UsagePeak` is missing or wrong, at most `most`; all if that is None.
+    """Returns the days (UTC) whose row in the table `UsagePeak` is missing or wrong; at most `most`, if not None.
 
-    The row must have the longest duration and the highest token counts of the day's hours. Only days from `since` on
-    are compared; all if it is None.
+    The row must have the longest duration and the highest token counts that any hour of the day has. Only days from
+    `since` on are compared; all if it is None.
     """
     names = [f"max_{name}" for name in MAXES]
     query = f"""

@@ -89,7 +89,7 @@ class Command(BaseCommand):
 
 
 def _day(day: date, today: date) -> str:
-    """Returns a day and how long ago it was as text: `2026-11-03 (25 days ago)`."""
+    """Returns a day as text, with the days since then: `2026-11-03 (25 days ago)`."""
     return f"{day} ({(today - day).days} days ago)"
 
 
