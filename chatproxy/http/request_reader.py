@@ -267,7 +267,7 @@ class RequestReader(HttpToolsProtocol):
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
         """Returns the newest request that has arrived whole and is not answered yet; None if there is no such request.
 
-        Also removes an incomplete request from the queue of waiting requests.
+        If the newest request is incomplete and waits for its turn, removes it from the queue first.
         """
         running = self._running
         if self.pipeline and self.cycle.more_body:

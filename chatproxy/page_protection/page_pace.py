@@ -233,8 +233,8 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 def _seconds_to_wait(until: float, rate: PageRate, now: float) -> float:
     """Returns how many seconds after `now` a request must wait to keep to a rate; 0 if it may run at once.
 
-    `until` is the time at which the earlier requests would be done if they ran one after the other at the rate. The
-    request need not wait until then, since `rate.burst` requests may run at once.
+    `until` is the time at which this request and all earlier ones would be done if they ran one after the other at the
+    rate. The wait ends earlier than that, since `rate.burst` requests may run at once.
     """
     # `rate.burst` requests may run at once: the wait is shorter by the time that they would take one after the other.
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))

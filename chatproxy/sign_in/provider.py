@@ -17,7 +17,7 @@ FAILURE_SECONDS = 5.0  # how long an issuer that did not answer is not asked aga
 
 
 class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library has no types
-    """The issuer's endpoints, as the issuer's published description names them.
+    """The endpoints of the issuer (single sign-on), as the issuer's published description names them.
 
     The description is requested at most once in `DISCOVERY_SECONDS`.
     """

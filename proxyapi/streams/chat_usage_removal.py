@@ -191,8 +191,8 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
     """Applies edits to `value`, one line of a server-sent event's data, and returns the new line.
 
-    An edit is a tuple: start, end, new bytes. Both positions count from the start of this line. If an edit covers
-    several lines, its start or end is outside of this one; the new bytes go into the line in which it starts.
+    An edit is a tuple: start, end, new bytes. Both positions count from the start of this line, and may lie outside of
+    it if the edit covers several lines; the new bytes go into the line in which the edit starts.
     """
     pieces, at = [], 0
     for start, end, new in edits:

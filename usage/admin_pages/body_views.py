@@ -36,7 +36,10 @@ def log_views_of_calls(request: HttpRequest, calls: Iterable[Request]) -> None:
 
 
 def log_search(request: HttpRequest, text: str) -> None:
-    """Records in the audit log that the signed-in person searches bodies for `text`, if `AUDIT_BODY_VIEWS` is on."""
+    """Records in the audit log that the signed-in person searches prompts and answers, if `AUDIT_BODY_VIEWS` is on.
+
+    `text` is the text that they search for.
+    """
     _log(request, ("", "search", f"Searched prompts and answers for “{escape_invisible(text, 200)}”."))
 
 

@@ -221,7 +221,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _check_room(self) -> None:
-        """Writes the end records that wait in memory, then decides whether the disk has room for new calls."""
+        """Writes the end records that wait in memory, then sets whether the disk has room for new calls (`full`)."""
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:

@@ -87,7 +87,7 @@ def _has_blocks(body: bytes) -> bool:
 
 
 class _Elision:
-    """State of copying one body without base64 and vectors: how far the body has been read, and the copy of it."""
+    """State of copying one body with placeholders for base64 and vectors: how far it has been read, and the copy."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body

@@ -63,7 +63,7 @@ class Base64Form(NamedTuple):
 
 
 def encoded_forms(secret: str) -> EncodedForms | None:
-    """Returns the ways to write a secret in base64 and in hexadecimal digits; None for a very short secret."""
+    """Returns the texts by which a secret is found in base64 and in hexadecimal digits; None for a short secret."""
     # Texts would contain the forms of a short secret by chance.
     data = secret.encode("utf-8", "surrogatepass")
     return None if len(data) < MIN_SECRET_BYTES else EncodedForms(data.hex(), tuple(map(_form, _inner_letters(data))))
@@ -124,9 +124,10 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three texts of base64 letters; the base64 of any bytes that contain `data` contains one of the three.
+    """Yields the three texts of which one is in the base64 of any longer data that contain `data`.
 
-    Which one depends on the number of bytes before `data`.
+    Which of them it is depends on the number of bytes before `data`. Letters that also depend on bytes beside `data`
+    are left out.
     """
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
@@ -168,9 +169,9 @@ def _decodings(run: str) -> Iterator[str]:
 
 
 def _from_base64(letters: str) -> str:
-    """Decodes base64, or base64 for URLs, to a text with one character per byte (Latin-1).
+    """Decodes base64, also in the form for URLs, to a text with one character per byte (Latin-1).
 
-    Padding may be missing. The text is empty for invalid base64.
+    Padding may be missing. The result is an empty text for invalid base64.
     """
     return _from_letters(letters.rstrip("=").translate(_TO_STANDARD))
 

@@ -155,9 +155,9 @@ def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the highest possible cost, in dollars, of a call with at most the usage `most`, at the given `price`.
+    """Returns the highest possible cost of a call in dollars, at the given `price`; `most` is the most that it can use.
 
-    Returns None if the price lacks a rate that the call may need.
+    Pictures of the hosted image tool are not included. Returns None if the price lacks a rate that the call may need.
     """
     if price.is_free:
         return Decimal(0)
@@ -242,7 +242,8 @@ def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
     """Yields the lines of a call's bill for the call's own model, one for each used unit, such as input tokens.
 
-    Rates may depend on `input_tokens`, the length of the prompt.
+    `input_tokens` is the length of the prompt, and `picture_format` the quality and size of the pictures: rates may
+    depend on them.
     """
     for unit, count in counts:
         if unit == "audio_seconds":
