@@ -47,7 +47,7 @@ class UsageRequests:
     def state(self) -> str:
         """Whether the gateway asks upstream for usage, as text for `/readyz`: "on", "off" or "refused by upstream".
 
-        The last one means that upstream has refused the field for at least one model.
+        The last one means that upstream has refused the field `stream_options.include_usage` for at least one model.
         """
         if self.refusing:
             return "refused by upstream"
@@ -63,9 +63,9 @@ class UsageRequests:
     def give_up(self, request: JSONBody) -> None:
         """Stops adding `stream_options.include_usage` to streamed chats of the request's model, and logs a warning.
 
-        This holds until the process ends. Call this when upstream has refused `request` with the field and accepted it
-        without. Nothing happens if the refusal may have had another reason (`_proves_refusal`), or if this has been
-        done for `MOST_MODELS` models.
+        This holds until the process ends. Call this when upstream has refused `request` with this field, and accepted
+        the same request without it. Nothing happens if the refusal may have had another reason (`_proves_refusal`), or
+        if `MOST_MODELS` models have been given up already.
         """
         model = request.model
         if model in self.refusing or len(self.refusing) >= MOST_MODELS or not _proves_refusal(request):
