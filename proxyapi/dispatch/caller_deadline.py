@@ -29,8 +29,8 @@ class CallerDeadline:
     async def stop(self) -> None:
         """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent.
 
-        Afterwards, `left_at` of the request's `IncomingBody` (the time when the caller left) is None if the caller
-        still waits for an answer.
+        Afterwards, `left_at` of the request's `IncomingBody` (when the caller hung up, or got status 504) is None if
+        the caller still waits for an answer.
         """
         # From now on only the call's handler sends to the caller, and `left_at` tells it whether it still may.
         self._timer.cancel()

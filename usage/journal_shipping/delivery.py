@@ -109,7 +109,7 @@ class Delivery:
         return self.database_error or (NO_ANSWER if silent else "")
 
     def log_silence(self) -> None:
-        """Logs once in each outage that the database does not answer; to be called in a thread that never waits for it."""
+        """Logs once in each outage that the database does not answer; for a thread that does not wait for it itself."""
         with self._lock:
             if not self._is_silence_logged and self.database_fault == NO_ANSWER:
                 self._is_silence_logged = True
