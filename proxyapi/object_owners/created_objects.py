@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.object_owners import owner_store
+from proxyapi.routes import Route
+from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
 from usage.call_record import CallRecord
+
+# Routes whose POST creates nothing that upstream stores.
+NOT_KEPT = frozenset({
+    "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
+    "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
+    "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
+})  # fmt: skip
+# Routes whose objects gain ids after their creation, which a later GET shows.
+GROWING = frozenset({
+    "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
+    "/v1/agents/automations/{id}/invocations/{id}",
+})  # fmt: skip
+# Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
+IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 
 class CreatedObjects:
@@ -41,3 +58,30 @@ class CreatedObjects:
         if not self._made or objects is None:
             return {}
         return {"objects": self._made[:MAX_RECORDED_IDS], "objects_last": objects.lasts}
+
+
+def expected_ids(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
+    """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
+
+    Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, if that
+    object belongs to the caller's key (`is_own`). For a POST about an object of another key, the reader finds only what is
+    new, and not what the answer names beside it: it may be that key's, such as the result file of a batch that the
+    built-in key cancels.
+    """
+    if request.method != "POST":
+        is_growing = request.method == "GET" and is_own and route.name in GROWING
+        return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
+    if route.name in NOT_KEPT or route.family.name == "models":
+        return None
+    body = request.json or NO_BODY
+    if route.name == "/v1/chat/completions":
+        is_stored, has_audio = any(body.values("store")), any(body.values("audio"))
+        return CreatedIds(is_stored=is_stored, lasts=False) if is_stored or has_audio else None
+    if route.name == "/v1/responses":
+        is_stored = [value for value in body.values("store") if value is not None] != [False]
+        return CreatedIds(is_stored=is_stored, lasts=any(body.values("conversation")))
+    return CreatedIds(
+        lasts=route.family.name != "responses",
+        is_in_location=route.name in IN_LOCATION,
+        is_of_own_object=is_own or not route.object_id,
+    )

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from proxyapi.bodies import large_bodies
-from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.globs import matches_any
+from proxyapi.object_owners.created_objects import expected_ids
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.object_owners.owner_store import owners_of
@@ -28,20 +28,6 @@ from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
 from usage.kept_bodies.body_excerpts import PartExcerpt
-
-# Routes whose POST creates nothing that upstream stores.
-NOT_KEPT = frozenset({
-    "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
-    "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
-    "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
-})  # fmt: skip
-# Routes whose objects gain ids after their creation, which a later GET shows.
-GROWING = frozenset({
-    "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
-    "/v1/agents/automations/{id}/invocations/{id}",
-})  # fmt: skip
-# Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
-IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +84,12 @@ async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
     """Returns the `CheckedObjects` of a call of the built-in key, which may use all objects; refuses nothing.
 
     If the call may create objects, `named` has all ids in the request, so that none of them is taken for a new one in
-    the answer. Otherwise it has only the id in the path.
+    the answer. Otherwise it has only the ids in the path.
     """
-    access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
+    is_own = False
+    if route.object_id and request.method == "POST":  # of a GET, the built-in key becomes the owner of nothing
+        is_own = (await owners_of((), [route.object_id])).get(route.object_id) == SECURITY_KEY_NAME
+    access = _access(route, request, _ids_in_path(route), is_own=is_own)
     if access.made is None:
         return access
     # The ids in the request are read all the same: if the answer repeats them, they are no ids of new objects.
@@ -195,7 +184,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
     if any(_is_foreign(one, request.method, owners, caller) for one in further):
         raise missing
     await large_bodies.run(request.text_size, _check_named, named, owners, caller)
-    return _access(route, request, frozenset({*needed, *named.mentions}), is_own=is_own)
+    return _access(route, request, frozenset({*needed, *named.mentions, *_ids_in_path(route)}), is_own=is_own)
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
@@ -265,6 +254,11 @@ def _further_segments(route: Route) -> list[str]:
     return []
 
 
+def _ids_in_path(route: Route) -> frozenset[str]:
+    """Returns all segments of a path behind its family's name that may be ids, such as both in `/threads/a/runs/b`."""
+    return frozenset(filter(is_object_id, route.segments[len(route.family.segments) :]))
+
+
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
     """Creates the 404 error for an object that the caller may not use; it reads as if there were no such object."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
@@ -272,26 +266,5 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
     """Builds the `CheckedObjects` of an allowed request; `named` are the ids that the request names."""
-    made = _made(route, request, is_own=is_own)
+    made = expected_ids(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
-
-
-def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
-    """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
-
-    Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, if that
-    object belongs to the caller's key (`is_own`).
-    """
-    if request.method != "POST":
-        is_growing = request.method == "GET" and is_own and route.name in GROWING
-        return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
-    if route.name in NOT_KEPT or route.family.name == "models":
-        return None
-    body = request.json or NO_BODY
-    if route.name == "/v1/chat/completions":
-        is_stored, has_audio = any(body.values("store")), any(body.values("audio"))
-        return CreatedIds(is_stored=is_stored, lasts=False) if is_stored or has_audio else None
-    if route.name == "/v1/responses":
-        is_stored = [value for value in body.values("store") if value is not None] != [False]
-        return CreatedIds(is_stored=is_stored, lasts=any(body.values("conversation")))
-    return CreatedIds(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)

@@ -72,15 +72,24 @@ class CreatedIds:
       which upstream stores in any case (`KEPT_IF_UNSTORED`).
     * `lasts`: True if upstream keeps the objects until they are deleted, False if it drops them after some weeks.
     * `is_in_location`: True if the answer names the object in its header `Location` (RFC 9110, 10.2.2).
+    * `is_of_own_object`: False for a call about an object of another key. The other objects that the answer names, such
+      as a batch's result files, are then ignored.
     """
 
     def __init__(
-        self, *, is_creating: bool = True, is_stored: bool = True, lasts: bool = True, is_in_location: bool = False
+        self,
+        *,
+        is_creating: bool = True,
+        is_stored: bool = True,
+        lasts: bool = True,
+        is_in_location: bool = False,
+        is_of_own_object: bool = True,
     ) -> None:
         self.lasts = lasts
         self.is_in_location = is_in_location
         self._is_creating = is_creating
         self._is_stored = is_stored
+        self._is_of_own_object = is_of_own_object
         self.new: list[str] = []  # read since `take_new` was called last
         self._seen: set[str] = set()
 
@@ -93,7 +102,7 @@ class CreatedIds:
         kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":
             self._add(answer.get("id"))
-        for path in DERIVED_IDS.get(kind, ()) if isinstance(kind, str) else ():
+        for path in DERIVED_IDS.get(kind, ()) if isinstance(kind, str) and self._is_of_own_object else ():
             if self._is_stored or path in KEPT_IF_UNSTORED:
                 for value in _values_at(answer, path):
                     self._add(value)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from proxyapi.object_owners.ownership_check import NOT_KEPT
+from proxyapi.object_owners.created_objects import NOT_KEPT
 from proxyapi.routes import FAMILIES, Family
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
 
@@ -18,10 +19,19 @@ from proxyapi.keys.credentials import Credentials
 from proxyapi.object_owners import owner_store, ownership_check
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.ownership_check import check, check_form
+from proxyapi.routes import FAMILIES
 from proxyapi.upstream.request import UpstreamRequest
 from usage.kept_bodies.body_excerpts import PartExcerpt
 
 ANN = Caller("ann")
+BUILT_IN = Caller(SECURITY_KEY_NAME)
+CHANGED = [
+    path
+    for family in FAMILIES
+    if not family.is_administration and family.name != "models"
+    for path, methods in family.paths.items()
+    if "POST" in methods and "{id}" in path
+]
 
 
 async def test_each_refusal_of_a_path_is_an_error_of_its_own() -> None:
@@ -107,3 +117,46 @@ async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() ->
         PartExcerpt(name=b"container", content=b"cntr_ofA", size=8),
     ]
     assert await check_form(parts, Caller(SECURITY_KEY_NAME)) == {"cntr_ofA"}
+
+
+@pytest.fixture
+def everything_is_anns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
+        return dict.fromkeys([*needed, *others], "ann")
+
+    monkeypatch.setattr(ownership_check, "owners_of", owners_of)
+
+
+@pytest.mark.usefixtures("everything_is_anns")
+@pytest.mark.parametrize("caller", [ANN, BUILT_IN], ids=["its key", "the built-in key"])
+@pytest.mark.parametrize("path", CHANGED)
+async def test_an_id_in_a_path_is_never_taken_for_a_new_object(path: str, caller: Caller) -> None:
+    """An answer repeats it, such as that about a file in a vector store, which may be another key's file."""
+    written = path.replace("{id}", "obj_1", 1).replace("{id}", "obj_2", 1)
+    access = await check(UpstreamRequest("POST", written, Credentials("sk-x"), deadline=0.0), caller)
+
+    assert access.named >= {segment for segment in written.split("/") if segment.startswith("obj_")}
+
+
+@pytest.mark.usefixtures("everything_is_anns")
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/batches/batch_1/cancel", {"object": "batch", "output_file_id": "obj_1", "error_file_id": "obj_1"}),
+        ("/fine_tuning/jobs/ftjob_1/cancel", {"object": "fine_tuning.job", "result_files": ["obj_1"]}),
+        (
+            "/assistants/asst_1",
+            {"object": "assistant", "tool_resources": {"file_search": {"vector_store_ids": ["obj_1"]}}},
+        ),
+        ("/agents/sessions/asess_1", {"object": "agent.session", "environment": {"id": "obj_1"}}),
+    ],
+)
+async def test_what_belongs_to_another_keys_object_does_not_become_the_built_in_keys(
+    path: str, answer: dict[str, object]
+) -> None:
+    """Its owner would no longer get the results of a batch that an administrator has cancelled."""
+    for caller, made in ((BUILT_IN, []), (ANN, ["obj_1"])):
+        access = await check(UpstreamRequest("POST", path, Credentials("sk-x"), deadline=0.0), caller)
+        assert access.made is not None
+        access.made.read(answer)
+        assert access.made.take_new() == made
