@@ -1,8 +1,8 @@
 """The headers that pass through: from the caller to upstream (`/v1` only), and from upstream to the caller (both APIs).
 
 All headers go to upstream, with four exceptions: those that identify or authenticate the caller, those for the gateway,
-those that belong to one connection, and those that would be wrong for the request that the gateway sends. To the
-caller, only the listed headers pass.
+those that belong to one connection, and those that would be wrong for the request that the gateway sends. One header is
+changed, so that no key gets what is another's: `Idempotency-Key`. To the caller, only the listed headers pass.
 
 `INERT` are headers that keep a browser from running an answer as a page of this server, whose origin is also the
 admin's.
@@ -10,6 +10,7 @@ admin's.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import urlsplit
@@ -32,7 +33,12 @@ KEPT_BACK = {
     b"x-original-method",
 }  # fmt: skip
 # Names that must not come in a second spelling, beside those that are kept back.
-SPELLED_ONCE = {b"content-type", b"content-encoding", b"openai-organization", b"openai-project"}
+SPELLED_ONCE = {
+    b"content-type", b"content-encoding", b"openai-organization", b"openai-project", b"idempotency-key",
+    b"x-idempotency-key",
+}  # fmt: skip
+# By which a server recognises a request that it has answered before, whichever key of the gateway has sent it.
+IDEMPOTENCY_KEYS = ("Idempotency-Key", "X-Idempotency-Key")
 # The gateway's own headers, such as X-Proxy-Tags, say things that are for it alone.
 KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-", b"x-proxy-")
 
@@ -76,6 +82,18 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
             and not (UNDERSCORE in name and _is_second_spelling(name, kept_back))
         ]
     )
+
+
+def separate_by_key(headers: Headers, key_name: str) -> None:
+    """Replaces each `Idempotency-Key` in `headers` by a digest of it and of the caller's key; the same in each try.
+
+    `key_name` is the name of the caller's key. To upstream all keys are one account: it would answer with what another
+    key has got for the same text, such as the id of an environment.
+    """
+    for name in IDEMPOTENCY_KEYS:
+        if name in headers:
+            for value in headers.popall(name):
+                headers.add(name, hashlib.sha256(f"{key_name}\n{value}".encode()).hexdigest())
 
 
 def _is_second_spelling(name: bytes, kept_back: Collection[bytes]) -> bool:

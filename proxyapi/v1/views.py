@@ -50,7 +50,7 @@ from proxyapi.streams.relay import (
     resumed,
 )
 from proxyapi.upstream.answer import UpstreamAnswer
-from proxyapi.upstream.passed_headers import pass_up, without_encoding
+from proxyapi.upstream.passed_headers import pass_up, separate_by_key, without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.upstream.self_calls import gateways_passed
 from proxyapi.v1.list_filter import Keeps, read_visible_page
@@ -103,6 +103,8 @@ class PassThroughView(FormView):
         call = request.call_request
         route = self.open_route(call)
         headers = pass_up(call.raw_headers)
+        if self.caller.name != SECURITY_KEY_NAME:
+            separate_by_key(headers, self.caller.name)
         if gateways := gateways_passed(call.META.get("HTTP_VIA", "")):
             headers["Via"] = gateways
         upstream_request = UpstreamRequest(

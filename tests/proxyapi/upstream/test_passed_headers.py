@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.upstream.passed_headers import pass_down, pass_up
+from proxyapi.upstream.passed_headers import pass_down, pass_up, separate_by_key
 
 PASSING = ["content-type", "x-a", "x_a", "x-b", "openai-beta", "user-agent", "accept", "connectionx", "xcookie"]
 STAYING = [
@@ -46,6 +46,21 @@ def test_what_a_connection_lists_stays(pairs: list[tuple[str, bytes]], listed: s
     passed = pass_up([*((name.encode(), value) for name, value in pairs if name != "connection"), line])
 
     assert not {name.lower() for name in passed} & (listed | set(STAYING))
+
+
+@given(
+    st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])), st.text(max_size=9), st.text(max_size=9)
+)
+def test_no_key_gets_the_answer_to_another_ones_request(value: str, ann: str, bob: str) -> None:
+    """The same text is one text for a key, in each try, and another one for each other key."""
+    sent = [(b"x-a", b"1"), (b"idempotency-key", value.encode()), (b"x-idempotency-key", value.encode())]
+    passed: dict[str, str] = {}
+    for name in (ann, bob, ann):
+        headers = pass_up([*sent, (b"idempotency_key", value.encode())])
+        separate_by_key(headers, name)
+        assert list(headers) == ["x-a", "Idempotency-Key", "X-Idempotency-Key"]
+        assert passed.setdefault(name, headers["idempotency-key"]) == headers["x-idempotency-key"]
+    assert len({*passed.values(), value}) == len({ann, bob}) + 1
 
 
 @given(st.lists(st.tuples(st.sampled_from(DOWN), st.text(max_size=8))))
