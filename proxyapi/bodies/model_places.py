@@ -32,6 +32,10 @@ TEXT_MEMBERS = frozenset({
 
 IMAGE_TOOL = "image_generation"
 
+# Objects whose names the caller chooses, also names of `TEXT_MEMBERS`, and whose values are no texts: the graders of a
+# grader.
+OWN_NAMES = frozenset({"graders"})
+
 # Lists of the items of a conversation. In an item only `tools` can name a model that is to run.
 ITEM_LISTS = frozenset({"input", "items"})
 
@@ -124,11 +128,15 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def implied_by_tools(body: JSONObject) -> list[str]:
-    """Returns `[DEFAULT_IMAGE_MODEL]` if an image generation tool in a JSON object names no model; otherwise `[]`.
+    """Returns the models that OpenAI runs for pictures although a JSON object does not name them.
 
-    OpenAI then runs this model. Tools are found at any depth, but not in the caller's own text (`TEXT_MEMBERS`).
+    These are `DEFAULT_IMAGE_MODEL` for an image generation tool that names no model, and an empty text for an SVG
+    picture whose author is not named (`svg.model`), since OpenAI does not say which model it chooses. They are found at
+    any depth, but not in the caller's own text (`TEXT_MEMBERS`).
     """
     waiting = [(name, value) for name, value, *_ in pairs_of(body)]
+    if _leaves_author_open(waiting):
+        return [""]
     while waiting:
         name, value = waiting.pop()
         if name.casefold() in TEXT_MEMBERS:
@@ -137,16 +145,38 @@ def implied_by_tools(body: JSONObject) -> list[str]:
             waiting += [(name, item) for item in value]
         elif isinstance(value, dict):
             pairs = _pairs(value)
-            if name.casefold() == "tools" and _leaves_model_open(pairs):
-                return [DEFAULT_IMAGE_MODEL]
+            if name.casefold() == "tools" and (_leaves_model_open(pairs) or _leaves_author_open(pairs)):
+                return [DEFAULT_IMAGE_MODEL if _leaves_model_open(pairs) else ""]
             waiting += pairs
     return []
+
+
+def implied_by_fields(fields: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns the models that OpenAI runs for a form although it does not name them, as `implied_by_tools` does.
+
+    `fields` are pairs of a field's name and its text.
+    """
+    paths = [(field_path(name), value) for name, value in fields]
+    makes_svg = any(path == ("output_format",) and value.strip().casefold() == "svg" for path, value in paths)
+    names_author = any(path[0] == "svg" for path, _ in paths)  # without `model`, upstream refuses it
+    return [""] if makes_svg and not names_author else []
 
 
 def _leaves_model_open(tool: list[tuple[str, object]]) -> bool:
     """Returns whether the members of a tool are those of an image generation tool that names no model."""
     makes_pictures = any(name == "type" and str(value).startswith(IMAGE_TOOL) for name, value in tool)
-    return makes_pictures and not any(name == "model" and isinstance(value, str) for name, value in tool)
+    models = [value for name, value in tool if name == "model"]  # several, if it is given twice
+    return makes_pictures and not (models and all(isinstance(model, str) for model in models))
+
+
+def _leaves_author_open(members: list[tuple[str, object]]) -> bool:
+    """Returns whether the members of a request or tool ask for an SVG picture without naming the model that writes it.
+
+    With a member `svg`, upstream requires its `model`, which is checked like any other.
+    """
+    makes_svg = any(name == "output_format" and value == "svg" for name, value in members)
+    authors = [value for name, value in members if name == "svg"]  # several, if it is given twice
+    return makes_svg and not (authors and all(isinstance(author, dict) and author for author in authors))
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
@@ -211,7 +241,8 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     """Yields the models that JSON members name, at any depth; None for a model that is not given as text.
 
     `waiting` has the members to search, as pairs of name and value; the search empties it. Skipped are the caller's own
-    text (`TEXT_MEMBERS`) and, in the items of a conversation (`ITEM_LISTS`), all members but `tools`.
+    text (`TEXT_MEMBERS`) and, in the items of a conversation (`ITEM_LISTS`), all members but `tools`. Names that the
+    caller chooses (`OWN_NAMES`) hide nothing.
     """
     while waiting:
         name, value = waiting.pop()
@@ -220,7 +251,10 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
         elif name.casefold() in TEXT_MEMBERS:
             continue
         elif isinstance(value, dict):
-            waiting += _pairs(value)
+            pairs = _pairs(value)
+            waiting += pairs
+            if name.casefold() in OWN_NAMES:
+                waiting += [("", each) for own_name, each in pairs if own_name.casefold() in TEXT_MEMBERS | ITEM_LISTS]
         elif isinstance(value, list):
             objects = [item for item in value if isinstance(item, list | dict)]
             if name.casefold() in ITEM_LISTS:

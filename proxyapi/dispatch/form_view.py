@@ -40,6 +40,7 @@ class FormView(CallView):
             size = sum(len(part.content) for part in parts)
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
             model_policy.check_models(route, "POST", named + model_places.in_query(query), caller)
+            model_policy.check_implied("POST", model_places.implied_by_fields(form.fields()), caller)
         call.created_objects.exclude(await ownership_check.check_form(parts, caller))
         await self.reserve("POST", route, form.sizes())
         call.begin_reserved()

@@ -45,9 +45,9 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
 
 
 def check_implied(method: str, models: Iterable[str], caller: Caller) -> None:
-    """Checks that a caller who is limited to some models may use the `models` that the request's tools will run.
+    """Checks that a caller who is limited to some models may use the `models` that upstream will run for a request.
 
-    The request itself does not name these models. Only a POST is checked.
+    The request itself does not name these models; an empty name is one of upstream's choice. Only a POST is checked.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed.

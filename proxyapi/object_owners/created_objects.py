@@ -64,8 +64,8 @@ def expected_ids(route: Route, request: UpstreamRequest, *, is_own: bool) -> Cre
     """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
 
     Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, if that
-    object belongs to the caller's key (`is_own`). For a POST about an object of another key, the reader finds only what is
-    new, and not what the answer names beside it: it may be that key's, such as the result file of a batch that the
+    object belongs to the caller's key (`is_own`). For a POST about an object of another key, the reader finds only what
+    is new, and not what the answer names beside it: it may be that key's, such as the result file of a batch that the
     built-in key cancels.
     """
     if request.method != "POST":

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from proxyapi.bodies.large_bodies import LARGE_BYTES
-from proxyapi.bodies.model_places import in_fields, is_model_name
+from proxyapi.bodies.model_places import implied_by_fields, in_fields, is_model_name
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import WireAnswer, connect, head
 from tests.support.inputs.ambiguous_forms import END, FILE, TYPE, named
@@ -151,6 +151,20 @@ def test_the_models_of_a_form(
     found = in_fields(fields)
 
     assert (found.main, found.others) == (main, others)
+
+
+@pytest.mark.parametrize(
+    ("fields", "implied"),
+    [
+        ([("model", "a"), ("output_format", "svg")], [""]),
+        ([("model", "a"), ("Output_Format", " SVG")], [""]),
+        ([("output_format", "svg"), ("svg[model]", "b")], []),
+        ([("output_format", "svg"), ("svg", '{"model":"b"}')], []),
+        ([("output_format", "png"), ("prompt", "svg")], []),
+    ],
+)
+def test_the_model_that_a_form_leaves_to_upstream(fields: list[tuple[str, str]], implied: list[str]) -> None:
+    assert implied_by_fields(fields) == implied
 
 
 def test_a_batch_is_closed_to_a_limited_key(open_gateway: Gateway, simulator: Simulator, key: str) -> None:

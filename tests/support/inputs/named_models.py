@@ -72,6 +72,10 @@ PLACES: dict[str, Place] = {
     "speech": v1("/audio/speech", f'"model":{NO},"input":"hi","voice":"alloy"'),
     "image": v1("/images/generations", f'"model":{NO},"prompt":"x"'),
     "image's SVG": v1("/images/generations", f'{MODEL},"prompt":"x","svg":{{"model":{NO}}}'),
+    "image's SVG of upstream's choice": v1("/images/generations", f'{MODEL},"prompt":"x","output_format":"svg"'),
+    "image tool's SVG of upstream's choice": response(
+        f'{MODEL},"tools":[{{"type":"image_generation","model":"{ALLOWED}","output_format":"svg","svg":null}}]'
+    ),
     "moderated texts": v1("/moderations", f'"model":{NO},"input":"x"'),
     "session": v1("/audio/unheard-of", f'{MODEL},"session":{{"model":{NO}}}'),
     "session's transcription": v1(
@@ -93,6 +97,13 @@ PLACES: dict[str, Place] = {
     "graders": v1(
         "/fine_tuning/alpha/graders/validate", f'"grader":{{"type":"multi","graders":{{"a":{{"model":{NO}}}}}}}'
     ),
+    "graders whose names are those of texts": v1(
+        "/fine_tuning/alpha/graders/validate",
+        f'"grader":{{"type":"multi","graders":{{"content":{{"type":"score_model","model":{NO}}}}}}}',
+    ),
+    "grader in a list that is named like one of items": v1(
+        "/fine_tuning/alpha/graders/run", f'"grader":{{"graders":{{"Input":[{{"model":{NO}}}]}}}},"model_sample":"x"'
+    ),
     "assistant": v1("/assistants", f'"model":{NO}'),
     "assistant that changes": v1("/assistants/asst_1", f'"model":{NO}'),
     "run": v1("/threads/thread_1/runs", f'"assistant_id":"asst_1","model":{NO}'),
@@ -104,6 +115,10 @@ DOUBLED: dict[str, Place] = {
     "model": v1("/chat/completions", f'"model":{NO},{MODEL},{CHAT}'),
     "tools": v1("/responses", f'{MODEL},"input":"x","tools":[{IMAGE_TOOL}],"tools":[]'),
     "image tool": v1("/responses", f'{MODEL},"input":"x","tools":[{{"model":{NO},"model":"{ALLOWED}"}}]'),
+    "image tool whose second model is upstream's choice": v1(
+        "/responses",
+        f'{MODEL},"input":"x","tools":[{{"type":"image_generation","model":"{ALLOWED}","model":null}}]',
+    ),
     "an object on the way": v1(
         "/responses", f'{MODEL},"input":"x","tools":[{{"svg":{{"model":{NO}}},"svg":{{"model":"{ALLOWED}"}}}}]'
     ),
@@ -142,6 +157,13 @@ HONEST: dict[str, Place] = {
     "usage of an earlier item": response(
         f'{MODEL},"input":[{{"role":"user","content":"x"}},'
         f'{{"type":"image_generation_call","id":"ig_1","result":"iVBORw0KGgo=","svg_usage":{{"model":{NO}}}}}]'
+    ),
+    "an allowed author of an SVG": v1(
+        "/images/generations", f'{MODEL},"prompt":"x","output_format":"svg","svg":{{"model":"{ALLOWED}"}}'
+    ),
+    "an earlier SVG": response(
+        f'{MODEL},"input":[{{"role":"user","content":"x"}},'
+        f'{{"type":"image_generation_call","id":"ig_1","result":"PHN2Zz4=","output_format":"svg"}}]'
     ),
     "an allowed tool": response(f'{MODEL},"tools":[{{"type":"image_generation","model":"{ALLOWED}"}}]'),
     "allowed models": chat(f'{MODEL},"models":["{ALLOWED}"]'),
