@@ -19,6 +19,8 @@ from usage.call_record import OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage
 
 NO_FIELDS: Fields = {}
+# Routes to which callers send passwords and tokens, by names that mean something else in other bodies.
+ROUTES_OF_SECRETS = "/v1/vaults"
 
 
 @dataclass(slots=True)
@@ -72,10 +74,12 @@ class CallFacts:
         """Stores the caller's key name, team, owner and tags, and whether the call's bodies are logged.
 
         Also stores the labels (end user, session, tags) in the request's headers, and adds the caller's upstream key to
-        the secrets that are removed from logged texts.
+        the secrets that are removed from logged texts. The bodies of `ROUTES_OF_SECRETS` are never logged.
         """
         self.key_name, self.team, self.owner, self.tags = caller.name, caller.team, caller.owner, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
+        if self.request.route.startswith(ROUTES_OF_SECRETS):
+            self.log_bodies = "none"
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
         self._read_labels(NO_FIELDS)  # of the headers; those in a body are read if the call gets so far

@@ -282,15 +282,15 @@ def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
     """Returns a part of a multipart form as one line of text, and how many bytes of the part's content were read.
 
     The line of a field is `name: value`, cut at about `budget` bytes, or `name: [redacted]` if the name is that of a
-    secret. The line of a file is `name: <file name, type, size>`.
+    secret. A binary value becomes a placeholder with its size. The line of a file is `name: <file name, type, size>`.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size
     if part.file_name is not None:
-        size = f"{part.size:,}".encode()
         kind = part.media_type[:100] or b"application/octet-stream"
-        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, kind, size), part.size
-    value, seen = elide(part.content, budget)
+        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, kind, f"{part.size:,}".encode()), part.size
+    is_binary = _is_binary(part.content, "")  # such as UTF-16, in which no secret would be found
+    value, seen = (_size_placeholder("binary", part.size), part.size) if is_binary else elide(part.content, budget)
     return part.name + b": " + value, seen
 
 

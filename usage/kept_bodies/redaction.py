@@ -1,14 +1,18 @@
 r"""Decides what counts as a secret in a text, and replaces it by `[redacted]`: `redact`.
 
 A secret is a configured one (`secrets`), the value of a name such as `security_key` or `api_key`, the word after
-`Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`, `cpt-…`).
-Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
+`Bearer`, the name and password after `Basic`, the password in a URL (`https://user:password@host`), or a token with a
+known prefix (`sk-…`, `sess-…`, `cp-…`, `cpt-…`, `ek_…`). Where a request hands secrets on by other names, all members
+`value` count (`_VALUE_MARKS`). Configured secrets and tokens are also found in base64 and in hexadecimal digits
+(`usage.kept_bodies.encoded_secrets`).
 
 Invariants: it never raises an error; a text without secrets is returned unchanged; its time is linear in the text,
 because each repetition in a pattern is possessive or bounded, and a search that fails does not begin again inside of
 what it has read. All searches look at the same original text, and their finds are combined, so that none can spoil
 another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched again with its escapes undone, and
 secrets found there are removed from the original text.
+
+Over 300 lines, since each form of a secret has a pattern, and all are combined into one search.
 """
 
 from __future__ import annotations
@@ -35,14 +39,16 @@ UNESCAPE_DEPTH = 3  # enough for a URL in a URL in a URL
 
 Recogniser = Callable[[str, "_ExactSecrets"], list[TextRange]]
 
-_NAMES = r"(?:security[_-]?key|api[_-]?key|access[_-]?token|authorization)"
+_NAMES = (
+    r"(?:security[_-]?key|api[_-]?key|(?:access|refresh)[_-]?token|authorization"
+    r"|(?:client|signing|webhook)[_-]?secret|secret[_-]?value)"
+)
 _SPACE = r"(?:\s|\\{1,15}[nrt])*+"
 _NOTHING = r"(?!(?:null|none|true|false|undefined|str|string)(?:[\s,;&|)\]}]|\\|\"|\Z))"
 _SCHEME = r"(?:(?:bearer|basic|digest|negotiate|token)(?:[\s+]|\\{1,15}[nrt])++)?"
-# A secret's name and value, in a text in lower case. The last group that matches is the value.
-_NAMED = re.compile(
-    _NAMES
-    + r"(?:\\{0,15}[\"'`])?+(?:\[[^\]\s]{0,20}\])?+\]?+"  # the name's closing quote; `api_key[0]`; `environ["API_KEY"]`
+# What follows a secret's name, in a text in lower case. The last group that matches is the secret.
+_ASSIGNED = (
+    r"(?:\\{0,15}[\"'`])?+(?:\[[^\]\s]{0,20}\])?+\]?+"  # the name's closing quote; `api_key[0]`; `environ["API_KEY"]`
     + _SPACE
     + r"(?:(?:=>|:=|={1,3}|:)"
     + _SPACE
@@ -55,7 +61,14 @@ _NAMED = re.compile(
     + rf"|={{1,3}}{_SPACE}{_NOTHING}({_SCHEME}(?:[^\s&\"<>\\]++|\\{{1,15}}/)++)"  # in a URL's query: up to the next `&`
     + rf"|:=?{_SPACE}{_NOTHING}(?![\[{{(])({_SCHEME}(?:[^\s&\"<>\\,}}\]]++|\\{{1,15}}/)++))"  # in a header or in YAML
 )
+_NAMED = re.compile(_NAMES + _ASSIGNED)
 _NAME = re.compile(_NAMES)
+# In a text with one of these words, such as a request with the secrets of a container, members `value` are secrets.
+_VALUE_MARKS = ("domain_secrets", "browser_authentication")
+_VALUE = re.compile(r"(?<![a-z0-9])value" + _ASSIGNED)
+# RFC 3986, 3.2.1. Bounded, so that a text full of `://` is read in time.
+_IN_URL = re.compile(r":\\{0,15}/\\{0,15}/[^\s/?#@:\"'<>\\]{0,256}+:([^\s/?#\"'<>\\]{1,256})@")
+_URL_MARKS = ("://", ":\\")  # in JSON, slashes may have backslashes
 
 _BEARER = re.compile(r"bearer(?:[\s+:=]|\\{1,15}[nrt])++([a-z0-9._~+/=-]{6,}+)")
 _MAX_WORD = 20
@@ -78,10 +91,12 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
     return prefix, re.compile(rf"{prefix}(?:(?:{apart})[A-Za-z0-9_-]{{{length},}}+|{inside}[A-Za-z0-9_-]*+)")
 
 
-_TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43), _token("cpt-", 43))
+_TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43), _token("cpt-", 43), _token("ek_", 24))
 # A text without any of these literals can have no secret but an exact one, so only exact secrets are searched for.
-_LITERALS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
-_LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)
+_LITERALS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS, *_URL_MARKS)
+_LOWER_LITERALS = (
+    *("key", "authorization", "access", "refresh", "secret", "bearer", "basic"), *_VALUE_MARKS, *TOKEN_MARKS_IN_HEX
+)  # fmt: skip
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
@@ -168,11 +183,16 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
         if prefix in text:
             ranges += [match.span() for match in token.finditer(text)]
     # Every text that the pattern matches has one of these words, which are found much faster than the pattern.
-    if "key" in lower or "authorization" in lower or ("access" in lower and "token" in lower):
+    has_token = "token" in lower and ("access" in lower or "refresh" in lower)
+    if "key" in lower or "authorization" in lower or "secret" in lower or has_token:
         ranges += [match.span(match.lastindex or 0) for match in _NAMED.finditer(lower)]
     if "bearer" in lower:
         words = [match.span(1) for match in _BEARER.finditer(lower)]
         ranges += [(start, end) for start, end in words if _is_token(text[start:end])]
+    if any(mark in lower for mark in _VALUE_MARKS):
+        ranges += [match.span(match.lastindex or 0) for match in _VALUE.finditer(lower)]
+    if "@" in text and any(mark in text for mark in _URL_MARKS):
+        ranges += [match.span(1) for match in _IN_URL.finditer(text)]
     if "basic" in lower:
         ranges += find_basic(text, lower)
     ranges += find_encoded_tokens(text, lower, _has_token)

@@ -44,6 +44,15 @@ def test_a_secret_in_a_form_is_found_anywhere() -> None:
     assert kept == f"file: <{REDACTED}.mp3, application/octet-stream, 1 bytes>\n{REDACTED}: a {REDACTED} b"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_secret_in_a_field_of_another_encoding_is_not_kept(encoding: str) -> None:
+    """Between its letters there is a NUL each, so it would be read by people, and not found."""
+    body = form(('name="prompt"', TOKENS[0].encode(encoding)), ('name="last"', b"x"))
+
+    size = len(TOKENS[0].encode(encoding))
+    assert body_excerpt(body, FORM, LIMIT).splitlines() == [f"prompt: <binary, {size:,} bytes>", "last: x"]
+
+
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [

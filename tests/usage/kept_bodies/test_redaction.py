@@ -33,6 +33,10 @@ NAMES = (
     "Authorization",
     "X-Security-Key",
     "apiKey",
+    "refresh_token",
+    "client_secret",
+    "signing_secret",
+    "secret_value",
 )
 VALUES = (
     "hunter2",
@@ -190,6 +194,19 @@ def test_a_value_is_found_by_its_name_in_an_encoded_url(name: str, value: str, e
         ("a bearer abc123 b", "a bearer [redacted] b"),
         (r"Bearer\nabc123DEF", r"Bearer\n[redacted]"),
         ("Bearer%20abcDEFghi", "Bearer%20[redacted]"),
+        # Secrets that upstream issues, and those that a request hands on.
+        ('{"value":"ek_68af296e8e408191a1120ab6383263c2"}', '{"value":"[redacted]"}'),
+        ('{"domain_secrets":[{"name":"T","value":"a]b"}]}', '{"domain_secrets":[{"name":"T","value":"[redacted]"}]}'),
+        (
+            '{"input":"{\\"type\\":\\"browser_authentication\\",\\"fields\\":[{\\"value\\":\\"a b\\"}]}"}',
+            '{"input":"{\\"type\\":\\"browser_authentication\\",\\"fields\\":[{\\"value\\":\\"[redacted]\\"}]}"}',
+        ),
+        # Passwords in URLs.
+        ("https://user:pass@host.test/x", "https://user:[redacted]@host.test/x"),
+        ("https://:p@ss@host.test", "https://:[redacted]@host.test"),
+        (r'{"u":"https:\/\/user:pass@host"}', r'{"u":"https:\/\/user:[redacted]@host"}'),
+        (r'"{\"u\":\"https:\\/\\/user:pass@host\"}"', r'"{\"u\":\"https:\\/\\/user:[redacted]@host\"}"'),
+        ("https%3A%2F%2Fuser%3Apass%40host", "https%3A%2F%2Fuser%3A[redacted]%40host"),
     ],
 )
 def test_syntaxes(text: str, redacted: str) -> None:
@@ -212,6 +229,8 @@ def test_syntaxes(text: str, redacted: str) -> None:
         "def f(api_key: str, access_token: str = None): ...",
         "interface A { apiKey: string; }",
         '{"api_keys": 5, "api_key_id": "key_1", "monkey": "x", "max_tokens": 5, "key": "y"}',
+        '{"value":"red","client_secret_id": "x","secret":"of success"} A client_secret, a refresh_token.',
+        "http://host:8080/a@b, mail to a:b@c.d, seek_the_week_of_a_long_name_without_end, https://u@host:80/:x@",
         "100% sure, 50%25, %41%42 and \\u0041\\u0042 and C:\\users\\u0041",
         '{"a":"\\u00e9\\ud83d\\ude00\\u0000"}',
         "\ud800 lone \udfff and \0",
