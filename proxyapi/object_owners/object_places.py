@@ -56,6 +56,8 @@ CONSENT = Reference("Voice consent with id '{}' not found.")
 SKILL = Reference("Skill with id '{}' not found.")
 # Made in OpenAI's dashboard, as prompts are.
 WORKFLOW = Reference("Workflow with id '{}' not found.", text=PlainString.WORDS)
+# Made in OpenAI's dashboard, too; it leads into somebody's own network.
+TUNNEL = Reference("Tunnel with id '{}' not found.")
 OTHER = Reference("No object found with id '{}'.")
 # A prompt is made in OpenAI's dashboard and belongs to the account: the built-in key may use it, and keys that it is
 # shared with.
@@ -101,6 +103,7 @@ REFERENCES = {
     "copy_from": OTHER,
     "prompt": PROMPT,
     "workflow": WORKFLOW,
+    "tunnel_id": TUNNEL,
     "audio": AUDIO,
     "voice": VOICE,
     "video": OBJECT,

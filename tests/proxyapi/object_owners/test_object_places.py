@@ -36,9 +36,8 @@ from usage.answers.created_ids import is_object_id
 # The ids of the organization's administration are the upstream account's, and webhooks are not requests.
 ELSEWHERE = ("openai.types.admin.", "openai.types.webhooks.")
 ID_LIKE = re.compile(r"(^|_)ids?$")
-# Names of which only objects made here are known: a subagent is one of the session in the path, and a tunnel is made
-# in OpenAI's dashboard.
-WEAK_REFERENCES = frozenset({"subagent_id", "tunnel_id"})
+# A name of which only objects made here are known: a subagent is one of the session in the path.
+WEAK_REFERENCES = frozenset({"subagent_id"})
 OF_FAMILIES = {name for names in REFERENCES_OF.values() for name in names}
 A = "obj_ofA"
 LONG_S = "\u017f"  # which Go folds to an s
