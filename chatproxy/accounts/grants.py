@@ -2,8 +2,9 @@
 
 Only a superuser may change a superuser. Anybody else may change a user or a group only if they hold every permission
 that it has; otherwise they could set the password of a stronger user and sign in as that user. They may give those
-permissions that they hold. A user who owns keys, or who leads a team, counts like one with the permission to change
-keys. The permissions of an inactive user count as well, since whoever may change that user could make them active.
+permissions that they hold. A user who owns keys, or who may make keys in a team, counts like one with the permission to
+change keys. The permissions of an inactive user count as well, since whoever may change that user could make them
+active.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 def may_change_user(person: Person, user: User) -> bool:
     """Returns whether a person may change a user: the person must hold every permission that the user holds.
 
-    Only a superuser may change a superuser. If the user owns keys or leads a team, the person must also hold the
-    permission to change keys; this is not needed to change oneself.
+    Only a superuser may change a superuser. If the user owns keys or may make keys in a team, the person must also hold
+    the permission to change keys; this is not needed to change oneself.
     """
     if getattr(person, "is_superuser", False):
         return True
@@ -56,9 +57,10 @@ def may_change_user(person: Person, user: User) -> bool:
 
 
 def _has_keys(user: User) -> bool:
-    """Returns whether a user owns access keys that are not revoked, or leads a team."""
-    leads = TeamMember.objects.filter(user=user, role=TeamRole.LEAD)
-    return leads.exists() or AccessKey.objects.filter(owner_user=user, revoked_at=None).exists()
+    """Returns whether a user owns access keys that are not revoked, or may make keys as a lead or member of a team."""
+    # Teams that are archived count, too: they may become active again.
+    makers = TeamMember.objects.filter(Q(role=TeamRole.LEAD) | Q(team__self_service=True), user=user)
+    return makers.exists() or AccessKey.objects.filter(owner_user=user, revoked_at=None).exists()
 
 
 def may_change_group(person: Person, group: Group) -> bool:

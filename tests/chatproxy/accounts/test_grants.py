@@ -116,10 +116,10 @@ def test_nobody_adds_a_superuser(browser: Client) -> None:
     assert not User.objects.filter(username="new").exists()
 
 
-@pytest.mark.parametrize("what", ["a key", "a revoked key", "leads", "is a member"])
+@pytest.mark.parametrize("what", ["a key", "a revoked key", "leads", "is a member", "makes keys"])
 def test_keys_and_teams_count_like_the_right_to_change_keys(manager: User, what: str) -> None:
-    user, team = User.objects.create_user("ada"), Team.objects.found("research")
-    if "key" in what:
+    user, team = User.objects.create_user("ada"), Team.objects.found("research", self_service=what == "makes keys")
+    if what in ("a key", "a revoked key"):
         key, _ = AccessKey.objects.issue("a key", owner_user=user)
         key.revoke() if "revoked" in what else None
     else:
