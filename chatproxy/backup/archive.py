@@ -54,12 +54,21 @@ class Manifest:
             values = orjson.loads(content)
             found = values["format"]
             if found <= FORMAT:
-                return cls(**values)
+                manifest = cls(**values)
+                manifest._check_types()
+                return manifest
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise BadArchive("is no backup of chatproxy") from None
         raise BadArchive(
             f"has the format {found}, and this version reads {FORMAT}; restore it with the version of then"
         )
+
+    def _check_types(self) -> None:
+        """Raises `TypeError` if a fact has a type that no backup of ours gives it."""
+        texts = (self.version, self.made_at, self.schema, *self.migrations)
+        is_ours = type(self.dumped_by) is int and type(self.has_secrets) is bool and isinstance(self.migrations, list)
+        if not (is_ours and all(isinstance(text, str) for text in texts)):
+            raise TypeError
 
 
 class ArchiveWriter:

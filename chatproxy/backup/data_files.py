@@ -42,20 +42,24 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
             yield name, _chunks((data_dir / name).read_bytes())
 
 
-def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
+def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack, *, has_secrets: bool) -> None:
     """Writes those parts of a backup that are files of `data_dir` to this directory; skips others, such as the dump.
 
     `parts` are pairs of a part's name and a chunk of its content; all chunks of a part follow each other. For each new
     file and directory, a function that deletes it is added to `undo`, the steps to run if the restore fails.
+    `has_secrets` says whether the backup's manifest announces secrets; others would replace those in `data_dir`.
 
     Raises:
-        BadArchive: a file of the journal, or a link that records an owner, has an impossible name.
+        BadArchive: a file of the journal, or a link that records an owner, has an impossible name; the links are
+            malformed; or there are secrets that the manifest does not announce.
         OSError: a file cannot be written.
     """
     for name, group in groupby(parts, lambda part: part[0]):
         contents = (content for _, content in group)
         if name == OWNERS:
-            _make_links(orjson.loads(b"".join(contents)), data_dir / OWNERS, undo)
+            _make_links(_parse_links(b"".join(contents)), data_dir / OWNERS, undo)
+        elif name == SECRETS_FILE and not has_secrets:
+            raise BadArchive("has secrets, and its manifest says that it has none")
         elif JOURNAL_FILE.fullmatch(name) or name in {PRICES_FILE, SECRETS_FILE}:
             _write(data_dir / name, contents, undo)
         elif name.startswith(JOURNAL):
@@ -79,6 +83,21 @@ def _links(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in folder.glob("*/*"):
         with suppress(OSError):  # removed in the meantime
             yield path, os.readlink(path)
+
+
+def _parse_links(content: bytes) -> dict[str, str]:
+    """Parses the JSON object with the links that record owners: the name and the target of each.
+
+    Raises:
+        BadArchive: `content` is no such object.
+    """
+    try:
+        links = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        links = None
+    if not isinstance(links, dict) or not all(isinstance(to, str) and "\0" not in to for to in links.values()):
+        raise BadArchive("has owners of objects that cannot be read")
+    return links
 
 
 def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:

@@ -76,7 +76,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
             pg_restore = ClientProgram.find_pg_restore(
                 major, manifest.dumped_by, is_bundled=settings.DATABASE_IS_BUNDLED
             )
-            write_data_files(read_parts(path), data_dir, undo)
+            write_data_files(read_parts(path), data_dir, undo, has_secrets=manifest.has_secrets)
             dump = (content for name, content in read_parts(path) if name == DATABASE)
             pg_restore.restore(connection_parameters(), major, manifest.schema, dump, assumed_role())
         undo.pop_all()

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import io
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
 import pytest
 
+from chatproxy.backup import data_files
 from chatproxy.backup.archive import (
     END,
     FORMAT,
@@ -106,6 +108,18 @@ def other_tar(**contents: bytes) -> bytes:
         other_tar(**{MANIFEST: b"[]"}),
         other_tar(**{MANIFEST: b'{"format": 1}'}),
         other_tar(**{MANIFEST: b"no JSON"}),
+        *(
+            other_tar(**{MANIFEST: orjson.dumps({**dataclasses.asdict(FACTS), name: value})})
+            for name, value in (
+                ("migrations", [1]),
+                ("migrations", "ab"),
+                ("dumped_by", "18"),
+                ("has_secrets", 1),
+                ("schema", None),
+                ("format", None),
+                ("unheard_of", 1),
+            )
+        ),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -121,3 +135,27 @@ def test_a_backup_of_a_newer_format_is_refused_with_words(tmp_path: Path) -> Non
         ArchiveWriter(file, dataclasses.replace(FACTS, format=FORMAT + 1)).close()
     with pytest.raises(BadArchive, match=f"has the format {FORMAT + 1}, and this version reads {FORMAT}"):
         check_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("owners", b"no JSON"),
+        ("owners", b"[]"),
+        ("owners", b'{"aa/bb": 5}'),
+        ("owners", b'{"aa/bb": "x\\u0000"}'),
+        ("owners", b'{"../bb": "x"}'),
+        ("owners", b'{"aa/../../bb": "x"}'),
+        ("journal/../a.journal", b""),
+        ("journal/a.env", b""),
+        ("secrets.env", b"SECURITY_KEY=known"),  # the manifest announces none
+    ],
+)
+def test_files_that_no_backup_has_are_refused_and_nothing_stays(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "secrets.env").write_text("SECURITY_KEY=own")
+
+    with pytest.raises(BadArchive, match=r"^has [^\n]+$"), ExitStack() as undo:
+        data_files.write_data_files([(name, content)], tmp_path, undo, has_secrets=False)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["secrets.env"]
+    assert (tmp_path / "secrets.env").read_text() == "SECURITY_KEY=own"
