@@ -25,6 +25,7 @@ from proxyapi.object_owners.object_places import (
     ITEM_FRAME,
     ITEM_MENTIONS,
     ITEMS,
+    JSON_FIELDS,
     MENTIONS,
     NO_OBJECTS,
     OTHER,
@@ -91,12 +92,13 @@ class NamedObjects:
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id; there are more than `MOST_NAMED` ids; a file
-                stands in the place of an id; or JSON is cut off or too deep.
+                stands in the place of an id or of JSON; or JSON is cut off or too deep.
         """
         path = field_path(name)
         if value is None:
             place = _place(path[-1])
-            if place is not None and place is not MENTION and place.text is PlainString.REFERENCE:
+            is_id = place is not None and place is not MENTION and place.text is PlainString.REFERENCE
+            if is_id or not JSON_FIELDS.isdisjoint(path):
                 self._fault(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
             return
         is_json = value.lstrip()[:1] in {"{", "["}

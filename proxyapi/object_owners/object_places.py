@@ -183,6 +183,9 @@ OWN_CONTENT = frozenset({
 # Objects with names that the caller chooses, and values that may be parts of an input.
 OWN_NAMES = frozenset({"variables"})
 
+# Fields of a form that are JSON and never a file. With a file name they would not be read here, and might be upstream.
+JSON_FIELDS = frozenset({"session", "characters"})
+
 # Parameters in the query of a list that say where its page begins.
 CURSORS = frozenset({"after", "before"})
 

@@ -301,6 +301,13 @@ def test_the_fields_of_a_form_are_read_as_servers_read_them(field: str, value: s
     assert set(named.references) == {A}
 
 
+@pytest.mark.parametrize("name", ["session", "Session", "session[prompt]", "characters", "characters[0]"])
+def test_a_file_in_the_place_of_json_is_refused(name: str) -> None:
+    """Its ids would not be read here, and perhaps upstream."""
+    with pytest.raises(BadRequest, match="expected text, not a file"):
+        NamedObjects().add_field(name, None)
+
+
 def test_a_file_in_the_place_of_an_id_is_refused_and_elsewhere_it_is_a_file() -> None:
     named = NamedObjects()
     for name in ("file", "image[]", "audio_sample", "id"):
