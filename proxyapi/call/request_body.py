@@ -82,8 +82,8 @@ class IncomingBody:
     * `announced`: the number of bytes in Content-Length, or None.
     * `complete`: true once the whole body has arrived.
     * `caller_gone`: true once the client has hung up.
-    * `call_goes_on`: true if a call whose body has arrived goes on when the client hangs up, false if it is cancelled
-      then.
+    * `call_goes_on`: what happens if the client hangs up after the whole body has arrived: true if the call goes on,
+      false if it is cancelled.
     * `left_at`: when the client hung up, or got status 504 while the call went on, in seconds of `time.perf_counter()`;
       None until then.
     """

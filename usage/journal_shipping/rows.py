@@ -121,7 +121,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the usage from older rows of calls, and from the sums, because newer rows have the exact usage.
+    """Takes the usage out of older rows of calls, and out of the sums, because newer rows have the exact usage.
 
     `replaced` maps the request ids of the older rows to those of the newer ones. Returns a pair for each older row: the
     newer row's request id, and the older row as it was before.

@@ -324,8 +324,8 @@ class Reservations:
     def _record_failure(self, fault: str, planned: Round | None) -> None:
         """Records that the round trip `planned` has failed for the reason `fault`; logs the beginning of an outage.
 
-        The leases that it would have changed are marked as in doubt: the database may have executed the statements, or
-        not. `planned` is None if the round trip was not planned yet.
+        The leases that were to be changed by the round trip are marked as in doubt: the database may have executed its
+        statements, or not. `planned` is None if the round trip was not planned yet.
         """
         # Nobody knows whether the statements were executed.
         if planned is not None:

@@ -119,7 +119,7 @@ class ErrorGroup:
     """One group on the errors page: the calls that failed in the same way within a range of time.
 
     Two facts also consider calls outside of the range: `first_at`, the time of the first call that ever failed in this
-    way, and `has_returned`.
+    way, and `has_returned`: whether the error has occurred again after somebody marked it as resolved.
     """
 
     kind: ErrorKind

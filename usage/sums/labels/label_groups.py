@@ -40,10 +40,10 @@ def column_of(name: str) -> str:
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the labels that are among the names in `groups` and `only`, sorted, each once.
+    """Returns the labels that `groups` and `only` (the filters) name, sorted, each once.
 
-    A label is `end_user`, or `tag:` and the name of a tag; `only` has the filters, by their names. With two or more
-    labels, reports must be read from the sums by all labels together (`combined_reader`).
+    A label is `end_user`, or `tag:` and the name of a tag. With two or more labels, a report must be read from the sums
+    by all labels together (`combined_reader`).
     """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 
