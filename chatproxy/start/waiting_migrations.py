@@ -1,9 +1,10 @@
 """Migrates the database while other servers, and people, go on using it.
 
 A statement that alters a table waits until all transactions that have read the table have ended, and every later
-statement about that table waits behind it. So a migration waits only for `LOCK_TIMEOUT_MS`. It is tried again after a
-pause, in which the statements behind it can run. No migration sets a limit of its own: `manage.py migrate` waits as
-a start does (`chatproxy.management.commands.migrate`). An index that is made concurrently needs no such limit
+statement about that table waits behind it. So a migration waits only a short time (`limit_lock_waits`). It is tried
+again after a pause, in which the statements behind it can run. One try a minute outlasts an automatic vacuum, which may
+take an hour. No migration sets a limit of its own: `manage.py migrate` waits as a start does
+(`chatproxy.management.commands.migrate`). An index that is made concurrently needs no such limit
 (`usage.database.concurrent_indexes`), since nothing waits behind it.
 
 A migration and Django's record of it are one transaction here. Django itself records a migration with foreign keys in a
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import psycopg
@@ -28,11 +30,8 @@ from django.db.migrations.state import ProjectState
 from django.db.utils import OperationalError, ProgrammingError
 
 from usage.database.pooler import is_pooled
-from usage.database.time_limits import lift_limits, limits_of
+from usage.database.time_limits import lift_limits, limit_lock_waits, limits_of
 
-# Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
-LOCK_TIMEOUT_MS = 500
-LIMIT_WAIT = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
 CONCURRENTLY = " CONCURRENTLY "  # of a statement that makes or drops an index beside readers and writers
 PAUSE_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
@@ -78,15 +77,16 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
         django.db.Error: a migration failed for another reason.
     """
     notice_at = time.monotonic()
-    was_repeated = False
+    was_repeated = outlast_vacuum = False
     while True:
         try:
-            with connection.execute_wrapper(_limit_wait):
+            with connection.execute_wrapper(partial(_limit_wait, outlast_vacuum=outlast_vacuum)):
                 run()
         except OperationalError as error:
             if not isinstance(error.__cause__, IN_THE_WAY):
                 raise
-            if time.monotonic() >= notice_at:
+            outlast_vacuum = time.monotonic() >= notice_at
+            if outlast_vacuum:
                 notice()
                 notice_at = time.monotonic() + NOTICE_SECONDS
             # Lets those through that waited behind the statement. The end of a lock is told to nobody.
@@ -100,13 +100,19 @@ def apply(run: Callable[[], object], notice: Callable[[], object]) -> None:
 
 
 def _limit_wait(
-    execute: Callable[..., object], sql: str, params: object, many: bool, context: Mapping[str, object]
+    execute: Callable[..., object],
+    sql: str,
+    params: object,
+    many: bool,
+    context: Mapping[str, object],
+    *,
+    outlast_vacuum: bool = False,
 ) -> object:
     """Executes one SQL statement of a migration, for which the database's usual time limits are too short.
 
     Returns the statement's result.
 
-    * In a transaction, the limits are lifted, but a wait for a table's lock is limited to `LOCK_TIMEOUT_MS`.
+    * In a transaction, the limits are lifted, but a wait for a table's lock is limited (`limit_lock_waits`).
     * Outside of a transaction, the limits are lifted only for a statement that makes or drops an index concurrently.
       Through a connection pooler, they stay.
     """
@@ -118,7 +124,7 @@ def _limit_wait(
     if database.in_atomic_block and not has_failed:
         # A statement may take long, and so may the migration's Python between two of them.
         lift_limits(database.connection)
-        database.connection.execute(LIMIT_WAIT)
+        limit_lock_waits(database.connection, outlast_vacuum=outlast_vacuum)
     if not database.in_atomic_block and CONCURRENTLY in str(sql) and not is_pooled(database.connection):
         with _session_without_limits(database.connection):
             return execute(sql, params, many, context)

@@ -3,8 +3,8 @@
 A UUIDv7 begins with its time, so a range of ids is a span of time. Rows whose time is in no partition are in the
 default partition, whose name ends in `_default`.
 
-A change waits only `LOCK_TIMEOUT_MS` for a lock, because later statements wait behind it, and is tried again after a
-pause. It fails if a transaction, such as a dump, reads the table for a long time.
+A change waits only a short time for a lock, because later statements wait behind it, and is tried again after a pause.
+It fails if a transaction, such as a dump, reads the table for a long time. The last try ends an automatic vacuum.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import psycopg
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.database.time_limits import limit_lock_waits
 from usage.ids import first_id, time_of
 
-LOCK_TIMEOUT_MS = 500
 TRIES, PAUSE_SECONDS = 5, 1.0
-LIMITS = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = 0"
 MOST_COUNTED = 10_000  # rows of a table; a larger number is estimated
 CHANGING = 0x70617274  # the number of an advisory lock: one process at a time makes partitions
 
@@ -151,8 +150,8 @@ def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
     """Calls `change` with a cursor, in a transaction, and returns its result; repeats this if a lock is in the way.
 
-    After a deadlock, or a wait of more than `LOCK_TIMEOUT_MS` for a lock, the transaction is rolled back, and `change`
-    is called again after a pause: up to `TRIES` times in all. Any other error is raised at once.
+    After a deadlock, or a long wait for a lock (`limit_lock_waits`), the transaction is rolled back, and `change` is
+    called again after a pause: up to `TRIES` times in all. Any other error is raised at once.
 
     Raises:
         django.db.OperationalError: another transaction was in the way at each attempt (`is_locked`), or the database
@@ -161,7 +160,9 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
     for number in range(1, TRIES + 1):
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(LIMITS)
+                cursor.execute("SET LOCAL statement_timeout = 0")
+                with connection.wrap_database_errors:
+                    limit_lock_waits(connection.connection, outlast_vacuum=number == TRIES)
                 return change(cursor)
         except OperationalError as error:
             if number == TRIES or not is_locked(error):

@@ -1,4 +1,4 @@
-"""Lets long work with the database run to its end, whatever time limits its role or the database itself has.
+"""PostgreSQL's time limits: lifted for long work, and short for a wait for a table's lock, behind which others wait.
 
 An administrator may have set `statement_timeout` for the gateway's role, and calls and pages do well with it. A check
 of all rows, or an index of millions of calls, does not. The limits are lifted by `SET LOCAL`, for one transaction at a
@@ -17,6 +17,10 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+# Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
+LOCK_TIMEOUT_MS = 500
+VACUUM_ENDS_WITHIN_MS = 200  # after it was told to
+DEADLOCK_TIMEOUT = "SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"
 TRANSACTION_LIMIT, FIRST_VERSION = "transaction_timeout", 170000  # an error in earlier versions of PostgreSQL
 
 
@@ -40,6 +44,23 @@ def lift_limits(database: psycopg.Connection) -> None:
     """
     # No SELECT, after which a transaction could no longer choose its snapshot.
     database.execute("; ".join(f"SET LOCAL {name} = 0" for name in limits_of(database)).encode())
+
+
+def limit_lock_waits(database: psycopg.Connection, *, outlast_vacuum: bool = False) -> None:
+    """Limits each wait for the lock of a table or row, for the rest of the open transaction, to `LOCK_TIMEOUT_MS`.
+
+    PostgreSQL ends an automatic vacuum of a table that a statement wants to alter or drop, but only after the statement
+    has waited for `deadlock_timeout`: normally a second. With `outlast_vacuum`, the limit is longer than that. Use it
+    for few of the attempts, since all later statements about the table wait as well.
+
+    Raises:
+        psycopg.Error: the statement fails, for example because the database does not answer.
+    """
+    limit = LOCK_TIMEOUT_MS
+    if outlast_vacuum:
+        [(deadlock_timeout,)] = database.execute(DEADLOCK_TIMEOUT).fetchall()
+        limit = max(limit, deadlock_timeout + VACUUM_ENDS_WITHIN_MS)
+    database.execute(f"SET LOCAL lock_timeout = {limit}".encode())
 
 
 @contextmanager

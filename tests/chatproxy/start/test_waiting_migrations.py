@@ -21,6 +21,7 @@ from tests.simulator.server import Simulator
 from tests.support.polling import wait_until
 from tests.support.servers.databases import copied_database, empty_database, manage
 from tests.support.servers.gateway import launch_gateway
+from usage.database import time_limits
 
 OLD = "0014"  # of the ledger; the migrations after it alter tables
 LINE = "chatproxy: a migration waits for transactions that use its tables"
@@ -83,7 +84,7 @@ def test_a_start_behind_a_long_reader_holds_up_no_writer(
         gateway.wait_for_log("Booting worker")
     finally:
         gateway.stop()
-    assert max(waits) < 5 * waiting_migrations.LOCK_TIMEOUT_MS / 1000, waits
+    assert max(waits) < 5 * time_limits.LOCK_TIMEOUT_MS / 1000, waits
     assert gateway.log.count(LINE) == 1
 
 
@@ -139,7 +140,7 @@ def altering(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
 
 @pytest.mark.usefixtures("altering")
 def test_it_is_tried_until_the_table_is_free(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting_migrations, "LOCK_TIMEOUT_MS", 20)
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 20)
     notices = []
     with psycopg.connect(**_parameters()) as reader:
         reader.execute(f"LOCK {table} IN ACCESS SHARE MODE".encode())

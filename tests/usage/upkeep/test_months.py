@@ -17,6 +17,7 @@ from tests.support.ledger.ledgers import call, end, ship
 from tests.support.ledger.months import drop, months, names, places
 from tests.support.polling import wait_until
 from usage.database import partitions as partitions_module
+from usage.database import time_limits
 from usage.database.partitions import is_locked, make_partition, partitions
 from usage.sums.totals_reader import next_month
 from usage.upkeep.months import (
@@ -87,8 +88,8 @@ def test_many_hosts_make_them_once() -> None:
 
 
 def test_beside_a_dump_they_wait_and_no_call_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LOCK_TIMEOUT_MS": 50, "PAUSE_SECONDS": 0.0, "LIMITS": "SET LOCAL lock_timeout = 50"}.items():
-        monkeypatch.setattr(partitions_module, name, value)
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(partitions_module, "PAUSE_SECONDS", 0.0)
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as dump:
         dump.execute("LOCK TABLE usage_request, usage_requestbody IN ACCESS SHARE MODE")
         with pytest.raises(OperationalError) as raised:
@@ -102,7 +103,7 @@ def test_beside_a_dump_they_wait_and_no_call_does(tmp_path: Path, monkeypatch: p
 def test_a_call_that_waits_for_its_month_to_be_made_is_no_dead_letter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 0")
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 0)
     row, month = call(LATER, request_body="asked"), month_partition(BODIES, month_of(LATER))
 
     def waiters() -> int:

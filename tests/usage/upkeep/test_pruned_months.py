@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 from tests.support.ledger.ledgers import call, end, ship
 from tests.support.ledger.months import months, names
 from usage.database import partitions as partitions_module
+from usage.database import time_limits
 from usage.database.partitions import is_locked
 from usage.ids import first_id
 from usage.models import CountedResponse, LabelTotal, LedgerState, Request, RequestBody, UsageDay
@@ -41,7 +42,7 @@ RETENTION_DAYS = (NOW - MONTHS[3]).days - 10
 def _settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = RETENTION_DAYS, 0
     monkeypatch.setattr(partitions_module, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 50")
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 50)
     with months(*MONTHS, next_month(NOW)):
         yield
 

@@ -15,6 +15,7 @@ from tests.support.ledger.ledgers import NOON, call
 from tests.support.ledger.months import months
 from tests.support.other_connection import elsewhere
 from usage.database import partitions as partitions_module
+from usage.database import time_limits
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
 from usage.models import LedgerState, Request, UsageDay
@@ -38,7 +39,7 @@ def _ledger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Writes a failed call in each of two months; the older month may be dropped ten days after `NOON`."""
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 0
     monkeypatch.setattr(partitions_module, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 300")
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 300)
     with months(month_of(OLD_CALL), THIS_MONTH, next_month(NOON)):
         LedgerState.load()
         write(2)

@@ -15,6 +15,7 @@ from tests.support.ledger.ledgers import NOON, SUMS, call
 from tests.support.ledger.months import months
 from tests.support.other_connection import elsewhere
 from usage.database import partitions as partitions_module
+from usage.database import time_limits
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState, Request, UsageHour
@@ -39,7 +40,7 @@ def _ledger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Writes a failed call in each of two months; the older month may be dropped ten days after `NOON`."""
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 0
     monkeypatch.setattr(partitions_module, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 300")
+    monkeypatch.setattr(time_limits, "LOCK_TIMEOUT_MS", 300)
     with months(OLD_MONTH, THIS_MONTH, next_month(NOON)):
         LedgerState.load()
         columns = {"team": "red", "tags": ["a"], "outcome": "timeout", "cost": "1.5", "cost_kind": "exact", "price": {}}
