@@ -83,10 +83,11 @@ def partitions(table: str) -> list[Partition]:
     return [Partition(name, time_of(start) if start else None, time_of(end)) for name, start, end in rows]
 
 
-def has_rows(table: str) -> bool:
-    """Returns whether `table`, the name of a table or of a single partition, has any row."""
+def has_rows(table: str, end: UUID | None = None) -> bool:
+    """Returns whether `table`, a table or a single partition, has any row; with `end`, any with an id below it."""
+    condition, values = (" WHERE request_id < %s", [end]) if end else ("", [])
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {table}{condition})", values)
         [(found,)] = cursor.fetchall()
     return bool(found)
 

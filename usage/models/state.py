@@ -121,7 +121,7 @@ class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until somebody deletes it, the row stays for ever; otherwise the row is deleted
-    together with the row of the call that created the object (RETENTION_DAYS). Only
+    together with the row of the call that created the object (RETENTION_DAYS), but after 30 days at the earliest. Only
     `usage.journal_shipping.stored_object_rows` inserts rows.
     """
 

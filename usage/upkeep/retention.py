@@ -16,6 +16,8 @@ A wrong clock must not delete the ledger:
   counted from where the last prune stopped. `ledger prune --yes` deletes more at once.
 * The stored time up to which rows were deleted is ignored if it lies in the future, because a wrong clock has left it.
 * Calls with ids from long before the last prune stay, because a wrong clock has made these ids.
+
+Over 300 lines, since what is deleted together is in one place.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from usage.database.partitions import (
 )
 from usage.database.time_limits import without_time_limits
 from usage.ids import first_id
+from usage.journal_shipping.pending_responses import GIVE_UP_AFTER
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned_calls import credible_mark, oldest_call
@@ -102,10 +105,15 @@ class Deletion(NamedTuple):
     @property
     def leaves_more(self) -> bool:
         """True if the table has any rows of calls from before `wanted`, which are old enough to be deleted."""
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
-            [(found,)] = cursor.fetchall()
-        return bool(found)
+        return has_rows(self.table, first_id(self.wanted))
+
+    def of_responses(self, table: str, now: datetime) -> Deletion:
+        """Returns this plan for `table`, a table about responses, whose rows stay for 30 days, as the responses do.
+
+        Until then, the key that made a response may name it, and a call that reads it must not be billed for it again.
+        """
+        since = self.since and self.since - GIVE_UP_AFTER
+        return self._replace(table=table, since=since, until=min(self.until, now - GIVE_UP_AFTER))
 
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be dropped as a whole, instead of row by row.
@@ -166,8 +174,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
             comparable = max(comparable, oldest_call(CALLS) or comparable)
         state.pruned_before = max(mark or comparable + DAY, comparable + DAY)
         bodies += _delete(deletion._replace(table=BODIES), stopping)
-        _delete(deletion._replace(table="usage_countedresponse"), stopping)
-        _delete(deletion._replace(table="usage_storedobject"), stopping, condition="NOT lasts")
+        _delete(deletion.of_responses("usage_countedresponse", now), stopping)
+        _delete(deletion.of_responses("usage_storedobject", now), stopping, condition="NOT lasts")
         if not stopping.is_set():
             rows = _delete(deletion, stopping, note=partial(state.save, update_fields=["pruned_before"]))
         is_more_due = is_more_due or deletion.leaves_more
