@@ -19,6 +19,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from usage.database.last_statements import WAIT_FOR_DISK
 from usage.money.leases import Lease, Need
 from usage.money.spenders import SpenderKind
 
@@ -159,7 +160,7 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
         "part": PART, "recall_seconds": RECALL_SECONDS,
         "need": need.dollars, "least": need.least, "spare": need.spare, "unit": need.unit,
     }  # fmt: skip
-    return [BEGIN, mogrify(LOCKS[kind], [name]), mogrify(GRANTS[kind], values), COMMIT]
+    return [BEGIN, mogrify(LOCKS[kind], [name]), mogrify(GRANTS[kind], values), WAIT_FOR_DISK, COMMIT]
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:

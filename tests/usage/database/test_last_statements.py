@@ -48,6 +48,29 @@ def test_a_nested_block_leaves_the_commit_to_the_outer_one() -> None:
     assert names() == []
 
 
+@pytest.mark.parametrize(("setting", "left"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+def test_the_commit_waits_for_the_disk_whatever_the_administrator_has_set(setting: str, left: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+        cursor.execute(INSERT, ["key", "on no disk yet"])
+        cursor.execute("SELECT pg_current_wal_insert_lsn()")
+        [(written,)] = cursor.fetchall()
+        cursor.execute(f"SET synchronous_commit = {setting}")
+    insert("on the disk")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written])
+        assert cursor.fetchall() == [(True,)]
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchall() == [(setting,)]  # other transactions of the connection keep theirs
+        cursor.execute("RESET synchronous_commit")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL synchronous_commit = {setting}")
+        with transaction.atomic():
+            LastStatements(cursor).run()
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchall() == [(left,)]
+
+
 def test_of_statements_that_the_database_refuses_none_takes_effect() -> None:
     with pytest.raises(IntegrityError):
         insert("twice", "twice")

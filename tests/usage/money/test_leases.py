@@ -13,10 +13,10 @@ from tests.support.ledger.budget_workers import KEY, TODAY, Worker, in_database,
 from tests.support.ledger.ledgers import Row
 from tests.support.upstreams.raw import until
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import Hold
+from usage.models import Hold, SummedName
 from usage.money import reservations
-from usage.money.lease_statements import GIVE_BACK
-from usage.money.leases import SLICE_CALLS, BudgetState, CallShare, Wanted
+from usage.money.lease_statements import GIVE_BACK, grant
+from usage.money.leases import SLICE_CALLS, BudgetState, CallShare, Lease, Need, Wanted
 from usage.money.spenders import Spender
 from usage.money.spent_and_reserved import drop_orphans, end_leases, spent_by
 
@@ -229,3 +229,19 @@ async def test_a_late_statement_has_no_effect() -> None:
         before = await held()
         await in_database(arrive)
         assert await held() == before
+
+
+def test_a_grant_waits_for_the_disk_whatever_the_administrator_has_set() -> None:
+    """Otherwise PostgreSQL could forget it in a crash, and grant the same dollars again."""
+    wanted = Wanted(Spender("key", KEY), TODAY, CENT, Decimal(100), None, None, CENT)
+    need = Need(Lease(wanted, 0.0), CENT, CENT, CENT)
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+        SummedName.objects.create(dimension="key", value="on no disk yet")
+        cursor.execute("SELECT pg_current_wal_insert_lsn()")
+        [(written,)] = cursor.fetchall()
+        cursor.execute("; ".join(grant(need, "a worker", 1, cursor.mogrify)))
+        cursor.execute("RESET synchronous_commit")
+        cursor.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written])
+        assert cursor.fetchall() == [(True,)]
+    assert Hold.objects.get().dollars >= CENT
