@@ -76,7 +76,10 @@ def _read(line: bytes) -> CallRecord | None:
     """Parses a line of the journal and returns its record; None for a damaged line."""
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
-    record: CallRecord = orjson.loads(line[HEADER_BYTES:])
+    try:
+        record: CallRecord = orjson.loads(line[HEADER_BYTES:])
+    except orjson.JSONDecodeError:  # a text in a damaged record, which a caller has made to look like one
+        return None
     return record
 
 

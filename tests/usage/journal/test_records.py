@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 from uuid import UUID
 
@@ -127,6 +128,15 @@ def test_no_bytes_are_too_odd(data: bytes) -> None:
     assert sum(len(line) + 1 for line in found.damaged) == found.size
     for line in found.damaged:
         assert damaged_id(line) is None
+
+
+def test_a_text_that_looks_like_a_record_is_none_even_if_its_checksum_is_right() -> None:
+    inner = b'0badcafe {of a caller"}'
+    text = f"{zlib.crc32(inner):08x} 0badcafe {{of a caller"
+    line = frame({"kind": "end", "request_id": str(uuid7()), "response_body": text})
+    damaged = b"X" + line[1:]
+    assert damaged.endswith(inner + b"\n")
+    assert scan(damaged) == Scan([], [damaged[:-1]], len(damaged))
 
 
 def test_the_id_of_a_damaged_record_is_read() -> None:
