@@ -4,7 +4,10 @@ Invariants: a record is one `os.write`, written whole or not at all. `begin` fai
 space than the reserve is free. `end` never fails: a line that the disk refuses is kept in memory and tried again
 (`usage.journal.full_disk`). A new segment gets its name when it has the begin records of all open calls. From then on
 the segment before it is closed, and the shipper may delete that one. The writer holds a lock on `<writer>.lock` for its
-life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
+life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`). Should somebody delete the
+lock or the segment meanwhile, they are made again within a second, with all of the segment's records.
+
+Over 300 lines, since one lock guards all of this state.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +55,7 @@ class Journal:
         self._lock_fd = -1
         self._fd = -1  # of the current segment
         self._written = 0  # its bytes, all of them whole records
+        self._is_torn = False  # whether a part of a record follows them, which the disk has not let be cut off
         self._retired: list[int] = []  # descriptors of closed segments, to be synced
         self._next_number = 1
         self._opened_at = 0.0
@@ -73,12 +78,7 @@ class Journal:
         Raises:
             OSError: the directory cannot be written.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Locked before it has its name, because nobody may find it unlocked and think its writer dead.
-        unnamed = self.directory / f".{self.writer}.new"
-        self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        lock = unnamed.rename(self.directory / f"{self.writer}.lock")
+        lock = self._make_lock()
         try:
             with self._lock:
                 self._open_segment()
@@ -152,6 +152,8 @@ class Journal:
         self._wake()
         self._thread.join()
         with self._lock:
+            with suppress(OSError):
+                self._restore_deleted()
             self._forget_begins(self._full_disk.write_kept())
             self._full_disk.log_lost()
             self._retired.append(self._fd)
@@ -159,18 +161,40 @@ class Journal:
         self._sync_now()
         os.close(self._lock_fd)
 
+    def _make_lock(self) -> Path:
+        """Creates and locks the lock file of this process, which shows that the process is alive; returns its path.
+
+        Also creates the journal's directory if it is missing.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Locked before it has its name, because nobody may find it unlocked and think its writer dead.
+        unnamed = self.directory / f".{self.writer}.new"
+        lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
+            lock = unnamed.rename(self.directory / f"{self.writer}.lock")
+        except OSError:
+            os.close(lock_fd)
+            raise
+        self._lock_fd = lock_fd
+        return lock
+
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
         """Appends a line to the current journal file; returns False if the disk refuses the line."""
         try:
+            self._cut_off_torn()
             count = os.write(self._fd, line)
+            if count != len(line):  # a full disk writes short without an error
+                self._is_torn = True
+                self._cut_off_torn()
+                return False
         except OSError as error:
             logger.error("the journal cannot be written: %s", error.strerror)
-            count = 0
-        if count != len(line):
-            if count:
-                os.ftruncate(self._fd, self._written)  # a full disk writes short without an error
             return False
         self._written += count
         self._full_disk.unchecked_bytes += count
@@ -178,6 +202,16 @@ class Journal:
             self._dirty = True
             self._has_work.set()
         return True
+
+    def _cut_off_torn(self) -> None:
+        """Cuts off the part of a record that a short write has left at the end of the current journal file, if any.
+
+        Raises:
+            OSError: the disk refuses that, as some do while they are full; then no other record may follow.
+        """
+        if self._is_torn:
+            os.ftruncate(self._fd, self._written)
+            self._is_torn = False
 
     def _rotate_if_large(self) -> None:
         if self._written - self._carried >= SEGMENT_BYTES:
@@ -193,24 +227,25 @@ class Journal:
             return
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
-    def _open_segment(self) -> None:
-        """Creates the next journal file, which begins with copies of the begin records of all open calls.
+    def _open_segment(self, carried: bytes | None = None) -> None:
+        """Creates the next journal file, which begins with `carried`, by default the begin records of all open calls.
 
         Raises:
             OSError: the disk refuses the file; the current one stays in use.
         """
-        # The file before may be deleted as soon as the new one has its name.
-        carried = b"".join(self._open_begins.values())
+        self._cut_off_torn()
+        if carried is None:  # the file before may be deleted as soon as the new one has its name
+            carried = b"".join(self._open_begins.values())
         name = f"{self.writer}.{self._next_number:08d}"
         unnamed = self.directory / f".{name}.new"
-        fd = os.open(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(unnamed, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             if os.write(fd, carried) != len(carried):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             unnamed.rename(self.directory / f"{name}.journal")
         except OSError:
             os.close(fd)
-            unnamed.unlink()
+            unnamed.unlink(missing_ok=True)
             raise
         self._fd = fd
         self._carried = self._written = len(carried)
@@ -221,8 +256,38 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _check_room(self) -> None:
-        """Writes the end records that wait in memory, then sets whether the disk has room for new calls (`full`)."""
-        self._forget_begins(self._full_disk.check())
+        """Writes the end records that wait in memory, then sets whether the disk has room for new calls (`full`).
+
+        Before, restores deleted files; while that is impossible, new calls are refused.
+        """
+        try:
+            self._restore_deleted()
+        except OSError as error:
+            if not self._full_disk.is_full:
+                logger.error("the journal's files were deleted, and cannot be made again: %s", error.strerror)
+            self._full_disk.is_full = True
+        else:
+            self._forget_begins(self._full_disk.check())
+
+    def _restore_deleted(self) -> None:
+        """Makes the lock file and the current journal file again if somebody has deleted them; logs a warning then.
+
+        The new journal file has all records of the deleted one, of which some may be in the database already.
+
+        Raises:
+            OSError: the disk refuses a file.
+        """
+        # Without its lock, the shipper takes this process for dead, and deletes its files itself.
+        if os.fstat(self._lock_fd).st_nlink == 0:
+            unlinked = self._lock_fd
+            self._make_lock()
+            os.close(unlinked)
+            logger.warning("the lock of this process's journal was deleted, and is made again")
+        if os.fstat(self._fd).st_nlink == 0:
+            deleted = self._fd
+            self._open_segment(os.pread(deleted, self._written, 0))
+            self._retired.append(deleted)
+            logger.warning("this process's journal was deleted, and its records are written again")
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
         """Forgets the begin records of ended calls, so that they are no longer copied to each new journal file."""
@@ -237,7 +302,7 @@ class Journal:
         The thread syncs records within 0.2 seconds after they were written. Every second, it checks the free disk
         space. If the current file has records and is a minute old, it starts a new file.
         """
-        check_at = time.monotonic()
+        check_at = time.monotonic() + ROOM_CHECK_SECONDS  # `open` has checked it
         while not self._stopping:
             self._wait_for_work(check_at)
             try:

@@ -62,13 +62,15 @@ class PretendedOS:
     """Stand-in for the module `os` in the journal: counts writes and syncs, and fails those that a test chooses.
 
     `room` is how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
-    next one fails with `fault`. Creating a file fails, too, if there are no `free_files`.
+    next one fails with `fault`. Creating a file fails, too, if there are no `free_files`. With `refuses_cuts`, what was
+    written cannot be cut off.
     """
 
     def __init__(self) -> None:
         self.room: int | None = None
         self.free, self.free_files = 2**40, 2**20
         self.fault = errno.ENOSPC
+        self.refuses_cuts = False
         self.writes: list[bytes] = []
         self.synced = 0
         self.fail_sync = False
@@ -88,6 +90,11 @@ class PretendedOS:
         if data:
             self.writes.append(data)
         return os.write(fd, data[:taken])
+
+    def ftruncate(self, fd: int, length: int) -> None:
+        if self.refuses_cuts:
+            raise OSError(self.fault, os.strerror(self.fault))
+        os.ftruncate(fd, length)
 
     def statvfs(self, _path: Path) -> SimpleNamespace:
         return SimpleNamespace(f_bavail=self.free, f_frsize=1, f_files=2**21, f_favail=self.free_files)

@@ -55,6 +55,23 @@ def test_no_call_begins_and_no_end_is_lost(disk: PretendedOS, journal: Journal, 
     assert (ids(journal.directory, "begin"), ids(journal.directory, "end")) == ([begun, later], [begun])
 
 
+def test_a_torn_record_that_cannot_be_cut_off_spoils_no_other(disk: PretendedOS, journal: Journal) -> None:
+    journal.begin(begun := new_id(), FACTS)
+    disk.room, disk.refuses_cuts = 10, True
+    with pytest.raises(JournalFull):
+        journal.begin(new_id(), FACTS)
+    journal.end(begun, FACTS)
+    disk.room = None
+    pass_a_second(journal)
+    assert journal.full
+    journal.rotate()
+
+    disk.refuses_cuts = False
+    pass_a_second(journal)
+    assert not journal.full
+    assert (ids(journal.directory, "begin"), ids(journal.directory, "end")) == ([begun], [begun])
+
+
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE], ids=os.strerror)
 def test_without_another_file_the_old_segment_goes_on(
     disk: PretendedOS, journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fault: int
