@@ -30,7 +30,7 @@ def _execute(*statements: str) -> None:
 def _is_vacuumed() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(HOLDS, [TABLE])
-        return cursor.fetchone() == (1,)
+        return bool(cursor.fetchone() == (1,))
 
 
 @pytest.fixture
