@@ -276,21 +276,22 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
     * Stated: upstream has stated the usage, and the answer does not contradict it. Or the request alone decides the
-      price, as for speech billed by characters.
+      price, as for speech billed by characters, and the whole answer has come.
     * Estimated: upstream has stated no usage, but the call may be billed (`may_be_billed`), or its stream has brought
       text. Or upstream has stated the usage of a stream of pictures that broke off: its missing pictures are estimated.
     * Unknown: all other calls; without a stated usage, also a `GET`, a failed response, and a response that the gateway
       will ask upstream about later (poll).
     """
     answer.forget_false_usage()
+    is_broken_off = may_be_billed and facts.upstream_ended_at is None
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
-        is_broken_off = may_be_billed and facts.upstream_ended_at is None
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
         return cast(SupposedUsage, answer.counts), UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
     if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
-        return cast(SupposedUsage, answer.counts), UsageSource.EXACT
+        # Without the whole answer, nobody knows whether upstream has done what was asked, and bills it.
+        return cast(SupposedUsage, answer.counts), UsageSource.ESTIMATED if is_broken_off else UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if answer.has_failed:
         # a response that has failed without a usage is not billed

@@ -29,7 +29,7 @@ from typing import TypeAlias
 from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.custom_prices import MAX_MODEL_LENGTH, CustomPrice, service_tier
-from usage.models import CostKind, UsageSource
+from usage.models import CostKind, Outcome, UsageSource
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
@@ -54,7 +54,8 @@ from usage.prices.published_prices import ModelRates, decimal_text
 
 COMPACTION = "/v1/responses/compact"
 PICTURE = "picture"  # the unit of models that take a price for each picture
-CERTAIN_UNITS = frozenset({PICTURE, "characters"})  # counted from the request, so that they are no estimate
+# Counted from the request: if the whole answer has come, they are no estimate.
+CERTAIN_UNITS = frozenset({PICTURE, "characters"})
 
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
@@ -300,7 +301,8 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
     items = price.get("items", ())
     kinds = {item.get("kind") for item in items}
     is_guess = row.get("usage_source") == UsageSource.ESTIMATED
-    if CostKind.ESTIMATED in kinds or (is_guess and any(item["unit"] not in CERTAIN_UNITS for item in items)):
+    certain_units = CERTAIN_UNITS if row.get("outcome") == Outcome.SUCCESS else frozenset()
+    if CostKind.ESTIMATED in kinds or (is_guess and any(item["unit"] not in certain_units for item in items)):
         return CostKind.ESTIMATED
     is_provisional = price.get("kind") == CostKind.PROVISIONAL or CostKind.PROVISIONAL in kinds
     return CostKind.PROVISIONAL if is_provisional else CostKind.EXACT

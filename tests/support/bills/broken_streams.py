@@ -174,6 +174,17 @@ def of_speech(name: str, dollars: str, *events: dict[str, Any], kind: str = "est
     return BrokenStream(name, SPEECH, json.dumps(asked).encode(), [as_events(event) for event in events], dollars, kind)
 
 
+def of_characters(name: str, *pieces: bytes) -> BrokenStream:
+    """Makes the case of speech that is billed by its characters: only the request says what it costs, if it is billed."""
+    asked = {"model": "tts-1", "input": "hi there", "voice": "alloy"}
+    return BrokenStream(name, SPEECH, json.dumps(asked).encode(), pieces, "0.00012")  # 8 * 15 millionths
+
+
+def of_counted_picture(name: str, *pieces: bytes) -> BrokenStream:
+    asked = {"model": "dall-e-3", "prompt": "a cat", "quality": "hd", "size": "1024x1792"}
+    return BrokenStream(name, IMAGES, json.dumps(asked).encode(), pieces, "0.12")
+
+
 def of_transcript(name: str, dollars: str, *events: dict[str, Any], kind: str = "estimated") -> BrokenStream:
     pieces = [as_events(event) for event in events]
     form = {"model": "gpt-4o-transcribe", "stream": "true"}
@@ -244,6 +255,11 @@ CASES: tuple[BrokenStream, ...] = (
     of_speech("speech, counted", "0.004812", SPOKEN, {  # 20 * 0.6 + 400 * 12
         "type": "speech.audio.done", "usage": {"input_tokens": 20, "output_tokens": 400, "total_tokens": 420}},
         kind="exact"),
+    of_characters("speech by characters, no head")._replace(pieces=None),
+    of_characters("speech by characters, head"),
+    of_characters("speech by characters, begun", b"\xff\xfb\x90\x00"),
+    of_counted_picture("picture by number, no head")._replace(pieces=None),
+    of_counted_picture("picture by number, head"),
     # "gpt-4o-transcribe" 10 and "true" 2 tokens, 64, and 10 for the second of sound: 86 * 2.5; 5 + 64 come out of it
     of_transcript("transcript, head", "0.000905"),
     of_transcript("transcript, text", "0.000315", HEARD),  # 86 * 2.5 + 10 * 10
