@@ -263,9 +263,10 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits until the ended call's tokens are counted and, with `JOURNAL_SYNC=always`, its ledger row is on disk.
+        """Waits until the ended call's containers have owners, its tokens are counted, and its row is written.
 
-        Only afterwards may the last byte of the answer be sent.
+        With `JOURNAL_SYNC=always`, the row is on disk then. Only afterwards may the last byte of the answer be sent.
+        await self.created_objects.record_containers(self.facts.key_name)
         """
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()

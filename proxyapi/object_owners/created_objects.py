@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from proxyapi.bodies.json_body import NO_BODY
+from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.object_owners import owner_store
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
@@ -32,6 +33,7 @@ class CreatedObjects:
     def __init__(self) -> None:
         self._named: frozenset[str] = frozenset()
         self._made: list[str] = []
+        self._perhaps_older: list[str] = []  # containers that an earlier call may have created
 
     def exclude(self, named: Collection[str]) -> None:
         """Excludes ids that the request itself names, so that `record` does not take them for ids of new objects."""
@@ -42,12 +44,34 @@ class CreatedObjects:
     def record(self, objects: CreatedIds, key_name: str) -> None:
         """Records the key `key_name` as the owner of the new objects that upstream's answer has named until now.
 
-        `objects` is the reader that finds the ids in the answer. Ids that the request itself names are left out.
+        `objects` is the reader that finds the ids in the answer. Ids that the request itself names are left out. If the
+        request names any object, such as an earlier response, containers wait for `record_containers`.
         """
         for object_id in objects.take_new():
-            if object_id not in self._named:
+            if object_id in self._named:
+                continue
+            self._made.append(object_id)
+            if self._named and object_id in objects.containers:
+                self._perhaps_older.append(object_id)
+            else:
                 owner_store.record_owner(object_id, key_name)
-                self._made.append(object_id)
+
+    async def record_containers(self, key_name: str) -> None:
+        """Records the key as the owner of those containers in the answer that belong to no key yet.
+
+        To be called once the answer has ended. If the database is unavailable, nothing is recorded here: the call's row
+        brings the owner into the database, which keeps the first owner of each object.
+        """
+        # The code interpreter goes on in the container of an earlier response, which may be another key's.
+        if not self._perhaps_older:
+            return
+        try:
+            owners = await owner_store.owners_of(self._perhaps_older)
+        except DatabaseUnavailable:
+            return
+        for object_id in self._perhaps_older:
+            if object_id not in owners:
+                owner_store.record_owner(object_id, key_name)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
         """Returns the columns about created objects for the call's ledger row; none if the call has created no objects.

@@ -74,6 +74,8 @@ class CreatedIds:
     * `is_in_location`: True if the answer names the object in its header `Location` (RFC 9110, 10.2.2).
     * `is_of_own_object`: False for a call about an object of another key. The other objects that the answer names, such
       as a batch's result files, are then ignored.
+    * `containers`: the ids that were read of containers. Upstream may use an earlier container again, so the call has
+      not created each of these.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class CreatedIds:
         self._is_stored = is_stored
         self._is_of_own_object = is_of_own_object
         self.new: list[str] = []  # read since `take_new` was called last
+        self.containers: set[str] = set()
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
@@ -106,6 +109,8 @@ class CreatedIds:
             if self._is_stored or path in KEPT_IF_UNSTORED:
                 for value in _values_at(answer, path):
                     self._add(value)
+                    if path == CONTAINER and is_object_id(value):
+                        self.containers.add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
         """Finds in an event of a stream the ids of the objects that the call has created, and adds them to `new`."""

@@ -31,7 +31,7 @@ from tests.support.callers.owners import (
     upload,
 )
 from tests.support.polling import PATIENCE
-from tests.support.servers.gateway import Gateway
+from tests.support.servers.gateway import Gateway, run_gateway
 
 __all__ = ("alice", "bob", "default", "server")  # fixtures
 
@@ -178,6 +178,40 @@ def test_an_item_of_a_response_is_its_keys(
         heard = len(simulator.requests)
         http.post("/v1/responses", json={**CALL, "tools": [{"type": "code_interpreter", "container": container}]})
         assert len(simulator.requests) == heard + heard_more
+
+
+def container_in(answer: httpx2.Response) -> str:
+    items = answer.json()["output"]
+    return str(next(item["container_id"] for item in items if item["type"] == "code_interpreter_call"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_continues_a_shared_response_does_not_become_the_owner_of_its_container(
+    stream: bool, server: Gateway, simulator: Simulator, alice: httpx2.Client, gateway_database: str, tmp_path: Path
+) -> None:
+    """Also on a host that has not served the response, in a later turn, and where it is streamed."""
+    interpreter = {**CALL, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+    first, plain = (alice.post("/v1/responses", json=body) for body in (interpreter, CALL))
+    container, (shared, other) = container_in(first), (made(first), made(plain))
+    for answer in (first, plain):
+        server.row(answer)
+    bobs = server.make_key(f"bob of {shared}", "--shared-object", shared, "--shared-object", other)
+    with run_gateway(simulator.base_url, gateway_database, tmp_path, V1_ROUTES="all") as elsewhere:
+        there = client(elsewhere, alice.headers["authorization"].removeprefix("Bearer "))
+        with client(elsewhere, bobs) as bob, there as alice_there:
+            continued = shared
+            for _ in range(2):
+                body = {**interpreter, "previous_response_id": continued, "stream": stream}
+                turn = bob.post("/v1/responses", json=body)
+                assert container in turn.text
+                lines = [line[6:] for line in turn.text.splitlines() if line.startswith("data: {")]
+                continued = json.loads(lines[-1])["response"]["id"] if stream else made(turn)
+            use = {**CALL, "tools": [{"type": "code_interpreter", "container": container}]}
+            assert bob.post("/v1/responses", json=use).status_code == 404
+            assert alice_there.post("/v1/responses", json=use).status_code == 200
+            new = container_in(bob.post("/v1/responses", json={**interpreter, "previous_response_id": other}))
+            use = {**CALL, "tools": [{"type": "code_interpreter", "container": new}]}
+            assert bob.post("/v1/responses", json=use).status_code == 200  # made by this call: at once
 
 
 def test_what_a_client_sends_back_passes_also_if_nothing_was_stored(alice: httpx2.Client) -> None:

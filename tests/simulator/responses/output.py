@@ -97,13 +97,15 @@ def _file_search(asked: Asked) -> Json:
 
 def _code_interpreter(asked: Asked, tool: Json) -> Json:
     container = tool["container"]
+    # An `auto` container is the one of the conversation, if that has any.
+    used = [item["container_id"] for item in asked.context if item.get("type") == "code_interpreter_call"]
     logs = [{"type": "logs", "logs": "42\n"}]
     return {
         "id": new_id("ci_"),
         "type": "code_interpreter_call",
         "status": "completed",
         "code": "answer = 6 * 7\nprint(answer)",
-        "container_id": container if isinstance(container, str) else new_id("cntr_"),
+        "container_id": container if isinstance(container, str) else (used or [new_id("cntr_")])[-1],
         "outputs": logs if "code_interpreter_call.outputs" in asked.include else None,
     }
 
