@@ -40,6 +40,7 @@
         ├── UpstreamAnswerTooLarge 502  upstream_answer_too_large
         ├── UpstreamTruncated      502  truncated
         └── UpstreamTimeout        504  upstream_timeout
+            └── CallerTimeout          504  upstream_timeout
 
 Upstream's own errors are not here, since they pass unchanged. `CallerGone` is no `ProxyError`, because no caller is
 left to answer.
@@ -69,6 +70,7 @@ class ProxyError(exceptions.APIException):
     * `headers`: headers to add to the answer.
     * `outcome`: the call's outcome in the ledger.
     * `is_unbilled`: true if upstream has received nothing of the call, so that the call costs nothing.
+    * `is_of_caller`: true if a time limit that the caller has set has ended the call.
     """
 
     status_code = 500
@@ -76,6 +78,7 @@ class ProxyError(exceptions.APIException):
     code: str = "internal_error"
     message: ClassVar[str] = "The gateway failed on this request."
     outcome: ClassVar[Outcome] = Outcome.REJECTED
+    is_of_caller: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -412,6 +415,12 @@ class UpstreamTimeout(UpstreamFailure):
     status_code = 504
     code = "upstream_timeout"
     outcome = Outcome.TIMEOUT
+
+
+class CallerTimeout(UpstreamTimeout):
+    """Error 504: the time that the caller had given the call was over. It tells nothing about upstream's state."""
+
+    is_of_caller = True
 
 
 class CallerGone(Exception):

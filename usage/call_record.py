@@ -191,6 +191,7 @@ class CallRecord(Counts, total=False):
     # For the code that writes the row; these are no columns.
     response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
+    is_callers_timeout: bool  # a time limit that the caller has set has ended the call; absent: none has
     pollable: bool  # whether the gateway may ask upstream about the response later
     supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created

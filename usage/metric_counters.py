@@ -81,6 +81,7 @@ class WorkerCounters:
         """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
         Also sets `upstream_answered_at` to now if upstream has answered, or `upstream_failed_at` if it was not reached.
+        A call that has ended since its caller gave it too little time sets neither.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -95,6 +96,8 @@ class WorkerCounters:
                     seconds = milliseconds / 1000
                     counts[bisect_left(ENDS, seconds)] += 1
                     counts[-1] += seconds
+            if row.get("is_callers_timeout"):
+                return
             if outcome in UNREACHED:
                 self.upstream_failed_at = time.monotonic()
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:

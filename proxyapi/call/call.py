@@ -120,7 +120,6 @@ class Call:
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
         self.facts.was_refused = answer.status >= 300
-        # the body of an error or a redirect is not searched for new objects
         created = self.answer.created = None if self.facts.was_refused else self._expected_objects
         if created is not None and created.is_in_location:
             created.read_location(answer.passed_headers().get("location", ""))
@@ -180,7 +179,7 @@ class Call:
         """
         stated = self.answer.error
         self.answer.error = error.facts
-        self.facts.is_unbilled = error.is_unbilled
+        self.facts.is_unbilled, self.facts.is_callers_timeout = error.is_unbilled, error.is_of_caller
         is_ours_alone = error.outcome == Outcome.REJECTED or error.is_unbilled  # upstream has done nothing
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
@@ -232,7 +231,7 @@ class Call:
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
-            error = self.timed_out
+            error, self.facts.is_callers_timeout = self.timed_out, True
             self.answer.error = error.facts
             return error.outcome, error.status_code
         if not body.call_goes_on or body.left_at is None:
@@ -266,8 +265,8 @@ class Call:
         """Waits until the ended call's containers have owners, its tokens are counted, and its row is written.
 
         With `JOURNAL_SYNC=always`, the row is on disk then. Only afterwards may the last byte of the answer be sent.
-        await self.created_objects.record_containers(self.facts.key_name)
         """
+        await self.created_objects.record_containers(self.facts.key_name)
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()
 

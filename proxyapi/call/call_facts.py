@@ -59,6 +59,7 @@ class CallFacts:
     response_is_whole: bool = False  # all of the answer has come, and was read as a whole
     response_bytes: int = 0  # bytes that have gone to the caller
     is_unbilled: bool = False  # the call has ended with an error that upstream does not bill
+    is_callers_timeout: bool = False  # a time limit that the caller has set has ended the call
     early_status: int | None = None  # the status in the head, if that was sent before upstream had answered
     sent_upstream_at: float | None = None
     upstream_ended_at: float | None = None

@@ -158,6 +158,8 @@ def end_row(
     if facts.is_unbilled or answer.has_failed:
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
+    if facts.is_callers_timeout:
+        facts_of_answer["is_callers_timeout"] = True
         facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     if parameter := column_text(parameter_name(error.get("param")), MAX_PARAMETER_LENGTH, facts.secrets):
         facts_of_answer["error_param"] = parameter

@@ -168,18 +168,22 @@ class CallView(ProxyView):
         elif request.upload.is_whole:
             await request.upload.check()
         call.begin()
-        if self.takes_timeout and call.request.incoming_body.call_goes_on:
-            self.answer_in_time(request)
+        if self.takes_timeout:
+            self.limit_time(request)
         await ledger.wait_until_durable()
         return await self.send(request)
 
-    def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer if the caller has set a time limit; when the time is over, the caller gets status 504.
+    def limit_time(self, request: UpstreamRequest) -> None:
+        """Marks the deadline of a request to upstream as the caller's, if the caller has set a time limit.
 
-        The call itself goes on upstream, with `REQUEST_TIMEOUT` from now as its time limit.
+        If the call must go on without its caller, a timer is started instead: when the time is over, the caller gets
+        status 504, and the call itself goes on upstream, with `REQUEST_TIMEOUT` from now as its time limit.
         """
         request_fields = cast(ProxyRequest, self.request)
-        if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
+        if not gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
+            return
+        request.is_callers_deadline = not self.call.request.incoming_body.call_goes_on
+        if not request.is_callers_deadline:
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
             # The call itself may go on upstream, for this long from now.
             request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT

@@ -12,7 +12,7 @@ import time
 from corsheaders.middleware import CorsMiddleware
 
 from proxyapi.call.call import Call
-from proxyapi.exceptions import UpstreamTimeout, render
+from proxyapi.exceptions import CallerTimeout, render
 from proxyapi.streams.sending import send_whole
 
 TIME_IS_OVER = "Upstream did not answer within this call's timeout. The call goes on upstream, and is counted."
@@ -46,10 +46,10 @@ class CallerDeadline:
         if self._call.has_ended or body.left_at is not None:
             return
         body.left_at = time.perf_counter()
-        self._call.timed_out = UpstreamTimeout(TIME_IS_OVER)
+        self._call.timed_out = CallerTimeout(TIME_IS_OVER)
         self._task = asyncio.create_task(self._answer(self._call.timed_out))
 
-    async def _answer(self, error: UpstreamTimeout) -> None:
+    async def _answer(self, error: CallerTimeout) -> None:
         """Sends `error` (status 504) to the caller; a call from a browser gets CORS headers with it."""
         request = self._call.request
         response = render(error, request)

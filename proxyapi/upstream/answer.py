@@ -28,6 +28,7 @@ class UpstreamAnswer:
         self._start = b""  # the beginning of the body, which `begins_as` has read and `chunk` has not returned yet
         self._route = request.route
         self.deadline = request.deadline
+        self._timeout_error = request.timeout_error
         self.status = exchange.status
         self.content_type = exchange.headers.get("content-type", "")
         self.is_event_stream = self.content_type.lower().startswith("text/event-stream")
@@ -146,7 +147,7 @@ class UpstreamAnswer:
                 f" {MAYBE_BILLED}"
             ) from fault
         except Late as fault:
-            raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
+            raise self._timeout_error(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
         except TransportFault as fault:
             raise UpstreamUnreachable(
                 f"The connection to upstream broke during the answer: {fault}. {MAYBE_BILLED}",

@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
-from proxyapi.exceptions import OutOfFiles, ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
+from proxyapi.exceptions import (
+    CallerTimeout,
+    OutOfFiles,
+    ProxyError,
+    RequestTimeout,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from proxyapi.upstream.faults import (
     Broken,
     ConnectTimeout,
@@ -67,6 +74,8 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     break HTTP's rules, are also logged.
     """
     match fault:
+        case ConnectTimeout(is_deadline=True) if request.is_callers_deadline:  # too short for any upstream, perhaps
+            return CallerTimeout(f"No connection to upstream in this call's timeout. {NOT_BILLED}", is_unbilled=True)
         case ConnectTimeout():
             unreachable_log.add(fault)
             words = f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}"
@@ -92,4 +101,4 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
         case _ if request.upload is not None and not request.upload.complete:
             return RequestTimeout()
         case _:
-            return UpstreamTimeout(f"Upstream did not answer in time. {MAYBE_BILLED}")
+            return request.timeout_error(f"Upstream did not answer in time. {MAYBE_BILLED}")

@@ -75,7 +75,14 @@ class NotConnected(TransportFault):
 
 
 class ConnectTimeout(NotConnected):
-    """Error: no connection to upstream could be opened in time."""
+    """Error: no connection to upstream could be opened in time.
+
+    `is_deadline` is true if the deadline of the call has passed, which came before the time limit of a connection.
+    """
+
+    def __init__(self, reason: str, *, is_deadline: bool) -> None:
+        super().__init__(reason)
+        self.is_deadline = is_deadline
 
 
 class NoFileLeft(NotConnected):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.exceptions import CallerTimeout, UpstreamTimeout
 from proxyapi.keys.credentials import Credentials
 from proxyapi.routes import Route, find_route
 from proxyapi.upstream.passed_headers import Headers
@@ -52,6 +53,7 @@ class UpstreamRequest:
     * `path`: the path below the base URL.
     * `query`: the query string, already encoded.
     * `deadline`: the end of the whole call, in seconds of the event loop's clock.
+    * `is_callers_deadline`: whether the caller has set the deadline.
     * `content`: the body, if it has arrived whole.
     * `json`: the JSON object in `content`, from which checks of the body read its members.
     * `upload`: a form that is sent upstream while it arrives; then there is no `content`.
@@ -68,10 +70,16 @@ class UpstreamRequest:
     json: JSONBody | None = None
     upload: Upload | None = None
     headers: Headers | None = None
+    is_callers_deadline: bool = False
     route: Route | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.route = find_route(self.path)
+
+    @property
+    def timeout_error(self) -> type[UpstreamTimeout]:
+        """The class of the error to raise when the deadline has passed."""
+        return CallerTimeout if self.is_callers_deadline else UpstreamTimeout
 
     @property
     def is_of_text(self) -> bool:

@@ -146,7 +146,8 @@ class Transport:
             async with asyncio.timeout_at(min(latest, deadline)):
                 connection = await self._connected()
         except TimeoutError:  # of the connection or of the call: upstream has received nothing
-            raise ConnectTimeout(NO_CONNECTION_IN_TIME[self._proxy is not None]) from None
+            reason = NO_CONNECTION_IN_TIME[self._proxy is not None]
+            raise ConnectTimeout(reason, is_deadline=deadline < latest) from None
         except (OSError, UnicodeError) as fault:  # UnicodeError: the host is no name
             raise not_connected(fault, is_proxy=self._proxy is not None) from fault
         if connection.closing:

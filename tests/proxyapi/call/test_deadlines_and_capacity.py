@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.metrics import scrape, value, wait_for_reports
 from tests.support.callers.wire import connect, head, json_call
 from tests.support.polling import repeat_until, wait_until
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
@@ -97,6 +99,25 @@ def test_a_timeout_ends_the_call_in_its_time(
     assert (row["outcome"], row["status"], row["error_code"]) == ("timeout", 504, "upstream_timeout")
     assert row["overhead_ms"] + row["upstream_ms"] >= 390
     assert row["upstream_ms"] > 0
+
+
+@pytest.mark.parametrize("budget", [(), ("--budget-total", "100")], ids=["no budget", "budget"])
+def test_a_callers_timeout_says_nothing_about_upstream(
+    budget: tuple[str, ...], gateway: Gateway, simulator: Simulator
+) -> None:
+    """Else any caller could make the gateway report that upstream is not reached."""
+    key = gateway.make_key(f"hurried {uuid4()}", *budget)
+    assert gateway.post("/openai", CALL).status_code == 200
+    simulator.hold()
+    for milliseconds in (1, 300):
+        body = {**CALL, "timeout": milliseconds}
+        answer = gateway.http.post("/openai", json=body, headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == 504
+    simulator.release()
+    simulator.wait_until(lambda: simulator.in_flight == 0)
+    assert gateway.row(answer)["outcome"] == "timeout"
+    wait_for_reports(gateway)
+    assert value(scrape(gateway), "chatproxy_upstream_up") == 1
 
 
 @pytest.mark.parametrize("call", PLACES)

@@ -272,7 +272,8 @@ def subclasses(kind: type[TransportFault]) -> Iterator[type[TransportFault]]:
 # Of each kind one fault, the status of its answer, and whether the call may have been billed.
 KINDS: list[tuple[TransportFault, int, bool]] = [
     (NotConnected("it refuses connections"), 502, False),
-    (ConnectTimeout("it does not answer"), 504, False),
+    (ConnectTimeout("it does not answer", is_deadline=False), 504, False),
+    (ConnectTimeout("it does not answer", is_deadline=True), 504, False),
     (NoFileLeft("this machine has no open file left for it"), 503, False),
     (Late(), 504, True),
     (Silent("FIRST_BYTE_TIMEOUT", 30.0), 504, True),
@@ -281,8 +282,10 @@ KINDS: list[tuple[TransportFault, int, bool]] = [
 ]
 
 
-def test_each_fault_has_an_error_that_says_whether_the_call_may_have_been_billed() -> None:
+@pytest.mark.parametrize("is_callers_deadline", [False, True])
+def test_each_fault_has_an_error_that_says_whether_the_call_may_have_been_billed(is_callers_deadline: bool) -> None:
     request = UpstreamRequest("POST", "/chat/completions", Credentials("sk-test"), deadline=0.0)
+    request.is_callers_deadline = is_callers_deadline
     assert {type(fault) for fault, *_ in KINDS} == set(subclasses(TransportFault))
 
     for fault, status, may_be_billed in KINDS:
@@ -290,3 +293,5 @@ def test_each_fault_has_an_error_that_says_whether_the_call_may_have_been_billed
         assert error.status_code == status, fault
         assert (MAYBE_BILLED in str(error.detail)) is may_be_billed, fault
         assert (NOT_BILLED in str(error.detail)) is not may_be_billed, fault
+        is_late = type(fault) is Late or (isinstance(fault, ConnectTimeout) and fault.is_deadline)
+        assert error.is_of_caller is (is_callers_deadline and is_late), fault

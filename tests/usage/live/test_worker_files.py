@@ -243,6 +243,8 @@ def test_a_model_that_nobody_has_answered_gets_no_label_of_its_own() -> None:
         ([{"outcome": "success"}, {"outcome": "timeout"}], False),
         ([{"outcome": "timeout"}, {"outcome": "rejected", "upstream_ms": None}], False),
         ([{"outcome": "timeout"}, {"outcome": "upstream_error"}], True),
+        ([{"outcome": "success"}, {"outcome": "timeout", "is_callers_timeout": True}], True),
+        ([{"outcome": "timeout"}, {"outcome": "timeout", "is_callers_timeout": True}], False),
     ],
     ids=str,
 )
