@@ -11,13 +11,13 @@ from functools import lru_cache
 import orjson
 
 from usage.answers.reader import AnswerReader
-from usage.answers.tokens import MAX_COUNT
 from usage.call_record import CallRecord, OtherUsage
 from usage.kept_bodies.body_excerpts import SLACK, margin_for, storable
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
 MAX_CACHED_CHARACTERS = 1000  # a longer text is redacted anew each time
 MAX_USAGE_BYTES = 16 * 1024  # the counts in a longer usage object are read, but the object is not stored
+MAX_EXACT = 2**53  # a larger number in JSON is not the same for all readers
 MAX_CACHED_NAMES = 2000  # characters of all names in a usage object together
 
 
@@ -129,7 +129,7 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 def _is_storable(count: object) -> bool:
     """Returns whether `count` is a whole number of so few digits that the journal can store it."""
-    return type(count) is int and -MAX_COUNT < count < MAX_COUNT
+    return type(count) is int and -MAX_EXACT < count < MAX_EXACT
 
 
 @lru_cache(maxsize=256)

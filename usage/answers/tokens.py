@@ -13,7 +13,8 @@ from typing import TypeGuard
 
 from usage.call_record import Counts, TokenCount
 
-MAX_COUNT = 2**53  # a larger number cannot be stored exactly
+# No call has used so much. The columns of the sums are PostgreSQL's bigint, which holds nine billion such counts.
+MAX_COUNT = 10**9
 # The objects of an answer whose usage may state no output tokens: embeddings have none, and a legacy completion can
 # repeat its prompt only.
 WITHOUT_OUTPUT_TOKENS = {"list", "text_completion"}
@@ -24,18 +25,22 @@ _OUTPUT_OF_CHOICE = (
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
-    """Returns whether `value`, from upstream's answer, is a count: a number that is at least 0 and below 2**53.
+    """Returns whether `value`, from upstream's answer, is a count: a number that is at least 0 and below `MAX_COUNT`.
 
     `true` and `false` are no numbers.
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+    return _is_number(value) and 0 <= value < MAX_COUNT
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
     """Returns the counts in upstream's usage object, as a map from the ledger's columns, such as `input_tokens`.
 
     Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included, a missing count
-    is left out.
+    is left out. If one of these counts is `MAX_COUNT` or more, nothing in the object is believed: the map is empty.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -55,9 +60,14 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
             counts[column] = count
         elif is_count(count):
             counts[column] = math.ceil(count)
+        elif _is_number(count) and count >= MAX_COUNT:
+            return {}
     seconds = usage.get("seconds")
-    if usage.get("type") == "duration" and is_count(seconds):
-        counts["audio_seconds"] = seconds
+    if usage.get("type") == "duration" and _is_number(seconds):
+        if seconds >= MAX_COUNT:
+            return {}
+        if seconds >= 0:
+            counts["audio_seconds"] = seconds
     return counts
 
 

@@ -16,6 +16,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from usage.answers.tokens import MAX_COUNT
 from usage.call_record import COUNTS, STUB_CODE, CallRecord, LeaseShare, SupposedUsage
 from usage.ids import started_at
 from usage.journal_shipping.stored_object_rows import object_ids
@@ -159,7 +160,8 @@ def _is_sound(name: str, value: object) -> bool:
             isinstance(item, str) and item.isprintable() and len(item) <= (field.base_field.max_length or 0)
             for item in value
         )
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
+    limit = MAX_COUNT if name in COUNTS else 2**53
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < limit:
         return False
     try:
         return bool(field.clean(value, None) == value)

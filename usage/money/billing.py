@@ -59,7 +59,8 @@ CERTAIN_UNITS = frozenset({PICTURE, "characters"})
 
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
-TOO_MUCH = Decimal(10**8)  # dollars; the ledger's column cannot hold so much, and no real count costs so much
+# Dollars. No real call costs so much, and the columns of the sums hold a million such costs.
+TOO_MUCH = Decimal(10**6)
 
 Priced: TypeAlias = tuple[Decimal | None, Price | None]
 NO_PRICE: Priced = (None, None)

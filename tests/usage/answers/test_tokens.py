@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from django.db.models import DecimalField
 
 from usage.answers.reader import AnswerReader
-from usage.answers.tokens import input_details, is_count, output_details, read_counts, whole_count
+from usage.answers.tokens import MAX_COUNT, input_details, is_count, output_details, read_counts, whole_count
+from usage.models import UsageTotal
+from usage.money.billing import TOO_MUCH
 
 
-@pytest.mark.parametrize(("stated", "count"), [(5.0, 5), (5.5, 6), (0.0, 0), (1e15, 10**15), (0.2, 1)])
+@pytest.mark.parametrize(("stated", "count"), [(5.0, 5), (5.5, 6), (0.0, 0), (1e8, 10**8), (0.2, 1)])
 def test_tokens_are_whole_however_they_are_written(stated: float, count: int) -> None:
     """As `5.0` by servers that compute with fractions: the ledger's columns take whole numbers only."""
     counts = read_counts({"prompt_tokens": stated, "completion_tokens_details": {"reasoning_tokens": stated}})
@@ -20,14 +24,45 @@ def test_tokens_are_whole_however_they_are_written(stated: float, count: int) ->
     assert read_counts({"type": "duration", "seconds": stated}) == {"audio_seconds": stated}
 
 
-@pytest.mark.parametrize("count", [-1, 2**53, "7", None, True, 1e400, [], {}])
+@pytest.mark.parametrize("count", [-1, "7", None, True, -1e400, [], {}])
 def test_what_is_no_count_is_unknown(count: Any) -> None:
     assert read_counts({"prompt_tokens": count, "completion_tokens": 1}) == {"output_tokens": 1}
     assert not is_count(count)
     assert whole_count(count) == 0
 
 
-@pytest.mark.parametrize(("stated", "count"), [(7, 7), (5.0, 5), (5.5, 6), (0, 0), (2**53 - 1, 2**53 - 1)])
+PLACES: list[dict[str, Any]] = [
+    {"prompt_tokens": 0},
+    {"completion_tokens": 0},
+    {"prompt_tokens_details": {"cached_tokens": 0}},
+    {"prompt_tokens_details": {"audio_tokens": 0}},
+    {"completion_tokens_details": {"reasoning_tokens": 0}},
+    {"type": "duration", "seconds": 0},
+]
+
+
+@pytest.mark.parametrize("count", [MAX_COUNT, float(MAX_COUNT), 2**63, 1e300])
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_a_usage_with_a_count_beyond_all_bounds_is_not_believed(place: dict[str, Any], count: float) -> None:
+    lie = json.loads(json.dumps(place).replace("0", str(count)))
+    usage = {"prompt_tokens": 7, "completion_tokens": 7, **lie}
+    assert read_counts(usage) == {}
+    answer = AnswerReader()
+    answer.read_body(json.dumps({"object": "chat.completion", "model": "m", "usage": usage}).encode())
+    assert answer.usage is None
+    assert not is_count(count)
+    assert whole_count(count) == 0
+
+
+def test_the_sums_hold_more_rows_than_there_ever_are() -> None:
+    """At the most that one row can have: 5,000 million rows are 150 calls a second for a year."""
+    assert 5 * 10**9 * (MAX_COUNT - 1) < 2**63
+    cost = UsageTotal._meta.get_field("cost")
+    assert isinstance(cost, DecimalField)
+    assert 10 ** (cost.max_digits - cost.decimal_places) >= 10**6 * TOO_MUCH
+
+
+@pytest.mark.parametrize(("stated", "count"), [(7, 7), (5.0, 5), (5.5, 6), (0, 0), (MAX_COUNT - 1, MAX_COUNT - 1)])
 def test_a_price_counts_as_the_columns_do(stated: float, count: int) -> None:
     assert whole_count(stated) == count == read_counts({"input_tokens": stated})["input_tokens"]
 
