@@ -114,6 +114,7 @@ class SupposedUsage(Counts, total=False):
     """The estimated usage of a call; the call's cost is computed from it if upstream states no usage."""
 
     other_usage: OtherUsage
+    answers: int  # answers or pictures that upstream makes at the same time; absent: one. It is no column
 
 
 class LeaseShare(TypedDict):
@@ -190,9 +191,10 @@ class CallRecord(Counts, total=False):
 
     # For the code that writes the row; these are no columns.
     response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
-    unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     is_callers_timeout: bool  # a time limit that the caller has set has ended the call; absent: none has
+    unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
+    answers: int  # of an estimate (`SupposedUsage`)
     supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted

@@ -15,7 +15,6 @@ from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.key_names import CONTROL_CHARACTERS
-from proxyapi.limits.output_limits import count_answers
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
     counts_of_whole_stream,
@@ -158,9 +157,9 @@ def end_row(
     if facts.is_unbilled or answer.has_failed:
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
+        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     if facts.is_callers_timeout:
         facts_of_answer["is_callers_timeout"] = True
-        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     if parameter := column_text(parameter_name(error.get("param")), MAX_PARAMETER_LENGTH, facts.secrets):
         facts_of_answer["error_param"] = parameter
     if begun is None:
@@ -393,7 +392,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
     if facts.response_is_whole or (text is not None and text.size):
         size = facts.response_size if text is None else text.size
         return usage_of_answer(most, model, size, request)
-    return usage_without_answer(most, model, facts.upstream_seconds, answers=count_answers(request))
+    return usage_without_answer(most, model, facts.upstream_seconds)
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:

@@ -258,7 +258,7 @@ class RequestedWork:
         parts = [part for part in self.objects if "type" in part or "id" in part]
         draws = any(_DRAWS.search(own_name(model)) for model in models)
         if not parts and not tools and self._fields.keys().isdisjoint(BEYOND_TEXT) and not draws:  # as in most requests
-            return MaxUsage(self.text_tokens, output_tokens)
+            return MaxUsage(self.text_tokens, output_tokens, answers=self.limit.answers)
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
@@ -293,12 +293,14 @@ class RequestedWork:
             containers=tuple(containers_of(tools)),
             search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in hosted) else "",
             kinds=frozenset(kind for kind, has in kinds.items() if has),
+            answers=self.limit.answers,
         )
 
     def completion(self) -> MaxUsage:
         """Computes upper bounds of the tokens of a legacy completion (`/v1/completions`) with all its prompts."""
         most = max(map(output_ceiling, self.models))
-        return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
+        output_tokens = self.limit.answers * self.limit.tokens(most)
+        return MaxUsage(self.text_tokens, output_tokens, answers=self.limit.answers)
 
     def transcription(self) -> MaxUsage:
         """Computes upper bounds of a transcription's or translation's tokens and audio seconds, from file sizes."""

@@ -186,6 +186,8 @@ def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
     """
     # Image tokens have no count of their own: pricing assumes their dearest kind.
     usage = cast(SupposedUsage, _counts(most, model))
+    if (answers := min(max(most.images, most.answers), MOST_ANSWERS)) > 1:
+        usage["answers"] = answers
     if (other := _other_usage(most)) is not None:
         usage["other_usage"] = other
     return usage
@@ -232,14 +234,14 @@ def _counts(most: MaxUsage, model: str) -> Counts:
     return counts
 
 
-def usage_without_answer(most: MaxUsage, model: str, seconds: float, *, answers: int = 1) -> SupposedUsage:
+def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
     """Estimates the usage of a call whose answer did not come, or broke off before the gateway could read its text.
 
     Returns fields for the call's ledger row. The usage is the upper bound `most`, but with no more output tokens than
-    upstream can make in `seconds`, the time that it had for the call. It makes all `answers`, or pictures, at the same
+    upstream can make in `seconds`, the time that it had for the call. It makes all answers, or pictures, at the same
     time, but no more than `MOST_ANSWERS`.
     """
-    return limited_to_time(supposed_usage(most, model), seconds * min(max(most.images, answers), MOST_ANSWERS))
+    return limited_to_time(supposed_usage(most, model), seconds)
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
@@ -358,7 +360,7 @@ def most_of_stream(
     request = _limits_in(body)
     if not most.kinds.isdisjoint(("audio_output", "image_output")):
         # as much as a model can make in this time: how much was made is not known
-        return usage_without_answer(most, model, seconds, answers=count_answers(request))
+        return usage_without_answer(most, model, seconds)
     made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
     # Hosted tools count as in `most`: they may have begun after the last event. A model with hidden reasoning may have
     # reasoned all the time, for each of its answers.

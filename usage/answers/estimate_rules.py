@@ -113,11 +113,12 @@ def reasoning_tokens(model: str, effort: object) -> int:
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
     """Returns a copy of the estimated usage `supposed`, with at most the output that a model can make in `seconds`.
 
-    Only output tokens are limited, and not the use of hosted tools.
+    Of several answers or pictures (`answers`), each is made as fast as a single one. Only output tokens are limited,
+    and not the use of hosted tools.
     """
     counts = supposed.copy()
     # The use of hosted tools stays, because tools work beside the model.
-    made = tokens_made_in(seconds)
+    made = tokens_made_in(seconds) * counts.pop("answers", 1)
     output = counts.get("output_tokens") or 0
     if output > made:
         counts["output_tokens"] = made

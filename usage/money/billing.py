@@ -75,6 +75,7 @@ class MaxUsage:
     * `picture_models`: the models that may make them; empty stands for the tool's default model.
     * `images`: the number of pictures that the call's own model makes.
     * `search_tool`: `web_search_preview` if this tool may be used, since its searches have their own price; else empty.
+    * `answers`: the number of answers that upstream makes at the same time. `output_tokens` are those of all together.
     """
 
     input_tokens: int = 0
@@ -88,6 +89,7 @@ class MaxUsage:
     images: int = 0
     containers: tuple[str, ...] = ()  # by their memory, such as `4g`
     search_tool: str = ""
+    answers: int = 1
 
 
 def highest_cost(

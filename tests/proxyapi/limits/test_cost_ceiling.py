@@ -110,21 +110,21 @@ def test_the_members_that_have_been_read_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "outputs"),
+    ("members", "outputs", "answers"),
     [
-        ({"prompt": "hi", "max_tokens": 7}, 7),
-        ({"prompt": "hi", "max_tokens": 7, "n": 2, "best_of": 3}, 21),
-        ({"prompt": ["a", "b"], "max_tokens": 7}, 14),
-        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7),
-        ({"prompt": [[1, 2], [3], [4]], "max_tokens": 7}, 21),
-        ({"prompt": "hi"}, 4096),
+        ({"prompt": "hi", "max_tokens": 7}, 7, 1),
+        ({"prompt": "hi", "max_tokens": 7, "n": 2, "best_of": 3}, 21, 3),
+        ({"prompt": ["a", "b"], "max_tokens": 7}, 14, 2),
+        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7, 1),
+        ({"prompt": [[1, 2], [3], [4]], "max_tokens": 7}, 21, 3),
+        ({"prompt": "hi"}, 4096, 1),
     ],
 )
-def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
+def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int, answers: int) -> None:
     body = {"model": "gpt-3.5-turbo-instruct", **members}
     text = most_tokens(json.dumps(body).encode())
 
-    assert most_of("/completions", body) == MaxUsage(text + FRAME_TOKENS, output_tokens=outputs)
+    assert most_of("/completions", body) == MaxUsage(text + FRAME_TOKENS, output_tokens=outputs, answers=answers)
 
 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
@@ -149,7 +149,7 @@ def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
     ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
     limit = OutputLimit("max_completion_tokens", (("max_completion_tokens", 1000),), answers=2)
-    usage = MaxUsage(78 + FRAME_TOKENS, output_tokens=2000)
+    usage = MaxUsage(78 + FRAME_TOKENS, output_tokens=2000, answers=2)
     assert ceiling == CostCeiling(frozenset({"gpt-4o-mini"}), frozenset({""}), usage, limit)
     # 0.15 and 0.60 dollars per million: of 112 bytes 68 are small letters and spaces, which makes 78 tokens, and 64
     assert len(body) == 112

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -20,18 +20,23 @@ from proxyapi.limits.usage_estimates import (
     hidden_tokens,
     most_of_stream,
     most_usage,
+    supposed_usage,
     usage_of_answer,
     usage_without_answer,
 )
 from proxyapi.routes import find_route
+from tests.support.ledger.ledgers import call_id
 from usage.answers.estimate_rules import (
     REASONING_TOKENS,
     REASONING_TOKENS_PER_SECOND,
     TOKENS_PER_SECOND,
+    estimate_interrupted,
     reasoning_tokens,
 )
 from usage.answers.streamed_text import StreamedText
 from usage.call_record import CallRecord
+from usage.journal_shipping.pending_responses import supposed_by
+from usage.models import PendingResponse
 from usage.money.billing import MaxUsage, price_call
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -55,9 +60,28 @@ def test_each_answer_has_its_reasoning(body: dict[str, Any], answers: int) -> No
 
 
 def test_answers_and_pictures_are_made_at_the_same_time() -> None:
-    assert usage_without_answer(MOST, "gpt-4o", 2, answers=8)["output_tokens"] == 16 * TOKENS_PER_SECOND
-    pictures = MaxUsage(5, 10**7, images=10)
-    assert usage_without_answer(pictures, "gpt-image-1", 2)["output_tokens"] == 20 * TOKENS_PER_SECOND
+    """Also where their process was killed, or a background response is given up: what is stored says how many."""
+    choices = JSONBody.parse(json.dumps({"model": "gpt-4o", "messages": [], "n": 8}).encode())
+    prompts = JSONBody.parse(json.dumps({"model": "gpt-3.5-turbo-instruct", "prompt": ["x"] * 4, "n": 2}).encode())
+    agents = JSONBody.parse(
+        json.dumps({"model": "gpt-5", "multi_agent": {"enabled": True, "max_concurrent_subagents": 7}}).encode()
+    )
+    pictures = JSONBody.parse(json.dumps({"model": "gpt-image-1", "n": 8}).encode())
+    for path, body in (
+        ("/chat/completions", choices),
+        ("/completions", prompts),
+        ("/responses", agents),
+        ("/images/generations", pictures),
+    ):
+        most = most_usage("POST", find_route(path), body, 0)
+        assert most is not None
+        assert usage_without_answer(most, "m", 2)["output_tokens"] == 16 * TOKENS_PER_SECOND, path
+        began = datetime.now(UTC) - timedelta(seconds=2)
+        killed = estimate_interrupted({"request_id": call_id(began), "supposed": supposed_usage(most, "m")})
+        assert (killed["output_tokens"] or 0) >= 16 * TOKENS_PER_SECOND, path
+        pending = PendingResponse(supposed=supposed_usage(most, "m"), created_at=began)
+        made = supposed_by(pending, began, 0, began + timedelta(seconds=2))["output_tokens"]
+        assert made == 16 * TOKENS_PER_SECOND, path
 
 
 def test_of_pictures_in_a_chat_the_time_tells() -> None:
@@ -115,8 +139,9 @@ def test_no_request_makes_an_estimate_absurd() -> None:
     """Whoever leaves before upstream refuses a million choices has used next to nothing."""
     body = json.dumps({"n": 10**6, "multi_agent": {"enabled": True, "max_concurrent_subagents": 10**30}}).encode()
     absurd = MaxUsage(5, 10**12, images=10**6)
+    choices = MaxUsage(5, 10**12, answers=10**6)
     assert usage_without_answer(absurd, "gpt-image-1", 0.1)["output_tokens"] == MOST_ANSWERS * 100
-    assert usage_without_answer(absurd, "gpt-4o", 0.1, answers=10**6)["output_tokens"] == MOST_ANSWERS * 100
+    assert usage_without_answer(choices, "gpt-4o", 0.1)["output_tokens"] == MOST_ANSWERS * 100
     counts = counts_of_streamed_text("gpt-5", 0, 0, body, shows_reasoning=False)
     assert counts["output_tokens"] == MOST_ANSWERS * REASONING_TOKENS["medium"]
     assert counts_of_whole_stream("gpt-5", 0, body)["output_tokens"] == MOST_ANSWERS * 128_000

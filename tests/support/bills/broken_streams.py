@@ -175,7 +175,7 @@ def of_speech(name: str, dollars: str, *events: dict[str, Any], kind: str = "est
 
 
 def of_characters(name: str, *pieces: bytes) -> BrokenStream:
-    """Makes the case of speech that is billed by its characters: only the request says what it costs, if it is billed."""
+    """Makes the case of speech that is billed by its characters, which only the request states."""
     asked = {"model": "tts-1", "input": "hi there", "voice": "alloy"}
     return BrokenStream(name, SPEECH, json.dumps(asked).encode(), pieces, "0.00012")  # 8 * 15 millionths
 
