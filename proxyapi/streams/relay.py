@@ -34,7 +34,6 @@ from proxyapi.streams import sse
 from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.streams.stream_end_recording import StreamEnd
 from proxyapi.upstream.answer import UpstreamAnswer
-from usage.answers import event_stream
 from usage.answers.event_stream import BOM
 from usage.answers.reader import begins_object
 
@@ -199,15 +198,17 @@ class EventRelay(Relay):
 
     def _read_chunk(self, chunk: bytes) -> bytes:
         events = self._framer.feed(chunk)
-        return self._read_events(events) if events else b""
+        return self._read_events(events, self._framer.whole_events(events)) if events else b""
 
-    def _read_events(self, events: bytes) -> bytes:
-        """Reads whole server-sent events for the ledger; returns the bytes for the caller, and counts them as sent.
+    def _read_events(self, events: bytes, whole: bytes) -> bytes:
+        """Reads the events in `whole` for the ledger; returns `events` for the caller, and counts them as sent.
 
-        The returned events are edited as this kind of stream requires (`Dialect.to_caller`). Secrets are removed if the
-        events have the word `error`, or if upstream has reported an error.
+        Both are the same, except for a very long event: its pieces come in `events`, and in `whole` it comes at its
+        end. The returned events are edited as this kind of stream requires (`Dialect.to_caller`). Secrets are removed
+        if the events have the word `error`, or if upstream has reported an error.
         """
-        self._call.read_events(events)
+        if whole:
+            self._call.read_events(whole)
         passed = self._dialect.to_caller(events)
         if self.has_commented and not self._last_events:
             passed = passed.removeprefix(BOM)  # a byte order mark only counts at the very beginning of a stream
@@ -231,12 +232,14 @@ class EventRelay(Relay):
         return self._after_event(self._dialect.error_event(error, self._call.request.request_id, self._last_events))
 
     def _final_pieces(self) -> list[bytes]:
-        rest = self._framer.flush()
-        if rest and not self._call.answer.has_events and begins_object(rest):
-            return [self._read_json(rest)]
-        pieces = [self._read_events(rest)] if rest else []
-        if self._call.answer.lacks_end:
-            if rest and not ends_with_whole_event(rest):
+        rest, had_ended = self._framer.flush(), self._is_complete
+        whole = self._framer.whole_events(rest, is_last=True)
+        if whole and not self._call.answer.has_events and begins_object(whole):
+            return [self._read_json(rest, whole)]
+        pieces = [self._read_events(rest, whole)] if rest else []
+        cut = sse.cut_data(whole)
+        if self._call.answer.lacks_end or (cut[:1] == b"{" and not had_ended):
+            if cut:
                 pieces = []  # half an event would hide the error behind it
                 self._last_events = b""
             self.may_comment = self._between_events
@@ -252,21 +255,15 @@ class EventRelay(Relay):
         """Returns the gateway's own `event`, with a blank line before it if the bytes sent last end within an event."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
-    def _read_json(self, body: bytes) -> bytes:
-        """Reads for the ledger a JSON body that upstream has wrongly labelled as an event stream.
+    def _read_json(self, rest: bytes, body: bytes) -> bytes:
+        """Reads for the ledger a JSON `body` that upstream has wrongly labelled as an event stream.
 
-        Returns the bytes for the caller, and counts the body as sent. If the body is an error, secrets are removed from
-        it.
+        Returns the `rest` of it that was not sent yet, and counts this as sent. If the body is an error, secrets are
+        removed.
         """
         self._call.read_plain(body)
-        self._count_sent(len(body))
-        return body if self._call.answer.error is None else self._call.redacted(body)
-
-
-def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the data of the last event in `events` are not cut off; True if no event has data."""
-    found = event_stream.split(events)
-    return not found or event_stream.is_whole(found[-1].data)
+        self._count_sent(len(rest))
+        return rest if self._call.answer.error is None else self._call.redacted(rest)
 
 
 class BodyRelay(Relay):

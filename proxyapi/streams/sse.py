@@ -19,6 +19,11 @@ _ENDS_OF_EVENTS = (*_BLANK_LINES, b"\n\r", b"\r\r\n")
 _FIRST_DATA_LINE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:([^\r\n]*+)[\r\n]")
 # An event that is longer is passed on in pieces instead of being held until its end.
 MAX_HELD_BYTES = 1024 * 1024
+# Of such an event, at most about so many bytes are kept for the ledger, without its base64.
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+# Nearly all of a very long event is a picture or sound in base64. The first characters stay: they may be half of an
+# escape, such as the `n` of a line end.
+_BASE64 = re.compile(rb"(?<![A-Za-z0-9+/=_-])([A-Za-z0-9+/=_-]{16})[A-Za-z0-9+/=_-]{1024,}+")
 SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
@@ -35,6 +40,7 @@ class EventFramer:
             None  # whether the held events are separated by single line ends; None: unknown
         )
         self.inside_event = False
+        self._long_event = bytearray()  # the beginning of an event that leaves in pieces, without its base64
 
     def feed(self, chunk: bytes) -> bytes:
         """Takes the next bytes of an event stream, and returns all bytes up to the end of the last whole event.
@@ -66,6 +72,22 @@ class EventFramer:
         rest = bytes(self._held)
         self._held.clear()
         return rest
+
+    def whole_events(self, ready: bytes, *, is_last: bool = False) -> bytes:
+        """Returns the whole events that end in `ready`, bytes from `feed` or `flush`, for a reader of whole events.
+
+        An event that leaves in pieces is returned with its last piece, and without long base64 in it. `is_last` says
+        that the stream has ended: an event without an end is returned, too.
+        """
+        if not self.inside_event and not self._long_event:  # as nearly always
+            return ready
+        if len(self._long_event) < MAX_KEPT_BYTES:
+            self._long_event += _BASE64.sub(rb"\1", ready)
+        if self.inside_event and not is_last:
+            return b""
+        whole = bytes(self._long_event)
+        self._long_event.clear()
+        return whole
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
         """Returns the end of the last whole event, for a stream without blank lines between its events.
@@ -105,6 +127,12 @@ def _end_of_last_blank_line(held: bytearray, start: int) -> int:
 def ends_event(events: bytes) -> bool:
     """Returns whether a new server-sent event may follow these bytes: they are empty, or end with a blank line."""
     return not events or events.endswith(_ENDS_OF_EVENTS)
+
+
+def cut_data(events: bytes) -> bytes:
+    """Returns the data of the last event in `events` if their end is missing; empty bytes if it is not."""
+    found = event_stream.split(events)
+    return b"" if not found or event_stream.is_whole(found[-1].data) else found[-1].data
 
 
 def comment_after(events: bytes) -> bytes:
