@@ -214,7 +214,8 @@ class AnswerReader:
         if len(data) > LARGE_BYTES and self._events > 1 and name != b"error" and not may_matter(data):
             return
         event = event_stream.parse(data) or error_without_object(data)
-        if name and "type" not in event and event:
+        has_type = "type" in event
+        if name and not has_type and event:
             event["type"] = name.decode("utf-8", "replace")  # some servers state the type only as the event's name
         if self.text is not None:
             self.text.feed(event)
@@ -229,7 +230,8 @@ class AnswerReader:
             and (self.text is None or self.text.choice_error is None)
         ):  # fmt: skip
             return  # a chunk of a chat of which all but its text is known
-        if self.created is not None and (inner is not None or not isinstance(kind, str) or kind in CREATION_EVENTS):
+        # without a type in its data, an event may be the new object itself, such as a thread
+        if self.created is not None and (inner is not None or not has_type or kind in CREATION_EVENTS):
             self.created.read_event(event)
         if isinstance(kind, str) and kind in PICTURE_TYPES:
             self._read_picture(event)

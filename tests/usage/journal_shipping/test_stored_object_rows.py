@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 import pytest
 from django.db import connection
+from openai.types.beta import AssistantStreamEvent
 
 from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
@@ -21,6 +23,7 @@ from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import AnswerReader
+from usage.answers.streamed_text import StreamedText
 from usage.journal_shipping.stored_object_rows import makers
 from usage.models import StoredObject
 from usage.upkeep.retention import prune
@@ -222,3 +225,24 @@ def test_the_ids_in_a_streams_events() -> None:
     for odd in odd_events:
         made.read_event(odd)
     assert made.take_new() == ["run_1", "thread_1"]
+
+
+def whole_objects() -> Iterator[tuple[str, str]]:
+    """Yields the names of the SDK's events whose data are an object such as a thread or a run, and its `object`.
+
+    Errors have no id. Steps of a run have a type of their own, and are named with their run.
+    """
+    for event in get_args(get_args(AssistantStreamEvent)[0]):
+        members = event.model_fields["data"].annotation.model_fields
+        if "id" in members and "type" not in members:
+            yield get_args(event.model_fields["event"].annotation)[0], get_args(members["object"].annotation)[0]
+
+
+@pytest.mark.parametrize(("name", "kind"), list(whole_objects()))
+def test_the_owner_of_an_object_that_is_the_whole_data_of_an_event_is_recorded(name: str, kind: str) -> None:
+    """Upstream states the type of such an event as the event's name only."""
+    reader = AnswerReader()
+    reader.text, reader.created = StreamedText(1000), CreatedIds()
+    reader.read_events(f"event: {name}\ndata: {json.dumps({'id': 'made_1', 'object': kind})}\n\n".encode())
+
+    assert reader.created.take_new() == ["made_1"]
