@@ -44,9 +44,12 @@ KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-", b"x-
 
 PASSED_DOWN = {
     "accept-ranges", "allow", "cache-control", "content-disposition", "content-range", "content-type", "link",
-    "location", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry",
+    "location", "retry-after", "retry-after-ms", "x-models-etag", "x-reasoning-included", "x-request-id",
+    "x-should-retry",
 }  # fmt: skip
-PASSED_DOWN_PREFIXES = ("openai-", "x-ratelimit-")
+# Codex reads `x-codex-…`, `x-models-etag` and `x-reasoning-included` (codex-rs/codex-api), and sends
+# `x-codex-turn-state` back with the next requests of a turn, so that upstream finds its cache again.
+PASSED_DOWN_PREFIXES = ("openai-", "x-codex-", "x-ratelimit-")
 # On every answer that is not a page of ours. Upstream's content type passes unchanged, whatever it is: `nosniff` keeps
 # a browser from guessing another one, and the policy makes a document of HTML, XML or SVG have an origin of its own,
 # run no script and load nothing. Pages of other origins read answers with `fetch` as before. There is no

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import openai
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,3 +80,16 @@ def test_a_repeated_one_is_joined() -> None:
     assert pass_down([("Cache-Control", "no-cache"), ("cache-control", "no-store")]) == {
         "cache-control": "no-cache, no-store"
     }
+
+
+SDK = "".join(path.read_text() for path in Path(openai.__file__).parent.rglob("*.py"))
+READ_BY_CODEX = {  # in codex-rs/codex-api
+    "openai-model", "x-codex-primary-used-percent", "x-codex-turn-state", "x-models-etag", "x-reasoning-included",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*re.findall(r'response(?:\.|_)headers\.get\("([\w-]+)"', SDK), *READ_BY_CODEX})
+)
+def test_what_clients_read_passes_down(name: str) -> None:
+    assert pass_down([(name.title(), "1")]) == {name: "1"}
