@@ -238,7 +238,7 @@ class EventRelay(Relay):
             return [self._read_json(rest, whole)]
         pieces = [self._read_events(rest, whole)] if rest else []
         cut = sse.cut_data(whole)
-        if self._call.answer.lacks_end or (cut[:1] == b"{" and not had_ended):
+        if self._call.answer.lacks_end or (sse.is_cut_object(cut) and not had_ended):
             if cut:
                 pieces = []  # half an event would hide the error behind it
                 self._last_events = b""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+from proxyapi.bodies.json_members import DECODER
 from proxyapi.exceptions import ProxyError
 from usage.answers import event_stream
 
@@ -133,6 +134,18 @@ def cut_data(events: bytes) -> bytes:
     """Returns the data of the last event in `events` if their end is missing; empty bytes if it is not."""
     found = event_stream.split(events)
     return b"" if not found or event_stream.is_whole(found[-1].data) else found[-1].data
+
+
+def is_cut_object(data: bytes) -> bool:
+    """Returns whether `data` is the beginning of a JSON object, without its end."""
+    try:
+        # lenient: `NaN` or a lone surrogate in it does not mean that an end is missing
+        DECODER.raw_decode(data.decode("utf-8", "replace"))
+    except ValueError:
+        return data[:1] == b"{"
+    except RecursionError:
+        pass
+    return False
 
 
 def comment_after(events: bytes) -> bytes:

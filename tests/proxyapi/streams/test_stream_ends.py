@@ -119,6 +119,7 @@ WHOLE: dict[str, tuple[str, bytes]] = {
     "[DONE]": ("chat", chunk("a") + DONE),
     "two choices": ("chat", chunk("a", "stop") + chunk("b", "stop", 1)),
     "no blank line": ("chat", chunk("a", "stop")[:-2]),
+    "no blank line, and no number": ("chat", chunk("a", "stop")[:-3] + b', "logprob": -Infinity}'),
     "completed": ("responses", event("response.created") + event("response.completed", response={"id": "r"})),
     "incomplete": ("responses", event("response.created") + event("response.incomplete", response={"id": "r"})),
 }
@@ -132,6 +133,8 @@ CUT: dict[str, tuple[str, bytes]] = {
     "created": ("responses", event("response.created", response={"id": "r", "model": "m"})),
     "a delta": ("responses", event("response.output_text.delta", delta="hi", output_index=0, content_index=0)),
     "no event at all": ("responses", b""),
+    "within the last event": ("responses", event("response.completed", response={"id": "r", "text": "a"})[:-9]),
+    "at the end of an object in it": ("responses", event("response.completed", response={"id": "r"})[:-3]),
 }
 PATHS = {"chat": ("/v1/chat/completions", CHAT), "responses": ("/v1/responses", RESPONSE)}
 
