@@ -9,18 +9,20 @@ a stored chat completion replaces an estimate only if the estimate was written b
 If the billed row is of a call that has only read the response, it gets the team, owner and labels of the call that
 created it, for whose purpose the dollars were spent (unless that call's row is written later).
 
-A row that is older than the call that created a response is never billed for it: that row is about another response,
-since some servers give all their responses the same id.
+Some servers give all their responses the same id. So two calls that have each created a response are both billed, and
+a row that is older than the call that created a response is never billed for it, since it is about another one.
 
 A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
 (`usage.journal_shipping.pending_responses`). All of this is written in the transaction that writes the rows of the
 calls.
+
+Over 300 lines, since each of these rules depends on the others.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -30,7 +32,7 @@ from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
 from usage.journal_shipping.maker_labels import with_labels_of
 from usage.journal_shipping.pending_responses import remember_pending, settle_pending
-from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
+from usage.models import CostKind, CountedResponse, PendingResponse, Request, UsageSource
 from usage.money.unbilled import NOT_COUNTED
 
 ROUTES = ("/openai2", "/v1/responses")
@@ -108,7 +110,8 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     )
     makers = {row["response_id"]: row for row in own if _is_creation(row) and _is_provisional(row)}
     replaced = _replace_estimates(ended, owners, own, makers) if ended else {}
-    settled = {_id(row): _with_its_share(row, owners) for row in own}
+    others_made = _billed_for_their_own(own, owners)
+    settled = {_id(row): _with_its_share(row, owners, others_made) for row in own}
     for response_id in makers.keys() & owners.keys():
         billed = settled.get(owners[response_id])
         if billed is not None and not _is_creation(billed):
@@ -283,14 +286,30 @@ def _is_stored_completion(row: CallRecord) -> bool:
     )
 
 
-def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
+def _billed_for_their_own(rows: Sequence[CallRecord], owners: dict[str, str]) -> set[str]:
+    """Returns the request ids of billed rows whose calls have created a response with the id of another one.
+
+    Only those are returned that began later than a call in `rows` that has also created a response with this id; the
+    later call may have ended first. `owners` maps the ids of responses to the request ids of the billed rows.
+    """
+    created = {_id(row): row["response_id"] for row in rows if _is_creation(row) and row.get("response_id")}
+    later = {owner for one, response_id in created.items() if (owner := owners.get(response_id, "")) > one}
+    stored = later - created.keys()  # nearly always none
+    if not stored:
+        return later
+    found = Request.objects.filter(pk__in=stored, by_gateway=False).exclude(route__contains="{id}")
+    return (later - stored) | {str(request_id) for request_id in found.values_list("pk", flat=True)}
+
+
+def _with_its_share(row: CallRecord, owners: dict[str, str], others_made: Collection[str]) -> CallRecord:
     """Returns a call's row as it is written: with $0 and without counts, if another row is billed for its response.
 
     `owners` maps the ids of responses to the request ids of the billed rows. The column `usage` stays in any case. A
-    row stays unchanged if its call created a response of its own that happens to have the same id as an older one.
+    row stays unchanged if its call created a response of its own that happens to have the same id as another one:
+    the billed row is older, or in `others_made`.
     """
     owner = owners.get(row.get("response_id") or "")
-    if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
+    if owner == _id(row) or (owner and _is_creation(row) and (owner < _id(row) or owner in others_made)):
         return row
     if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
         return {**row, **NO_COUNTS, "cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_BEFORE}

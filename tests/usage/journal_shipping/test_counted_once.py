@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,18 @@ def test_responses_of_a_server_that_repeats_its_ids_are_counted_each(kind: Calla
     deliver([about(request_id=call_id(NOON - timedelta(minutes=1)), input_tokens=0, output_tokens=0, cached_tokens=0)])
     made = [kind(route=route, request_id=call_id(NOON + timedelta(minutes=number)), **EXACT) for number in range(3)]
     deliver(made[:1], made[1:], made)
+    assert counted() == (3 * 4005, 3 * 500, 3 * cost_of(EXACT))
+    assert_sums_are_right()
+
+
+@pytest.mark.parametrize("ended", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("is_estimated", [(), (0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_with_repeated_ids_it_does_not_matter_which_call_ends_first(
+    ended: tuple[int, ...], is_estimated: tuple[int, ...]
+) -> None:
+    kinds: list[Callable[..., Row]] = [left if number in is_estimated else about for number in range(3)]
+    made = [kind(moment=NOON + timedelta(minutes=number), **EXACT) for number, kind in enumerate(kinds)]
+    deliver(*([made[number]] for number in ended), made)
     assert counted() == (3 * 4005, 3 * 500, 3 * cost_of(EXACT))
     assert_sums_are_right()
 
