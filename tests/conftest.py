@@ -20,17 +20,19 @@ import django
 import psycopg
 import pytest
 import uvloop
+from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck, settings
 
 from chatproxy.configuration import setting_reader
-from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.bundled import DATABASE, BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
 from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.polling import PATIENCE
 from tests.support.servers.clusters import give_cluster
+from tests.support.servers.databases import TEMPLATE, make_template, url_of
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.shared_setup import share_setup
 
@@ -166,12 +168,13 @@ def impatient_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[BundledPostgres]:
-    postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
+    postgres = give_cluster(Path(os.environ["DATA_DIR"]))
     try:
         postgres.start()
-        with psycopg.connect(postgres.url, autocommit=True) as server:  # nothing in it outlives the tests
-            server.execute("ALTER SYSTEM SET fsync = off")
+        with psycopg.connect(url_of(postgres.url, "postgres"), autocommit=True) as server:
+            server.execute("ALTER SYSTEM SET fsync = off")  # nothing in it outlives the tests
             server.execute("SELECT pg_reload_conf()")
+            make_template(server, DATABASE)  # before a server of a test connects to it
         yield postgres
     finally:
         postgres.stop()
@@ -180,7 +183,8 @@ def _postgres() -> Iterator[BundledPostgres]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(_postgres: BundledPostgres) -> None:
-    """pytest-django asks for this before it makes its test database."""
+    """pytest-django asks for this before it makes its test database: a copy of one that was migrated."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = TEMPLATE
 
 
 @pytest.fixture(scope="session")
@@ -198,7 +202,7 @@ def simulator(_simulator: Simulator) -> Simulator:
 
 @pytest.fixture(scope="session")
 def gateway_database(_postgres: BundledPostgres) -> str:
-    """The URL of an empty database for the servers that tests start."""
+    """The URL of a migrated database without calls, for the servers that tests start."""
     return _postgres.url
 
 

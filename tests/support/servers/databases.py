@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import LiteralString
@@ -24,13 +22,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.polling import PATIENCE
 
+TEMPLATE = "migrated"  # the name of the database that is copied; `make_template` makes it
+
 _numbers = count(1)
 
 
 @contextmanager
 def new_database(server_url: str) -> Iterator[str]:
     """Creates a migrated database, yields its URL, and drops it when the block ends."""
-    with copied_database(server_url, _migrated(server_url)) as url:
+    with copied_database(server_url, url_of(server_url, TEMPLATE)) as url:
         yield url
 
 
@@ -60,15 +60,13 @@ def empty_database(server_url: str, options: LiteralString | sql.Composed = "") 
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@cache
-def _migrated(server_url: str) -> str:
-    """Returns the URL of a migrated database to copy, on the server at `server_url`; makes it at the first call."""
-    url = url_of(server_url, "migrated")
-    with psycopg.connect(server_url, autocommit=True) as server:
-        server.execute("CREATE DATABASE migrated")
-    with tempfile.TemporaryDirectory() as directory:
-        manage(url, Path(directory), "migrate", "-v", "0")
-    return url
+def make_template(server: psycopg.Connection, migrated: str) -> None:
+    """Makes the database that `new_database` copies: a copy of the database `migrated`, to which nobody is connected.
+
+    `server` is a connection to another database of the same PostgreSQL.
+    """
+    names = sql.Identifier(TEMPLATE), sql.Identifier(migrated)
+    server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*names))
 
 
 def url_of(server_url: str, name: str) -> str:
