@@ -12,7 +12,7 @@ from django.test import Client
 from chatproxy.accounts.grants import groups_grantable_by, may_change_user, permissions_of
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team, TeamMember
-from tests.support.callers.roles import browser_of, make_groups, person, staff
+from tests.support.callers.roles import browser_of, have_groups, person, staff
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -25,7 +25,7 @@ OLD, NEW = "an-old-pass-phrase", "a-new-pass-phrase-7"
 @pytest.fixture
 def manager() -> User:
     """Makes a user who may do everything with users and groups, and nothing else."""
-    make_groups()
+    have_groups()
     return staff("manager", *ACCOUNTS)
 
 
@@ -201,7 +201,7 @@ def test_nobody_changes_a_group_beyond_his_own_rights(manager: User, browser: Cl
 
 
 def test_the_role_admin_is_bounded_by_itself() -> None:
-    make_groups()
+    have_groups()
     boss = person("admin")
     browser = browser_of(boss)
     root = User.objects.create_superuser("root", password=OLD)

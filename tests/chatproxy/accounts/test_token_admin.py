@@ -9,7 +9,7 @@ from django.contrib.admin.models import LogEntry
 
 from proxyapi.models import ApiToken
 from tests.support.callers.api_tokens import make_token
-from tests.support.callers.roles import SUPERUSER, browser_of, make_groups, person
+from tests.support.callers.roles import SUPERUSER, browser_of, have_groups, person
 
 pytestmark = pytest.mark.django_db
 
@@ -17,7 +17,7 @@ TOKENS = "/admin/proxyapi/apitoken/"
 
 
 def test_it_works() -> None:
-    make_groups()
+    have_groups()
     user = person("admin")
     browser = browser_of(user)
     page = browser.post(f"{TOKENS}add/", {"name": "terraform", "scopes": ["keys:read", "keys:write"]})

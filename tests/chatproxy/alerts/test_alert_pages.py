@@ -25,7 +25,7 @@ from chatproxy.alerts.forms import AlertRuleForm
 from chatproxy.alerts.kinds import KINDS
 from chatproxy.alerts.notice import notice_of
 from tests.support.alerts import GONE, SECRET, START, make_alert, make_channel, make_rule
-from tests.support.callers.roles import browser_of, make_groups, person
+from tests.support.callers.roles import browser_of, have_groups, person
 from tests.support.documentation import rows_of
 from tests.support.ledger.pages import text_of
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
@@ -266,7 +266,7 @@ def test_an_alert_that_no_channel_sends_says_so(admin: Client) -> None:
     seen = admin.get(page).content.decode()
     assert "No channel: nobody is told." in seen
     assert f'href="{add}"' in seen
-    make_groups()
+    have_groups()
     assert add not in (of_viewer := browser_of(person("viewer")).get(page).content.decode())
     assert "nobody is told" not in of_viewer
 

@@ -17,7 +17,7 @@ from proxyapi.management.api_actions import ACTIONS, perform
 from proxyapi.models import AccessKey, ApiToken
 from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.api_tokens import make_token
-from tests.support.callers.roles import EVERYBODY, SUPERUSER, make_groups, person, staff
+from tests.support.callers.roles import EVERYBODY, SUPERUSER, have_groups, person, staff
 
 pytestmark = pytest.mark.django_db
 
@@ -230,7 +230,7 @@ def test_a_scope_is_needed_besides_the_right(table: str, action: str) -> None:
 
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_a_token_can_do_what_the_role_of_its_user_can(role: str) -> None:
-    make_groups()
+    have_groups()
     token, _ = make_token(person(role))
     may = role in ("key manager", "admin", SUPERUSER)
     for table in ("keys", "teams"):

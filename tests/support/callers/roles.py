@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
+from django.db.models import Count
 from django.test import Client
 
 migration = import_module("chatproxy.migrations.0002_roles")
@@ -26,6 +27,16 @@ def make_groups() -> None:
     migration.make_groups(apps, SimpleNamespace(connection=connection))
     for later in later_grants:
         later.grant_permissions(apps, SimpleNamespace(connection=connection))
+
+
+def have_groups() -> None:
+    """Creates the groups of the admin's roles like `make_groups`, unless they are there as the migrations make them.
+
+    To look for them takes a tenth of the time of making them.
+    """
+    found = Group.objects.filter(name__in=ROLES).annotate(held=Count("permissions")).values_list("name", "held")
+    if dict(found) != {role: number_of_permissions(role) for role in ROLES}:
+        make_groups()
 
 
 def number_of_permissions(role: str) -> int:

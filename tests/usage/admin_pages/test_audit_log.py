@@ -13,7 +13,7 @@ from django.test import Client
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from proxyapi.models import AccessKey
 from tests.support.alerts import GONE, make_alert, make_channel
-from tests.support.callers.roles import EVERYBODY, browser_of, make_groups, person
+from tests.support.callers.roles import EVERYBODY, browser_of, have_groups, person
 from tests.support.ledger.pages import make_failure, pieces_of
 from usage.models import ModelPrice
 
@@ -53,7 +53,7 @@ def test_a_new_row_is_told_with_its_values_and_a_deleted_one_too(admin: Client) 
 
 
 def test_roles_that_are_given_and_taken_are_told(admin: Client) -> None:
-    make_groups()
+    have_groups()
     user = User.objects.create_user("ada", is_staff=True)
     user.groups.add(Group.objects.get(name="viewer"))
     page = f"{USERS}{user.pk}/change/"
@@ -103,7 +103,7 @@ def test_no_entry_has_a_secret(admin: Client) -> None:
 
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_who_looks_at_a_prompt_is_in_the_log_if_the_setting_says_so(settings: LazySettings, role: str) -> None:
-    make_groups()
+    have_groups()
     call = make_failure(key_name="team a", request_body='{"input": "hi"}')
     client = browser_of(person(role, "ada"))
     pages = (f"/admin/usage/request/{call}/change/", "/admin/usage/request/export.csv?key=team+a")
@@ -134,7 +134,7 @@ def test_the_history_of_a_call_says_who_has_looked(settings: LazySettings, admin
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/usage/dashboard.json"])
 def test_titles_of_alerts_are_for_those_who_may_see_alerts(path: str) -> None:
-    make_groups()
+    have_groups()
     make_alert(title="Budget of the key mergers is used up")
     viewer = person("viewer")
     assert b"mergers" in browser_of(viewer).get(path).content

@@ -34,6 +34,7 @@ from tests.support.callers.roles import (
     ROLES,
     SUPERUSER,
     browser_of,
+    have_groups,
     make_groups,
     number_of_permissions,
     person,
@@ -249,7 +250,7 @@ def pages(ids: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture
 def ids() -> dict[str, Any]:
     """Makes a row in each table, one that every role with rights on the table may change."""
-    make_groups()
+    have_groups()
     user = User.objects.create_user("somebody")
     key, _ = AccessKey.objects.issue("team a")
     price = ModelPrice.objects.create(model="gpt-9", valid_from=datetime.now(UTC))

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.support.callers.roles import browser_of, make_groups, person
+from tests.support.callers.roles import browser_of, have_groups, person
 from tests.support.ledger.pages import HOSTILE, REQUESTS, make_call, make_failure
 from usage.admin_pages.saved_views import views
 from usage.models import SavedView
@@ -30,7 +30,7 @@ def names(client: Client, path: str = REQUESTS) -> list[str]:
 
 @pytest.fixture
 def two() -> tuple[Client, Client]:
-    make_groups()
+    have_groups()
     return browser_of(person("viewer", "ada")), browser_of(person("viewer", "bob"))
 
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.support.callers.roles import EVERYBODY, browser_of, make_groups, person
+from tests.support.callers.roles import EVERYBODY, browser_of, have_groups, person
 from tests.support.ledger.pages import HOSTILE, OVERRIDE, REQUESTS, make_call, make_failure, page_of, text_of
 from tests.support.polling import PATIENCE
 from usage.page_data.conversations import new_turns, session_calls
@@ -63,7 +63,7 @@ def test_it_works(admin: Client) -> None:
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_only_people_who_may_see_bodies_see_what_was_said(settings: LazySettings, role: str) -> None:
     settings.AUDIT_BODY_VIEWS = True
-    make_groups()
+    have_groups()
     made = make_session(2)
     make_failure(session="s", error_message="Bad word: Rules")
     with CaptureQueriesContext(connection) as queries:

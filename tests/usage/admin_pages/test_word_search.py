@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from tests.support.callers.roles import EVERYBODY, browser_of, make_groups, person
+from tests.support.callers.roles import EVERYBODY, browser_of, have_groups, person
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import (
     HOSTILE,
@@ -134,7 +134,7 @@ def test_hits_are_inert(admin: Client) -> None:
 
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_only_people_who_may_see_bodies_search_them(role: str) -> None:
-    make_groups()
+    have_groups()
     found = make_call(request_body=asking("invoice 4711"))
     make_call()
     client = browser_of(person(role, "ada"))
@@ -284,7 +284,7 @@ def test_an_empty_find_leads_to_the_words(admin: Client) -> None:
 
 
 def test_who_may_not_see_bodies_gets_no_link_to_the_words() -> None:
-    make_groups()
+    have_groups()
     page = browser_of(person("viewer")).get(REQUESTS, {"q": "invoice 4711"}).content.decode()
 
     assert "No matching calls" in page
