@@ -13,7 +13,7 @@ from django.conf import settings
 
 # Django REST framework loads these packages if they are installed, as others need them, and uses them for pages and
 # clients that this project does not have. Without them a worker starts a tenth of a second of CPU sooner.
-UNUSED_PACKAGES = ("requests", "pygments")
+UNUSED_PACKAGES = ("requests", "pygments", "yaml")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django.setup(set_prefix=False)

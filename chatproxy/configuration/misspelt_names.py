@@ -48,9 +48,14 @@ def find_misspelt_names() -> Iterator[str]:
 
 def nearest_name(name: str, known: set[str]) -> str:
     """Returns the name among `known` that a misspelt name probably means; "" if none is similar enough."""
-    # Each letter too many or too few is an error, so most names need not be compared letter by letter.
+    # Each letter too many or too few is an error, and an error changes two letters at most: so most names need not be
+    # compared letter by letter.
     written = name.upper()
-    alike = sorted(one for one in known if abs(len(one) - len(written)) <= MAX_ERRORS)
+    alike = sorted(
+        one
+        for one in known
+        if abs(len(one) - len(written)) <= MAX_ERRORS and len({*one} ^ {*written}) <= 2 * MAX_ERRORS
+    )
     distance, nearest = min(((count_errors(written, one, MAX_ERRORS), one) for one in alike), default=(99, ""))
     allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
     return nearest if distance <= allowed else ""

@@ -54,6 +54,17 @@ def test_a_misspelt_name_has_a_nearest_one(name: str) -> None:
     assert nearest_name(name, KNOWN) == MISSPELT[name]
 
 
+@pytest.mark.parametrize("wrong", [("", "Q", "ZQ"), ("XQ", "JJ", ""), ("Z", "QJ")])
+def test_a_long_name_with_any_two_errors_has_a_nearest_one(wrong: tuple[str, ...]) -> None:
+    """Two letters too many, missing or wrong, that no name has."""
+    for name in (name for name in KNOWN if len(name) >= 12):
+        for place in range(0, len(name) - 4, 3):
+            pieces = name[:place], name[place + 1 : place + 3], name[place + 4 :]
+            changed = pieces[0] + wrong[0] + pieces[1] + "".join(wrong[1:]) + pieces[2]
+            if count_errors(changed, name) <= 2:
+                assert nearest_name(changed, KNOWN) != "", changed
+
+
 @pytest.mark.parametrize("name", OF_OTHERS)
 def test_a_name_of_other_programs_is_none(name: str) -> None:
     assert nearest_name(name, KNOWN) == ""

@@ -15,7 +15,7 @@ from chatproxy.management.commands.serve import LOADED_BY_WORKERS
 PAGES = {"chatproxy.urls", "usage.admin_pages", "proxyapi.pages.my_usage", "unfold.admin"}
 # By /openapi.json, by /metrics and by /api.
 ASKED_FOR = {"drf_spectacular.generators", "prometheus_client", "proxyapi.management.api_actions"}
-UNUSED = {"requests", "pygments"}  # Django REST framework would load them
+UNUSED = {"requests", "pygments", "yaml"}  # Django REST framework would load them
 PACKAGES = {
     "openai",
     "pydantic",
