@@ -82,7 +82,7 @@ class EventFramer:
         """
         if not self.inside_event and not self._long_event:  # as nearly always
             return ready
-        if len(self._long_event) < MAX_KEPT_BYTES:
+        if len(self._long_event) < MAX_KEPT_BYTES or not self.inside_event:  # other events may follow the end
             self._long_event += _BASE64.sub(rb"\1", ready)
         if self.inside_event and not is_last:
             return b""

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxyapi.streams.sse import MAX_HELD_BYTES, EventFramer
+from proxyapi.streams.sse import MAX_HELD_BYTES, MAX_KEPT_BYTES, EventFramer
 from tests.support.calls.streamed_calls import CHAT, RESPONSE, answered, event
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream
+from usage.answers import event_stream
 
 PICTURE = "iVBORw0KGgo" + "A" * MAX_HELD_BYTES + "\\/" + "b9" * MAX_HELD_BYTES
 TEXT = 'He said "hello" — \\ and\n' * (MAX_HELD_BYTES // 20)
@@ -113,3 +114,13 @@ def test_each_event_is_read_once_and_whole(size: int, step: int) -> None:
     assert (read.startswith(before), read.endswith(after)) == (True, True)
     data = read[len(before) : -len(after)].partition(b"data: ")[2]
     assert {**json.loads(data), "text": ""} == {"type": "two", "text": "", "id": "b"}
+
+
+def test_what_follows_an_event_that_is_too_long_to_be_kept_is_read() -> None:
+    framer, read, last = EventFramer(), b"", b"data: [DONE]\n\n"
+    stream = event("one", text="word " * MAX_KEPT_BYTES) + last
+    for at in range(0, len(stream), 65_536):
+        read += framer.whole_events(framer.feed(stream[at : at + 65_536]))
+
+    assert len(read) < 2 * MAX_KEPT_BYTES
+    assert event_stream.read(read[-1000:])[-1] == (b"", b"[DONE]")
