@@ -206,7 +206,7 @@ class Call:
         elif source == UsageSource.ESTIMATED and goes_on(facts, self.answer):
             # The stream was left, and its response goes on: it may be cancelled or deleted before it says its usage.
             row["supposed"] = whole_usage(facts, self.answer)
-        row |= self.created_objects.columns(self.answer.created)
+        row |= self.created_objects.columns()
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.object_owners import owner_store
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
+from usage.answers.reader import parse_body
 from usage.call_record import CallRecord
 
 # Routes whose POST creates nothing that upstream stores.
@@ -23,6 +25,8 @@ GROWING = frozenset({
     "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
     "/v1/agents/automations/{id}/invocations/{id}",
 })  # fmt: skip
+# The lists of such objects.
+GROWING_LISTS = frozenset(name.removesuffix("/{id}") for name in GROWING)
 # Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
 IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
@@ -33,6 +37,7 @@ class CreatedObjects:
     def __init__(self) -> None:
         self._named: frozenset[str] = frozenset()
         self._made: list[str] = []
+        self._lasts = False
         self._perhaps_older: list[str] = []  # containers that an earlier call may have created
 
     def exclude(self, named: Collection[str]) -> None:
@@ -47,6 +52,7 @@ class CreatedObjects:
         `objects` is the reader that finds the ids in the answer. Ids that the request itself names are left out. If the
         request names any object, such as an earlier response, containers wait for `record_containers`.
         """
+        self._lasts = objects.lasts
         for object_id in objects.take_new():
             if object_id in self._named:
                 continue
@@ -55,6 +61,23 @@ class CreatedObjects:
                 self._perhaps_older.append(object_id)
             else:
                 owner_store.record_owner(object_id, key_name)
+
+    async def record_listed(self, page: bytes, key_name: str) -> None:
+        """Records the key as the owner of what its objects in a list have created, such as the files of its batches.
+
+        `page` is the list as the caller gets it. It may also have objects that are shared with the key.
+
+        Raises:
+            DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
+        """
+        data = (await large_bodies.run(len(page), parse_body, page)).get("data")
+        items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+        owners = await owner_store.owners_of([str(item.get("id")) for item in items])
+        objects = CreatedIds(is_creating=False)
+        for item in items:
+            if owners.get(str(item.get("id"))) == key_name:
+                objects.read(item)
+        self.record(objects, key_name)
 
     async def record_containers(self, key_name: str) -> None:
         """Records the key as the owner of those containers in the answer that belong to no key yet.
@@ -73,15 +96,15 @@ class CreatedObjects:
             if object_id not in owners:
                 owner_store.record_owner(object_id, key_name)
 
-    def columns(self, objects: CreatedIds | None) -> CallRecord:
+    def columns(self) -> CallRecord:
         """Returns the columns about created objects for the call's ledger row; none if the call has created no objects.
 
         The columns are the objects' ids (at most `MAX_RECORDED_IDS`), and whether upstream keeps the objects until they
-        are deleted. `objects` is the reader that has found the ids in the answer.
+        are deleted.
         """
-        if not self._made or objects is None:
+        if not self._made:
             return {}
-        return {"objects": self._made[:MAX_RECORDED_IDS], "objects_last": objects.lasts}
+        return {"objects": self._made[:MAX_RECORDED_IDS], "objects_last": self._lasts}
 
 
 def expected_ids(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:

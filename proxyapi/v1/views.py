@@ -36,6 +36,7 @@ from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import caller_credentials
 from proxyapi.object_owners import ownership_check
+from proxyapi.object_owners.created_objects import GROWING_LISTS
 from proxyapi.routes import METHODS, Route, find_route
 from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.chat_usage_request import REFUSALS, ask_for_usage, usage_requests
@@ -218,6 +219,8 @@ class PassThroughView(FormView):
                 self.call.read_head(answer)
                 return await self.respond_whole(answer)
             filtered = page
+            if self.found is not None and self.found.name in GROWING_LISTS:
+                await self.call.created_objects.record_listed(page, self.caller.name)
             response = await self.respond_whole(answer, lambda _: filtered)
             del response["link"]  # the header may name objects of other keys
             return response

@@ -230,6 +230,30 @@ def test_files_made_upstream_for_a_batch_are_its_keys(alice: httpx2.Client, bob:
     assert bob.get(f"/v1/files/{output}/content").status_code == 404
 
 
+def test_files_made_upstream_for_a_batch_are_its_keys_also_if_it_is_only_listed(
+    server: Gateway,
+    simulator: Simulator,
+    alice: httpx2.Client,
+    default: httpx2.Client,
+    gateway_database: str,
+    tmp_path: Path,
+) -> None:
+    mine = batch(alice)
+    output = default.get(f"/v1/batches/{mine}").json()["output_file_id"]  # has ended now, and alice has not asked
+    bobs = server.make_key("bob who sees batches", "--shared-object", mine)
+    with client(server, bobs) as bob:
+        assert [one["id"] for one in bob.get("/v1/batches").json()["data"]] == [mine]
+        assert bob.get(f"/v1/files/{output}/content").status_code == 404
+    listed = alice.get("/v1/batches")
+    assert alice.get(f"/v1/files/{output}/content").status_code == 200
+    server.row(listed)
+    with (
+        run_gateway(simulator.base_url, gateway_database, tmp_path, V1_ROUTES="all") as elsewhere,
+        client(elsewhere, alice.headers["authorization"].removeprefix("Bearer ")) as there,
+    ):
+        assert there.get(f"/v1/files/{output}/content").status_code == 200
+
+
 def test_the_file_of_an_upload_and_the_thread_of_a_run_are_their_keys(alice: httpx2.Client, bob: httpx2.Client) -> None:
     mine = large_upload(alice)
     part = made(alice.post(f"/v1/uploads/{mine}/parts", files={"data": ("a", b"abc", "text/plain")}))
