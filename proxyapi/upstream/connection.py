@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 
 from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
@@ -28,6 +29,13 @@ class Connection(asyncio.Protocol):
     def closing(self) -> bool:
         """True if the connection is closed or about to be."""
         return self._transport.is_closing()
+
+    @property
+    def has_unread_bytes(self) -> bool:
+        """True if bytes from upstream, or the end of the connection, have arrived that were not processed yet."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
         """Sends a request on this connection; returns the exchange when the answer's head has arrived.

@@ -115,14 +115,18 @@ class Transport:
     def _take_vacant(self) -> Connection | None:
         """Takes a free connection out of the pool, and returns it; returns None if no connection is free.
 
-        Connections that have been free for longer than `VACANT_SECONDS` are closed.
+        Connections that have been free for longer than `VACANT_SECONDS` are closed, and those on which something has
+        arrived meanwhile.
         """
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
         while self._vacant:
-            if not (connection := self._vacant.pop()).closing:
+            connection = self._vacant.pop()
+            # Upstream may have closed it, or sent what would be taken for the next answer, while the loop was busy.
+            if not connection.closing and not connection.has_unread_bytes:
                 return connection
+            connection.close()
         return None
 
     def _put_back(self, connection: Connection) -> None:

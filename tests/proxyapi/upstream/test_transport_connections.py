@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 import uvloop
 
 from proxyapi.upstream.transport import VACANT_SECONDS, Transport
+from tests.support.polling import PATIENCE
 from tests.support.upstreams.raw import OK, Peer, answering, call, polite, raw_upstream, read, transport_to, until
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -61,6 +64,36 @@ async def test_one_that_is_closing_is_not_used() -> None:
         transport._vacant[0].close()
         assert await read_one(transport) == b"{}"
         assert len(upstream.peers) == 2
+
+
+@pytest.mark.parametrize("unasked", [b"", OK])
+async def test_one_on_which_something_came_while_the_loop_was_busy_is_not_used(unasked: bytes) -> None:
+    """Upstream closes it, or sends one more answer, and the next call begins before the event loop has seen that."""
+
+    def serve(server: socket.socket) -> None:
+        with server.accept()[0] as first:
+            first.recv(65536)
+            first.sendall(OK)
+            is_vacant.wait(PATIENCE)
+            if unasked:
+                first.sendall(unasked)
+            else:
+                first.shutdown(socket.SHUT_RDWR)
+            has_come.set()
+        with server.accept()[0] as second:
+            second.recv(65536)
+            second.sendall(OK.replace(b"{}", b"[]"))
+
+    is_vacant, has_come = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        async with transport_to(f"http://127.0.0.1:{server.getsockname()[1]}/v1") as transport:
+            assert await read_one(transport) == b"{}"
+            is_vacant.set()
+            assert has_come.wait(PATIENCE)  # the event loop stands still meanwhile
+            assert await read_one(transport) == b"[]"
+        thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize(
