@@ -166,7 +166,7 @@ def test_few_open_files_mean_fewer_calls_at_once(
         for answer in served:
             assert gateway.row(answer.headers["x-proxy-request-id"])["outcome"] == "success"
         assert gateway.post("/openai", CALL).status_code == 200
-        assert "Traceback" not in gateway.log
+        assert "Traceback" not in gateway.log, gateway.log
 
 
 @pytest.mark.parametrize("files", [64, 128])

@@ -194,7 +194,7 @@ def test_without_the_database_it_says_so(outage: tuple[Gateway, Postgres], brows
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert "The database is away" in answer.text
-    assert "Traceback" not in gateway.log
+    assert "Traceback" not in gateway.log, gateway.log
     postgres.start()
     wait_until(lambda: browser.get(HOME).status_code == 200)
 

@@ -52,7 +52,7 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
     assert gateway.row(waiting)["outcome"] == "success"
     assert not re.search("the database is away: (?!it does not answer)", gateway.log), "the shipper was hurried"
     assert [browser.get(page).status_code for page in PAGES] == [200] * len(PAGES)
-    assert "Traceback" not in gateway.log
+    assert "Traceback" not in gateway.log, gateway.log
 
 
 def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Postgres]) -> None:
@@ -67,7 +67,7 @@ def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Post
     assert gateway.ask(text).status_code == 400
     assert browser.post(address, data=token).status_code == 200
     gateway.wait_until_known(text, known=False)
-    assert "Traceback" not in gateway.log
+    assert "Traceback" not in gateway.log, gateway.log
 
 
 def test_a_database_that_has_stopped_without_a_word(outage: tuple[Gateway, Postgres]) -> None:
@@ -88,7 +88,7 @@ def test_a_database_that_has_stopped_without_a_word(outage: tuple[Gateway, Postg
     assert waiting.status_code == 200
     assert gateway.row(waiting)["outcome"] == "success"
     wait_until(lambda: browser.get("/admin/").status_code == 200)
-    assert "Traceback" not in gateway.log
+    assert "Traceback" not in gateway.log, gateway.log
 
 
 def quickest(answers: list[httpx2.Response]) -> float:
