@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -70,21 +69,18 @@ def test_a_start_behind_a_long_reader_holds_up_no_writer(
     simulator: Simulator, old: str, tmp_path: Path, use: str
 ) -> None:
     holds, works = USES[use]
-    waits = []
     gateway = launch_gateway(simulator.base_url, old, tmp_path)
     try:
         with busy(old, holds), psycopg.connect(old, autocommit=True) as writer:
+            writer.execute(f"SET lock_timeout = {5 * time_limits.LOCK_TIMEOUT_MS}".encode())
             gateway.wait_for_log(LINE)
             for _ in range(8):  # over several tries of the migration
-                started = time.monotonic()
                 writer.execute(works.encode())
-                waits.append(time.monotonic() - started)
                 writer.execute("SELECT pg_sleep(0.4)")
             assert "Booting worker" not in gateway.log
         gateway.wait_for_log("Booting worker")
     finally:
         gateway.stop()
-    assert max(waits) < 5 * time_limits.LOCK_TIMEOUT_MS / 1000, waits
     assert gateway.log.count(LINE) == 1
 
 
