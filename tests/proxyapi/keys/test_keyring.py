@@ -141,7 +141,9 @@ def test_a_clock_that_is_set_makes_keys_neither_stale_nor_fresh(
     assert keyring.state == "loaded"
     assert 0 <= keyring.age < PATIENCE
     monkeypatch.setattr(keyring_module, "STALE_SECONDS", 0.0)
-    assert keyring.state == f"stale since {datetime.now(UTC) - timedelta(seconds=keyring.age):%Y-%m-%dT%H:%M:%SZ}"
+    since = datetime.strptime(keyring.state, "stale since %Y-%m-%dT%H:%M:%S%z")
+    confirmed_at = datetime.now(UTC) - timedelta(seconds=keyring.age)
+    assert timedelta(0) <= confirmed_at - since < timedelta(seconds=PATIENCE)  # `since` is cut to whole seconds
 
 
 def test_a_second_rotation_ends_the_first_key(start_keyring: Callable[[], Keyring]) -> None:
