@@ -29,6 +29,21 @@ OVERRIDE, ISOLATE, ZERO_WIDTH = "\u202e", "\u2067", "\u200b"
 HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
 
 
+def midnight() -> datetime:
+    """Returns when the present day began, in UTC. A constant would be the day on which the tests were collected."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def this_month() -> datetime:
+    """Returns when the present month began, in UTC."""
+    return midnight().replace(day=1)
+
+
+def last_month() -> datetime:
+    """Returns when the month before the present one began, in UTC."""
+    return (this_month() - timedelta(days=1)).replace(day=1)
+
+
 def make_call(minutes_ago: float = 0.0, /, **columns: Any) -> str:
     """Adds a call to the ledger, as a row and in the sums, and returns the call's id.
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.test import Client
 
-from tests.support.ledger.pages import DASHBOARD, USAGE, make_call, text_of, tiles
+from tests.support.ledger.pages import DASHBOARD, USAGE, make_call, midnight, text_of, tiles
 from tests.support.moved_clock import Traveller
 from usage.page_data import formatting
 from usage.page_data.spending import spending_content
 
 pytestmark = pytest.mark.django_db
 
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
 
 def test_a_day_that_is_not_over_is_not_compared_with_a_whole_one(admin: Client) -> None:
     for days_ago, calls in ((0, 1), (1, 2), (2, 4), (3, 4)):
         for _ in range(calls):
-            make_call(started_at=MIDNIGHT - timedelta(days=days_ago))
-    today, first = f"{MIDNIGHT:%Y-%m-%d}", f"{MIDNIGHT - timedelta(days=1):%Y-%m-%d}"
+            make_call(started_at=midnight() - timedelta(days=days_ago))
+    today, first = f"{midnight():%Y-%m-%d}", f"{midnight() - timedelta(days=1):%Y-%m-%d}"
     page = text_of(admin.get(USAGE, {"first": today, "last": today, "by": "model"}).content.decode())
     assert "Change" not in page
     assert "A part of a day is not compared with a whole one" in page
@@ -58,7 +56,7 @@ def test_the_dollars_by_the_same_hour_are_those_of_the_dashboard(
     [{"range": "last_week"}, {"range": "this_week", "key": "default"}, {"first": "2099-01-01", "last": "2099-01-02"}],
 )
 def test_the_same_hours_are_not_told_of_other_calls(admin: Client, query: dict[str, str]) -> None:
-    make_call(started_at=MIDNIGHT)
+    make_call(started_at=midnight())
     answer = admin.get(USAGE, query)
     assert answer.context["spending"].same_hours is None
     assert "same hours" not in text_of(answer.content.decode())
@@ -75,10 +73,10 @@ def test_each_change_that_has_the_present_day_in_it_says_so(
     monkeypatch.setattr(spending_content, "MAX_ROWS", 2)
     for days_ago in range(10):
         for model in ("gpt-4o", "gpt-4.1", "o3"):
-            make_call(started_at=MIDNIGHT - timedelta(days=days_ago), response_model=model)
+            make_call(started_at=midnight() - timedelta(days=days_ago), response_model=model)
     days = {
-        "first": f"{MIDNIGHT - timedelta(days=3):%Y-%m-%d}",
-        "last": f"{MIDNIGHT - timedelta(days=last_days_ago):%Y-%m-%d}",
+        "first": f"{midnight() - timedelta(days=3):%Y-%m-%d}",
+        "last": f"{midnight() - timedelta(days=last_days_ago):%Y-%m-%d}",
     }
     answer = admin.get(USAGE, {**days, **by, "sort": "by_0"})
     found, by_day = answer.context["spending"], by["by"] == "day"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from tests.support.ledger.pages import USAGE, make_call, text_of, usage_lines
+from tests.support.ledger.pages import USAGE, make_call, midnight, text_of, usage_lines
 from usage.page_data.spending import spending_csv
 from usage.page_data.spending.spending_csv import ANY
 
 pytestmark = pytest.mark.django_db
-
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +37,7 @@ def test_filters_are_columns_with_their_values_on_every_line(
     for number, (key, owner) in enumerate([("a", "Ada"), ("b", "Bob"), ("c", "Eve")]):
         for other in ({}, {"team": "blue"}, {"response_model": "gpt-4.1-2025-04-14"}, {"tags": ["night"]}):
             call: dict[str, Any] = {"team": "red", "tags": ["project=x"], "response_model": "=1+1", **other}
-            make_call(started_at=MIDNIGHT, key_name=key, owner=owner, output_tokens=90 - number, **call)
+            make_call(started_at=midnight(), key_name=key, owner=owner, output_tokens=90 - number, **call)
     lines = usage_lines(admin, tag="project", team="red", model="=1+1", sort="by_0", **query)
     same = {"team": "red", "model": "'=1+1", "tag:project": ANY}
     kinds = ["group", "group", "others", "total"] if names else ["group", "total"]
@@ -51,16 +49,16 @@ def test_filters_are_columns_with_their_values_on_every_line(
 
 def test_days_that_have_not_begun_are_not_compared(admin: Client) -> None:
     for days_ago in range(1, 8):
-        make_call(started_at=MIDNIGHT - timedelta(days=days_ago))
-    query = {"by": "model", "last": f"{MIDNIGHT + timedelta(days=2):%Y-%m-%d}"}
+        make_call(started_at=midnight() - timedelta(days=days_ago))
+    query = {"by": "model", "last": f"{midnight() + timedelta(days=2):%Y-%m-%d}"}
     for days_ago in (1, 2):  # of four and five days two and three have begun
-        first = f"{MIDNIGHT - timedelta(days=days_ago):%Y-%m-%d}"
+        first = f"{midnight() - timedelta(days=days_ago):%Y-%m-%d}"
         calls, before = days_ago, days_ago + 1
         total = usage_lines(admin, first=first, **query)[-1]
         assert (total["first_day"], total["last_day"], total["calls"]) == (first, query["last"], str(calls))
         assert Decimal(total["cost_before_usd"]) == before * Decimal(total["cost_usd"]) / calls
     page = text_of(admin.get(USAGE, {"first": first, **query}).content.decode())
-    assert f"Before: {MIDNIGHT - timedelta(days=7):%Y-%m-%d} to {MIDNIGHT - timedelta(days=5):%Y-%m-%d}" in page
+    assert f"Before: {midnight() - timedelta(days=7):%Y-%m-%d} to {midnight() - timedelta(days=5):%Y-%m-%d}" in page
     assert "Change so far" in page
 
 

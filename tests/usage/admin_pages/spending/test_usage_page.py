@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -17,9 +17,12 @@ from tests.support.ledger.pages import (
     HOSTILE,
     USAGE,
     USAGE_CSV,
+    last_month,
     listed,
     make_call,
+    midnight,
     text_of,
+    this_month,
     tiles,
     usage_lines,
 )
@@ -30,9 +33,6 @@ from usage.page_data.spending.spending_content import Spending, SpendingRow
 
 pytestmark = pytest.mark.django_db
 
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-THIS_MONTH = MIDNIGHT.replace(day=1)
-LAST_MONTH = (THIS_MONTH - timedelta(days=1)).replace(day=1)
 CALLS: list[dict[str, Any]] = [
     {"team": "red", "tags": ["project=x"], "end_user": "ann", "output_tokens": 9000},
     {"team": "red", "tags": ["project=x"], "end_user": "bob", "response_model": "gpt-4.1-2025-04-14"},
@@ -45,10 +45,10 @@ CALLS: list[dict[str, Any]] = [
 def ledger(db: None) -> list[Request]:
     """Makes the same few calls in this month and, half of them, in the month before; returns those of this month."""
     for number, columns in enumerate(CALLS):
-        make_call(started_at=THIS_MONTH + timedelta(minutes=number), **columns)
+        make_call(started_at=this_month() + timedelta(minutes=number), **columns)
         if number < 2:
-            make_call(started_at=LAST_MONTH + timedelta(minutes=number), **columns)
-    return list(Request.objects.filter(started_at__gte=THIS_MONTH))
+            make_call(started_at=last_month() + timedelta(minutes=number), **columns)
+    return list(Request.objects.filter(started_at__gte=this_month()))
 
 
 def content(admin: Client, **query: str) -> Spending:
@@ -102,8 +102,8 @@ def test_project_x_by_model_as_csv_equals_the_rows(admin: Client, ledger: list[R
     assert lines[-1]["model"] == "Total"
     assert Decimal(lines[-1]["cost_usd"]) == cost(list(by_model.values())) == Decimal(lines[-1]["cost_before_usd"])
     assert {len(line[name].partition(".")[2]) for line in lines for name in line if name.endswith("_usd")} == {8}
-    assert lines[0]["first_day"] == f"{THIS_MONTH:%Y-%m-%d}"
-    assert lines[0]["last_day"] == f"{MIDNIGHT:%Y-%m-%d}"
+    assert lines[0]["first_day"] == f"{this_month():%Y-%m-%d}"
+    assert lines[0]["last_day"] == f"{midnight():%Y-%m-%d}"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_the_file_says_what_it_has(admin: Client, query: dict[str, str], name: s
 
 
 def test_groups_are_models_while_there_are_no_teams(admin: Client) -> None:
-    make_call(started_at=MIDNIGHT)
+    make_call(started_at=midnight())
     assert admin.get(USAGE).context["choice"].groups == ("model",)
     assert ">model</a>" in admin.get(DASHBOARD).content.decode()
     assert content(admin, by="team").total is not None
-    make_call(started_at=MIDNIGHT, team="red")
+    make_call(started_at=midnight(), team="red")
     assert admin.get(USAGE).context["choice"].groups == ("team", "model")
 
 
@@ -175,7 +175,7 @@ def test_a_bar_of_the_chart_leads_to_the_same_calls_of_its_day(admin: Client, le
     page = admin.get(USAGE, {"by": "day", "model": "gpt-4o-mini-2024-07-18", "range": "last_month"}).content.decode()
     linked = re.search(r'data-usage="([^"]*)"', page)
     assert linked is not None
-    day = f"{LAST_MONTH:%Y-%m-%d}"
+    day = f"{last_month():%Y-%m-%d}"
     answer = admin.get(unescape(f"{linked[1]}&first={day}&last={day}"))
     assert answer.context["choice"].groups == ("key", "route")
     assert answer.context["spending"].total.calls == 1
@@ -183,7 +183,7 @@ def test_a_bar_of_the_chart_leads_to_the_same_calls_of_its_day(admin: Client, le
 
 
 def test_a_total_that_no_list_can_have_leads_to_none(admin: Client) -> None:
-    make_call(started_at=MIDNIGHT, tags=["project=x", "night"])
+    make_call(started_at=midnight(), tags=["project=x", "night"])
     for query, links in (("tag=night", 1), ("tag=night&tag=project%3Dx", 0)):
         page = admin.get(f"{USAGE}?by=key&{query}").content.decode()
         [total] = re.findall(r'<p class="cp-found">.*?</p>', page)
@@ -207,7 +207,7 @@ def test_the_chart_has_the_days(admin: Client, ledger: list[Request]) -> None:
     charts: Any = content(admin, by="team").charts
     assert [series["name"] for series in charts["dollars"]] == ["red", "blue"]
     assert sum(sum(series["values"]) for series in charts["dollars"]) == pytest.approx(float(cost(ledger)))
-    assert len(charts["times"]) == MIDNIGHT.day
+    assert len(charts["times"]) == midnight().day
     assert content(admin, first="2025-01-01", last="2026-01-01").charts == {}
 
 
@@ -219,7 +219,7 @@ def test_the_dashboard_leads_to_each_tag(admin: Client, ledger: list[Request]) -
     for link in re.findall(r'href="([^"]*)"', links[0]):
         assert admin.get(unescape(link)).context["faults"] == []
     [of_days] = re.findall(r'data-usage="([^"]*)"', page)
-    answer = admin.get(unescape(f"{of_days}&first={THIS_MONTH:%Y-%m-%d}&last={THIS_MONTH:%Y-%m-%d}"))
+    answer = admin.get(unescape(f"{of_days}&first={this_month():%Y-%m-%d}&last={this_month():%Y-%m-%d}"))
     assert answer.context["choice"].groups == ("model", "key")
     assert answer.context["spending"].total.calls == 4
 
@@ -238,8 +238,8 @@ def test_a_wrong_address_is_told(admin: Client) -> None:
 
 
 def test_strangers_text_is_harmless(admin: Client) -> None:
-    make_call(end_user=HOSTILE, tags=[f"project={HOSTILE}", "=1+1"], started_at=MIDNIGHT)
-    make_call(end_user="=cmd|'/c calc'!A1", started_at=MIDNIGHT)
+    make_call(end_user=HOSTILE, tags=[f"project={HOSTILE}", "=1+1"], started_at=midnight())
+    make_call(end_user="=cmd|'/c calc'!A1", started_at=midnight())
     for query in ({"by": "end_user", "then": "tag:project"}, {"by": "end_user", "end_user": HOSTILE}):
         assert "<script>alert" not in admin.get(USAGE, query).content.decode()
     assert {line["end_user"][0] for line in usage_lines(admin, by="end_user")} <= {"<", "'", "T"}
@@ -247,6 +247,6 @@ def test_strangers_text_is_harmless(admin: Client) -> None:
 
 def test_calls_that_the_sums_lack_are_said(admin: Client, ledger: list[Request]) -> None:
     assert content(admin).fault == ""
-    LabelTotal.objects.filter(start__gte=THIS_MONTH.date()).delete()  # an older version has written the calls
-    said = f"From {THIS_MONTH.date()} on, these sums lack calls that an older version has written."
+    LabelTotal.objects.filter(start__gte=this_month().date()).delete()  # an older version has written the calls
+    said = f"From {this_month().date()} on, these sums lack calls that an older version has written."
     assert said in text_of(admin.get(USAGE).content.decode())
