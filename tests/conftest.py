@@ -30,7 +30,7 @@ from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
 from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
-from tests.support.polling import PATIENCE
+from tests.support.polling import PATIENCE, TIMES_OF_PAGES
 from tests.support.servers.clusters import give_cluster
 from tests.support.servers.databases import TEMPLATE, make_template, url_of
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
@@ -136,13 +136,13 @@ def _shared_setup() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _patient_pages() -> Iterator[None]:
-    """Lets pages in this process wait long for the database.
+    """Lets pages in this process wait long for the database, and read on for long (`TIMES_OF_PAGES`).
 
-    On a busy machine their own time may be over before the database is asked.
+    On a busy machine their own time may be over before the database is asked, or before they have read enough calls.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("usage.database.query_deadline.PAGE_SECONDS", PATIENCE)
-        patch.setattr("proxyapi.pages.reports.MAX_DATABASE_SECONDS", PATIENCE)
+        for name in TIMES_OF_PAGES:
+            patch.setattr(name, PATIENCE)
         yield
 
 

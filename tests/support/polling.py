@@ -13,6 +13,19 @@ from typing import TypeVar
 
 PATIENCE = 60.0  # seconds; nothing takes so long, but a busy machine may need many times as long as a quiet one
 LOOK_SECONDS = 0.01
+# The times after which a page gives up or shows what it has found until then. All tests in this process set them to
+# `PATIENCE`, since a busy machine would make pages incomplete; a test of such a time sets it anew.
+TIMES_OF_PAGES = (
+    "proxyapi.pages.reports.MAX_DATABASE_SECONDS",
+    "usage.database.query_deadline.PAGE_SECONDS",
+    "usage.page_data.call_search.sorted_calls.COMPARE_SECONDS",
+    "usage.page_data.call_search.sorted_calls.INDEX_SECONDS",
+    "usage.page_data.conversations.neighbours.PAGE_SECONDS",
+    "usage.page_data.conversations.neighbours.WORDS_SECONDS",
+    "usage.page_data.conversations.session_calls.READ_SECONDS",
+    "usage.page_data.search.PAGE_SECONDS",
+    "usage.page_data.search.WORDS_SECONDS",
+)
 T = TypeVar("T")
 
 

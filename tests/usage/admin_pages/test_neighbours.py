@@ -36,7 +36,6 @@ def calls() -> list[str]:
 @pytest.mark.parametrize("slice_size", [1, 1000])
 def test_they_are_the_next_that_match(calls: list[str], monkeypatch: pytest.MonkeyPatch, slice_size: int) -> None:
     monkeypatch.setattr(index_scan, "FIRST_SLICE", slice_size)
-    monkeypatch.setattr(neighbours, "PAGE_SECONDS", 5.0)
 
     assert around(Filters(), calls[0]) == ("", calls[1])
     assert around(Filters(), calls[3]) == (calls[2], calls[4])

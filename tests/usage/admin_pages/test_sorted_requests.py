@@ -19,12 +19,6 @@ from usage.page_data.filters import SORTS, Condition, read_filters
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine, a query over few calls may take long, too."""
-    monkeypatch.setattr(sorted_calls, "INDEX_SECONDS", 30.0)
-
-
 def make_calls(values: list[int]) -> list[str]:
     """Makes a call for each value, the newest last, whose duration, cost and output tokens are in the same order."""
     ids = []

@@ -252,7 +252,6 @@ def test_calls_without_bodies_are_not_searched(calls: list[str], monkeypatch: py
 
 
 def test_the_next_call_of_the_list_has_the_words_too(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
-    monkeypatch.setattr(neighbours, "WORDS_SECONDS", 10.0)
     monkeypatch.setattr(word_search, "FIRST_BATCH", 2)
     filters = read_filters({"text": "needle"}, NOW, with_messages=True)
     found = list(map(UUID, with_word(calls)))
