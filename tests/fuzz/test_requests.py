@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzz import requests
 from tests.fuzz.campaign import assert_openai_error, books, examples, exchange
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 # A request that is not whole gets no answer: after so many seconds of silence we close our side.
@@ -24,7 +25,7 @@ DJANGO_FOLDERS = (b"/admin", b"/my-usage", b"/static")
 @pytest.fixture(scope="module")
 def ordinary_key(gateway: Gateway) -> str:
     """A key of the admin's: unlike the built-in one it sees its own objects only."""
-    return gateway.make_key(f"fuzz {uuid4()}")
+    return make_key(gateway, f"fuzz {uuid4()}")
 
 
 @WHO

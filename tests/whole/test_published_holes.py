@@ -22,6 +22,7 @@ from django.urls import URLPattern
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from chatproxy.configuration import setting_reader
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway
 
@@ -78,7 +79,7 @@ def test_what_is_no_key_lets_nobody_in(gateway: Gateway, simulator: Simulator, p
 @pytest.mark.parametrize("cut", [20, -1], ids=["the first 20 characters", "all but the last"])
 def test_a_key_is_looked_up_whole(gateway: Gateway, cut: int) -> None:
     """CVE-2026-35030, LiteLLM: an identity was cached by the first 20 characters of its token."""
-    key = gateway.make_key(f"whole-{cut}")
+    key = make_key(gateway, f"whole-{cut}")
     similar = key[:cut] + "x" * (len(key) - len(key[:cut]))
 
     known = gateway.http.get("/v1/models", headers={"authorization": f"Bearer {key}"})

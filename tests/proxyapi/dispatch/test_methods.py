@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from proxyapi.routes import FAMILIES
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.callers.wire import connect, head
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
@@ -125,7 +126,7 @@ def test_a_head_of_a_stream_that_is_slow_has_no_comments(server: Gateway, upstre
 
 
 def test_a_head_of_a_list_says_as_much_as_its_key_may_see(server: Gateway, upstream: FixedUpstream) -> None:
-    key = server.make_key("methods")
+    key = make_key(server, "methods")
     upstream.body = json.dumps({"object": "list", "data": [{"id": "x_1"}, {"id": "x_2"}]}).encode()
     with_head, with_get = heads(server, "/v1/files", key)
 

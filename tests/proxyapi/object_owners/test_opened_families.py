@@ -12,6 +12,7 @@ import pytest
 
 from proxyapi.object_owners.created_objects import NOT_KEPT
 from proxyapi.routes import FAMILIES, Family
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 
@@ -46,13 +47,13 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"opened alice {uuid4()}")) as http:
+    with client(server, make_key(server, f"opened alice {uuid4()}")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"opened bob {uuid4()}")) as http:
+    with client(server, make_key(server, f"opened bob {uuid4()}")) as http:
         yield http
 
 

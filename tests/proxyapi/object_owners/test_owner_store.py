@@ -16,6 +16,7 @@ import pytest
 from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.polling import PATIENCE
 from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
@@ -68,13 +69,13 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"alice {uuid4()}")) as http:
+    with client(server, make_key(server, f"alice {uuid4()}")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"bob {uuid4()}")) as http:
+    with client(server, make_key(server, f"bob {uuid4()}")) as http:
         yield http
 
 
@@ -174,7 +175,7 @@ def test_a_second_previous_response_id_is_looked_at_too(
 
 
 def test_a_key_that_is_rotated_keeps_what_it_made(server: Gateway) -> None:
-    with client(server, server.make_key("carol")) as before:
+    with client(server, make_key(server, "carol")) as before:
         made = make(before)
     rotated = server.manage("keys", "rotate", "carol").stdout.strip()
     server.wait_until_known(rotated)
@@ -186,7 +187,7 @@ def test_with_the_database_away_what_is_known_stays_known(simulator: Simulator, 
     postgres = Postgres(tmp_path / "postgres", give_cluster)
     (tmp_path / "data").mkdir()
     with closing_database(postgres), run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as server:
-        alice, bob = client(server, server.make_key("dora")), client(server, server.make_key("emil"))
+        alice, bob = client(server, make_key(server, "dora")), client(server, make_key(server, "emil"))
         with alice, bob:
             postgres.stop()
             made = make(alice)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.callers.wire import Wire, WireAnswer, connect, head, in_chunks
 from tests.support.inputs.varied_forms import FILE, SOUND, WHISPER, field, write
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
@@ -145,7 +146,7 @@ def test_an_account_in_time_pays(gateway: Gateway, simulator: Simulator, parts: 
 
 def test_a_key_in_the_form_counts_before_one_in_the_head(gateway: Gateway, limited: str) -> None:
     name = f"in the form {uuid.uuid4()}"
-    key = field(b"security_key", gateway.make_key(name).encode())
+    key = field(b"security_key", make_key(gateway, name).encode())
     answers = [ask(gateway, key, file, key=limited) for file in (FILE, LONG)]
 
     assert [gateway.row(answer.headers["x-proxy-request-id"])["key_name"] for answer in answers] == [name] * 2

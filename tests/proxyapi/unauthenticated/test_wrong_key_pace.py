@@ -15,6 +15,7 @@ from proxyapi.exceptions import InvalidKey, TooManyInvalidKeys
 from proxyapi.unauthenticated import wrong_key_pace as pace_module
 from proxyapi.unauthenticated.wrong_key_pace import RefusalPace
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.callers.metrics import value, wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.raw import until
@@ -78,7 +79,7 @@ def test_a_good_key_passes_at_once_from_the_same_address(slow_one: Gateway) -> N
 
 
 def test_the_answer_says_nothing_about_the_key(slow_one: Gateway) -> None:
-    revoked = slow_one.make_key("gone")
+    revoked = make_key(slow_one, "gone")
     assert slow_one.manage("keys", "revoke", "gone").returncode == 0
     slow_one.wait_until_known(revoked, known=False)
     address = {"X-Forwarded-For": "198.51.100.20"}

@@ -11,6 +11,7 @@ import pytest
 from chatproxy.doctor.finding import Level
 from chatproxy.doctor.setting_checks import check_upstream_url
 from proxyapi.upstream.self_calls import is_own_address
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 
 PORT = 3002
@@ -98,7 +99,7 @@ def test_a_call_that_would_come_back_is_refused(method: str, path: str, gateway:
 
 
 def test_a_key_that_a_call_has_brought_is_looked_at_as_well(gateway: Gateway) -> None:
-    text = gateway.make_key("loop")
+    text = make_key(gateway, "loop")
     answer = gateway.http.post("/openai", headers=BEARER, json={**CHAT, "openai_api_key": text})
     assert answer.status_code == 508
     answer = gateway.http.post("/openai", headers=BEARER, json={**CHAT, "openai_api_key": f"{text}x"})

@@ -11,6 +11,7 @@ import pytest
 
 from proxyapi.exceptions import UnreadableList
 from proxyapi.v1.list_filter import ListPage
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
@@ -41,7 +42,7 @@ def server(
 def bob(server: Gateway, upstream: FixedUpstream) -> Iterator[httpx2.Client]:
     """Bob has made `HIS`, and somebody else `HERS`."""
     for name, object_id in (("lists alice", HERS), ("lists bob", HIS)):
-        key = server.make_key(f"{name} {uuid4()}")
+        key = make_key(server, f"{name} {uuid4()}")
         headers = {"authorization": f"Bearer {key}"}
         upstream.body = json.dumps({"id": object_id, "object": "vector_store"}).encode()
         httpx2.post(f"{server.url}/v1/vector_stores", json={}, headers=headers, timeout=PATIENCE).raise_for_status()

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from proxyapi.simple_api.chat_bodies import chatgpt_answer
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.inputs.odd_json import ODD
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.quoting import Quoted, QuotingUpstream, quoting_upstream
@@ -44,12 +45,12 @@ def odd(
 
 @pytest.fixture(scope="module")
 def maker(odd: Gateway) -> str:
-    return odd.make_key(f"maker-of-odd-answers {uuid4()}")
+    return make_key(odd, f"maker-of-odd-answers {uuid4()}")
 
 
 @pytest.fixture(scope="module")
 def other(odd: Gateway) -> str:
-    return odd.make_key(f"other-than-the-maker {uuid4()}")
+    return make_key(odd, f"other-than-the-maker {uuid4()}")
 
 
 def ask(gateway: Gateway, method: str, path: str, key: str) -> httpx2.Response:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
@@ -35,13 +36,13 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"alice {uuid4()}")) as http:
+    with client(server, make_key(server, f"alice {uuid4()}")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key(f"bob {uuid4()}")) as http:
+    with client(server, make_key(server, f"bob {uuid4()}")) as http:
         yield http
 
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.chaos.lab import Postgres
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway
 from usage.database import query_deadline
@@ -57,7 +58,7 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
 
 def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Postgres]) -> None:
     gateway, postgres = outage
-    text = gateway.make_key("held")
+    text = make_key(gateway, "held")
     browser = gateway.sign_in()
     address = "/admin/proxyapi/accesskey/1/revoke/"
     token = {"csrfmiddlewaretoken": browser.cookies["chatproxy_csrf"]}

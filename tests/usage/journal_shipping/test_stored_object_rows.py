@@ -18,6 +18,7 @@ from openai.types.beta import AssistantStreamEvent
 from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
+from tests.support.callers.budgeted_keys import make_key
 from tests.support.ledger.ledgers import NOON, call, end, ship
 from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import Gateway, run_gateway
@@ -122,7 +123,7 @@ def test_a_worker_that_starts_with_the_database_away_knows_the_owners(simulator:
     (tmp_path / "data").mkdir()
     try:
         with run_gateway(simulator.base_url, postgres.url, tmp_path / "data", V1_ROUTES="all") as server:
-            with client(server, server.make_key("anna")) as anna, client(server, server.make_key("bert")) as bert:
+            with client(server, make_key(server, "anna")) as anna, client(server, make_key(server, "bert")) as bert:
                 file = anna.post("/v1/files", data={"purpose": "assistants"}, files={"file": ("a", b"x")}).json()["id"]
                 (item,) = anna.post("/v1/responses", json=CALL).json()["output"]
             key, other = anna.headers["authorization"], bert.headers["authorization"]
@@ -150,7 +151,7 @@ def test_after_a_restart_the_database_knows_without_the_links(
     simulator: Simulator, gateway_database: str, tmp_path: Path
 ) -> None:
     with run_gateway(simulator.base_url, gateway_database, tmp_path / "one", V1_ROUTES="all") as server:
-        key, other = server.make_key("restarted"), server.make_key("restarted other")
+        key, other = make_key(server, "restarted"), make_key(server, "restarted other")
         with client(server, key) as http:
             conversation = http.post("/v1/conversations", json={}).json()["id"]
             answer = http.post("/v1/responses", json={**CALL, "model": "o3", "stream": True})
