@@ -108,8 +108,10 @@ class Transport:
         lines = [f"{method} {place} HTTP/1.1", f"Host: {self._host}", *given, *framing]
         head = "\r\n".join([*lines, "", ""])
         ends = len(lines) + 1
-        if head.count("\r") != ends or head.count("\n") != ends or "\0" in head or " " in place:
-            raise ValueError("a header has a line break in it")
+        if " " in place:
+            raise ValueError("the target of the request has a space in it")
+        if head.count("\r") != ends or head.count("\n") != ends or "\0" in head:
+            raise ValueError("a header or the target of the request has a line break or a zero byte in it")
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:

@@ -84,10 +84,13 @@ async def test_an_upload_that_knows_its_length_goes_as_it_is() -> None:
 async def test_a_header_that_would_be_more_than_one_is_not_sent(text: str) -> None:
     async with raw_upstream(polite) as upstream, transport_to(upstream.url) as transport:
         for headers in ({"Authorization": text}, {text: "value"}):
-            with pytest.raises(ValueError, match="line break"):
+            with pytest.raises(ValueError, match=r"^a header or .* has a line break or a zero byte"):
                 await call(transport, headers=headers)
-        for target in (f"/{text}", "/a b"):
-            with pytest.raises(ValueError, match="line break"):
+        for target, words in (
+            (f"/{text}".replace(" ", ""), "a line break or a zero byte"),
+            ("/a b", "target .* a space"),
+        ):
+            with pytest.raises(ValueError, match=words):
                 await transport.open("GET", target, Headers(), None, asyncio.get_running_loop().time() + PATIENCE)
         assert not upstream.peers
 
