@@ -38,9 +38,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
     now = datetime.now(UTC)
     time_range, fault_words = range_or_default(request.GET, now)
     time_range = time_range.in_hours(now)  # failures are counted by the hour
-    fault, state = read_fault(request), request.GET.get("state", "")
-    state = state if state in STATES else "all"
-    order = read_order(request)
+    fault, state, order = read_fault(request), read_state(request), read_order(request)
     groups = read_groups(time_range, fault, state, order)
     return render_page(
         request,
@@ -70,6 +68,12 @@ def read_fault(request: HttpRequest) -> str:
     """Returns whose errors are shown: the query parameter `fault` if it is one of `FAULTS`, else "" for all."""
     fault = request.GET.get("fault", "")
     return fault if fault in FAULTS else ""
+
+
+def read_state(request: HttpRequest) -> str:
+    """Returns which errors are shown: the query parameter `state` if it is one of `STATES`, else `all`."""
+    state = request.GET.get("state", "")
+    return state if state in STATES else "all"
 
 
 def read_order(request: HttpRequest) -> str:

@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 
 from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.body_views import log_export, log_search
-from usage.admin_pages.errors import read_fault, read_order
+from usage.admin_pages.errors import read_fault, read_order, read_state
 from usage.database.lent_connection import give_back_connection
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
@@ -62,10 +62,12 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
-    groups = read_groups(time_range, read_fault(request), request.GET.get("state", ""), read_order(request))
+    fault, state, order = read_fault(request), read_state(request), read_order(request)
+    groups = read_groups(time_range, fault, state, order)
     sees_bodies = may_see_bodies(request)
     if sees_bodies:
-        log_export(request, urlencode(time_range.as_query()))
+        choice = {**time_range.as_query(), **({"fault": fault} if fault else {}), "state": state, "order": order}
+        log_export(request, urlencode(choice))
     pieces = export_groups(groups, kind, with_messages=sees_bodies)
     return download(pieces, kind, f"errors-{now:%Y%m%d-%H%M}", _reader(request))
 

@@ -100,13 +100,19 @@ def test_no_entry_has_a_secret(admin: Client) -> None:
 
 # Who has looked at prompts and answers
 
+ERRORS = "range=week&fault=caller&state=new&order=newest"
+
 
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_who_looks_at_a_prompt_is_in_the_log_if_the_setting_says_so(settings: LazySettings, role: str) -> None:
     have_groups()
     call = make_failure(key_name="team a", request_body='{"input": "hi"}')
     client = browser_of(person(role, "ada"))
-    pages = (f"/admin/usage/request/{call}/change/", "/admin/usage/request/export.csv?key=team+a")
+    pages = (
+        f"/admin/usage/request/{call}/change/",
+        "/admin/usage/request/export.csv?key=team+a",
+        "/admin/usage/errors/export.csv?range=week&fault=caller&state=new&order=newest",
+    )
     for settings.AUDIT_BODY_VIEWS in (False, True):
         for page in pages:
             answer = client.get(page)
@@ -117,6 +123,7 @@ def test_who_looks_at_a_prompt_is_in_the_log_if_the_setting_says_so(settings: La
     expected = [
         ("ada", call, "Looked at the prompt and the answer of a call of the key “team a”."),
         ("ada", "", "Exported the calls that match key=team+a, with the texts of errors."),
+        ("ada", "", f"Exported the calls that match {ERRORS}, with the texts of errors."),
     ]
     assert found == (expected if role in SEES_BODIES else [])
 
