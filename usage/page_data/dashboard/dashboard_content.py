@@ -86,7 +86,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         used=_usage_tables(reading, lambda shown: read_durations(shown, time_range.start, time_range.end, now)),
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
         failed=reading.totals.errors,
-        statuses=make_statuses(reading, status),
+        statuses=make_statuses(status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
         before=formatting.period(*reading.before_range),
     )

@@ -13,17 +13,14 @@ from typing import TypeVar
 
 from usage.live.shipping_state import NOT_RUNNING
 from usage.live.status import ServerStatus
-from usage.models import Dimension
 from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_reader import DashboardNumbers
 from usage.sums import histogram
 from usage.sums.totals_reader import Totals
-from usage.untrusted_text import escape_invisible
 
 MINUTES_OF_DAY = 1440
 MIN_CALLS_PER_MINUTE = 0.1  # if there are fewer, the tile shows calls per day
 MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
-MAX_ALERT_MODELS = 3
 Number = TypeVar("Number", float, Decimal)
 
 
@@ -63,7 +60,6 @@ class PartStatus:
     label: str
     text: str
     tone: str  # `good`, `bad`, or empty for neither
-    page: str = ""  # the name of the admin's page with details
 
 
 def make_tiles(reading: DashboardNumbers, status: ServerStatus | None) -> list[Tile]:
@@ -201,32 +197,15 @@ def ratio(part: float, whole: float) -> float | None:
 # The state of the server's parts
 
 
-def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartStatus]:
-    """Returns the states of the server's parts, in the order in which the dashboard shows them.
-
-    They are upstream, database, Redis, ledger and journal; prices are added if some are missing.
-    """
+def make_statuses(status: ServerStatus) -> list[PartStatus]:
+    """Returns the present states of the server's parts: upstream, database, Redis, ledger and journal."""
     return [
         _upstream_status(status),
         _database_status(status),
         _redis_status(status.redis_away_seconds),
         _ledger_status(status),
         _journal_status(status),
-        *_price_status(reading),
     ]
-
-
-def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns a list with a warning (a `PartStatus`) if calls of the dashboard lack a price; otherwise an empty list.
-
-    The warning names the models without a price that have the most calls.
-    """
-    if not reading.totals.unpriced_calls:
-        return []
-    named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
-    more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
-    models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
-    return [PartStatus("Prices", f"missing in this period for {models}{more}", "bad", page="pages:needed_prices")]
 
 
 def _upstream_status(status: ServerStatus) -> PartStatus:
