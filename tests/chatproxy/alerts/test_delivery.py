@@ -81,13 +81,24 @@ def test_slack_gets_a_text_without_mentions(listener: FixedUpstream) -> None:
     [(_, _, headers, body)] = listener.asked
 
     assert "chatproxy-signature" not in headers
-    assert json.loads(body)["text"].splitlines() == [
+    lines = [
         "*Key evil &lt;!channel&gt; [link](http://x) &amp; *bold* has spent 83 %*",
         "$83.20 of $100.00 spent.",
         "Since 2026-11-29 12:30 UTC.",
         "Raise the budget.",
         "<https://ai.example.com/admin/?q=a&amp;b=c|Open in chatproxy>",
     ]
+    message = json.loads(body)
+    assert message["text"].splitlines() == lines
+    texts = [block["text"] for block in message["blocks"]]
+    assert texts == [{"type": "mrkdwn", "text": line, "verbatim": True} for line in lines]  # addresses are no links
+
+
+def test_no_line_is_too_long_for_slack(listener: FixedUpstream) -> None:
+    long = Notice(**{**NOTICE.as_json(), "title": "&" * 5000, "detail": "<" * 5000})
+    send(long, make_channel(listener.base_url, ChannelKind.SLACK), "42")
+    blocks = json.loads(listener.asked[0][3])["blocks"]
+    assert all(len(block["text"]["text"]) <= 3000 for block in blocks)
 
 
 def test_teams_gets_a_card_without_markdown(listener: FixedUpstream) -> None:
