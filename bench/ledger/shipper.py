@@ -1,8 +1,8 @@
 """Measures how fast journals are shipped, on one core: `python -m bench.ledger.shipper [--calls 100000] [--rounds 1]`.
 
 It needs only this project's requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
-afterwards. Each call has a begin and an end record, with 2 KB of bodies. The product's own code writes them to the
-database, from the reading of the segments to the commit, with pricing, digests, bodies and sums.
+afterwards. Each call has a begin and an end record, with 2 KB of bodies at most. The product's own code writes them to
+the database, from the reading of the segments to the commit, with pricing, digests, bodies and sums.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
 SEGMENT_CALLS = 4000
+KEPT_BYTES = 1024  # of each body
 MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "gpt-5-2025-08-07", "o4-mini-2025-04-16")
 ROUTES = ("/openai", "/openai2", "/v1/chat/completions", "/v1/responses", "/v1/embeddings")
 WORDS = (
@@ -148,6 +149,7 @@ def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[A
     model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]
     tokens = {"prompt_tokens": chance.randrange(20, 4000), "completion_tokens": chance.randrange(1, 1500)}
     duration = round(chance.lognormvariate(7, 1), 3)
+    request_bytes, response_bytes = chance.randrange(200, 20_000), chance.randrange(500, 8000)
     facts = {
         "request_id": request_id,
         "incoming_request_id": "",
@@ -157,7 +159,7 @@ def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[A
         "request_model": model[:-11],
         "stream": chance.random() < 0.5,
         "started_at": moment,
-        "request_bytes": chance.randrange(200, 20_000),
+        "request_bytes": request_bytes,
         "client_address": f"10.0.{chance.randrange(256)}.{chance.randrange(256)}",
         "user_agent": "OpenAI/Python 2.9.0",
     }
@@ -177,21 +179,22 @@ def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[A
         "time_to_first_chunk_ms": round(duration / 3, 3),
         "upstream_ms": round(duration - 2, 3),
         "overhead_ms": 2.0,
-        "response_bytes": chance.randrange(500, 8000),
+        "response_bytes": response_bytes,
         "input_tokens": tokens["prompt_tokens"],
         "output_tokens": tokens["completion_tokens"],
         "cached_tokens": 0,
         "usage": {**tokens, "total_tokens": sum(tokens.values()), "prompt_tokens_details": {"cached_tokens": 0}},
         "usage_source": "exact",
-        "request_body": text(chance, 1024),
-        "response_body": text(chance, 1024),
+        "request_body": text(chance, request_bytes),
+        "response_body": text(chance, response_bytes),
     }
     return {"kind": "begin", **facts}, {"kind": "end", **end}
 
 
 def text(chance: random.Random, size: int) -> str:
-    """Makes a text of about `size` characters from random English words."""
-    return " ".join(chance.choices(WORDS, k=size // 5))[:size]
+    """Makes a body of `size` bytes from random English words, as the ledger stores it if `LOG_BODY_BYTES` is 1024."""
+    kept = " ".join(chance.choices(WORDS, k=KEPT_BYTES // 5 + 1))[: min(size, KEPT_BYTES)]
+    return kept if size <= KEPT_BYTES else f"{kept}… <{size - KEPT_BYTES:,} bytes cut>"
 
 
 def ship(journal: Path, *, profile: bool) -> None:

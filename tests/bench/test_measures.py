@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from uuid_utils import uuid7
 
 from bench.ledger import shipper
 from bench.ledger.shipper import Speed
@@ -25,6 +28,7 @@ from bench.stand.requests import plain
 from bench.stand.stand import Server, upstream
 from tests.chaos.processes import is_alive
 from tests.support.servers.gateway import free_port
+from usage.kept_bodies.body_excerpts import truncate
 
 PROGRAM = """#!{python}
 import http.server, os, subprocess, sys
@@ -104,6 +108,19 @@ def test_two_workers_are_compared_by_clock_cpu_share_and_memory() -> None:
     one, two = Turn(Cost(1000, 0.8, 0, 1, 2), [0.8]), Turn(Cost(1700, 1.0, 0, 1, 2), [0.6, 0.4])
 
     assert workers.compared(one, two, 55.0) == (1.7, 1.6, 0.6, 55.0)
+
+
+def test_bodies_of_the_bench_say_how_much_of_them_is_missing() -> None:
+    """As those that the ledger has cut; else pages and searches would be measured with others."""
+    chance, are_cut = random.Random(1), set()
+    for _ in range(200):
+        _, end = shipper.records(str(uuid7()), datetime.now(UTC), chance)
+        for part in ("request", "response"):
+            body, size = end[f"{part}_body"], end[f"{part}_bytes"]
+            start, _, remark = body.partition("…")
+            are_cut.add(bool(remark))
+            assert body == truncate(start.encode() + b"x" * (size - len(start)), shipper.KEPT_BYTES, 0)
+    assert are_cut == {False, True}
 
 
 def test_speeds_of_shipping_come_from_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
