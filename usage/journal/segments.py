@@ -96,10 +96,10 @@ def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
         # to the next file of the journal, which had its name before that. So the directory is read again until all
         # files in it are known. A record that the database refuses is in the dead letters before its segment vanishes,
-        # so these come last.
+        # so these come last. Letters that a replay tries again come before those files to which it returns them.
         known: set[Path] = set()
-        while new := sorted({path for pattern in patterns for path in directory.glob(pattern)} - known):
-            for path in new:
+        while new := {path for pattern in patterns for path in directory.glob(pattern)} - known:
+            for path in sorted(new, key=lambda path: (path.suffix == ".log", path)):
                 with suppress(FileNotFoundError), path.open("rb") as file:
                     known.add(path)
                     yield path.name, _chunks(file, os.fstat(file.fileno()).st_size, chunk_bytes)

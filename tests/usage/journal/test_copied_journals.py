@@ -81,3 +81,14 @@ def test_dead_letters_that_a_replay_takes_during_the_copy_are_in_it(tmp_path: Pa
     assert next(copy)[0] == "damaged.log"
     begin_retry(tmp_path)
     assert copied(copy) == {RETRIED: b"letter\n"}
+
+
+def test_a_letter_that_a_replay_returns_during_the_copy_is_in_it(tmp_path: Path) -> None:
+    write(tmp_path, damaged_log=b"x\n", deadletter_log=b"new\n", deadletter_retried=b"old\n")
+    copy = copy_all(tmp_path, CHUNK)
+    name, chunks = next(copy)
+    found = {name: b"".join(chunks)}
+    append(tmp_path / DEAD_LETTERS, [b"old"])
+    (tmp_path / RETRIED).unlink()
+    found |= copied(copy)
+    assert found == {RETRIED: b"old\n", DEAD_LETTERS: b"new\nold\n", "damaged.log": b"x\n"}
