@@ -4,8 +4,8 @@ Invariants: a record is one `os.write`, written whole or not at all. `begin` fai
 space than the reserve is free. `end` never fails: a line that the disk refuses is kept in memory and tried again
 (`usage.journal.full_disk`). A new segment gets its name when it has the begin records of all open calls. From then on
 the segment before it is closed, and the shipper may delete that one. The writer holds a lock on `<writer>.lock` for its
-life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`). Should somebody delete the
-lock or the segment meanwhile, they are made again within a second, with all of the segment's records.
+life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`). Should somebody delete or move
+the lock or the segment meanwhile, they are made again within a second, with all of the segment's records.
 
 Over 300 lines, since one lock guards all of this state.
 """
@@ -270,23 +270,23 @@ class Journal:
             self._forget_begins(self._full_disk.check())
 
     def _restore_deleted(self) -> None:
-        """Makes the lock file and the current journal file again if somebody has deleted them; logs a warning then.
+        """Makes the lock file and the current journal file again if somebody has deleted or moved them; logs a warning.
 
-        The new journal file has all records of the deleted one, of which some may be in the database already.
+        The new journal file has all records of the old one, of which some may be in the database already.
 
         Raises:
             OSError: the disk refuses a file.
         """
         # Without its lock, the shipper takes this process for dead, and deletes its files itself.
-        if os.fstat(self._lock_fd).st_nlink == 0:
-            unlinked = self._lock_fd
+        if not _is_at(self.directory / f"{self.writer}.lock", self._lock_fd):
+            old = self._lock_fd
             self._make_lock()
-            os.close(unlinked)
+            os.close(old)
             logger.warning("the lock of this process's journal was deleted, and is made again")
-        if os.fstat(self._fd).st_nlink == 0:
-            deleted = self._fd
-            self._open_segment(os.pread(deleted, self._written, 0))
-            self._retired.append(deleted)
+        if not _is_at(self.directory / f"{self.writer}.{self._next_number - 1:08d}.journal", self._fd):
+            old = self._fd
+            self._open_segment(os.pread(old, self._written, 0))
+            self._retired.append(old)
             logger.warning("this process's journal was deleted, and its records are written again")
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
@@ -349,6 +349,14 @@ class Journal:
             _sync_file(current)
         for loop, waiter in waiters:
             loop.call_soon_threadsafe(_release, waiter)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Returns whether the file at `path` is the one that is open as `fd`; False if that file was deleted or moved."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def _sync_file(fd: int) -> None:

@@ -44,7 +44,14 @@ def delete_locks(directory: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("delete", [delete_segments, delete_locks, shutil.rmtree])
+def move_away(directory: Path) -> None:
+    directory.rename(directory.with_name("moved away"))
+
+
+DELETIONS = [delete_segments, delete_locks, shutil.rmtree, move_away]
+
+
+@pytest.mark.parametrize("delete", DELETIONS)
 def test_they_are_made_again_with_all_records(journal: Journal, delete: Callable[[Path], None]) -> None:
     journal.begin(before := new_id(), FACTS)
     delete(journal.directory)
@@ -60,7 +67,7 @@ def test_they_are_made_again_with_all_records(journal: Journal, delete: Callable
     assert len(segments.segments_of(journal.directory, journal.writer)) == 1
 
 
-@pytest.mark.parametrize("delete", [delete_segments, delete_locks, shutil.rmtree])
+@pytest.mark.parametrize("delete", DELETIONS)
 def test_at_the_close_they_are_made_again_too(
     disk: PretendedOS, tmp_path: Path, delete: Callable[[Path], None]
 ) -> None:
