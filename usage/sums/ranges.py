@@ -124,7 +124,7 @@ class TimeRange:
         * For any other range: the range of the same length just before it. If a part of this range lies in the future,
           the same part of the earlier range is left out.
         """
-        unit = _unit_of(self.name)
+        unit = calendar_unit(self.name)
         if unit is None:
             # A range such as the last hour begins at a whole minute, so it is a part of a minute longer.
             length = self.length if self.passed else NAMED.get(self.name, self.length)
@@ -162,7 +162,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
         return TimeRange(name, _readable_start(now - NAMED[name], now), now)
-    if unit := _unit_of(name):
+    if unit := calendar_unit(name):
         return _calendar_range(name, unit, now)
     if name != CUSTOM:
         known = ", ".join(LABELS)
@@ -198,10 +198,10 @@ def range_labels(chosen: str = "") -> dict[str, str]:
 
     If `chosen` is a month or day, such as `2026-11`, it is added.
     """
-    return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
+    return LABELS | ({chosen: chosen} if chosen not in LABELS and calendar_unit(chosen) else {})
 
 
-def _unit_of(name: str) -> CalendarUnit | None:
+def calendar_unit(name: str) -> CalendarUnit | None:
     """Returns the calendar unit of the range `name`, such as "day" for `today`; None if it is no calendar range."""
     if name in ("today", "yesterday"):
         return "day"

@@ -97,19 +97,9 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     A `start` or `end` more than `MINUTES_READABLE` before `now` is rounded down to the hour, since minutes are deleted.
     """
     totals = Totals()
-    rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
+    rows = UsageTotal.objects.filter(within_range(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
         totals.add(row)
-    return totals
-
-
-def read_totals_of_key(key: str, start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums, without histograms, of one key's calls that began from `start` until `end` from the database."""
-    totals = Totals()
-    rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.KEY, value=key)
-    sums = rows.aggregate(**{name: Sum(name) for name in COUNTERS})
-    if sums["calls"] is not None:
-        totals.add(sums)
     return totals
 
 
@@ -122,7 +112,7 @@ def read_by_value(
     with the most calls come first; values without calls, tokens and cost are left out.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
-    rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
+    rows = UsageTotal.objects.filter(within_range(start, end, now), dimension__in=list(found))
     groups = rows.values("dimension", "value").annotate(sum_of_calls=Sum("calls")).order_by("-sum_of_calls", "value")
     for dimension, value, calls, *sums in groups.values_list("dimension", "value", "sum_of_calls", *map(Sum, COUNTERS)):
         totals = Totals()
@@ -295,6 +285,7 @@ def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[t
     yield from _pieces(last, end, finer)
 
 
-def _within(start: datetime, end: datetime, now: datetime) -> Q:
+def within_range(start: datetime, end: datetime, now: datetime) -> Q:
+    """Returns the condition of the rows of `UsageTotal` that add up to the calls from `start` until before `end`."""
     pieces = pieces_of_range(start, end, now, complete_months(start, end))
     return reduce(or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces), Q(pk__in=[]))

@@ -101,6 +101,15 @@ def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
+def stated_period(text: str) -> tuple[datetime, datetime]:
+    """Reads a range of time as pages state it: "2026-11-16 to 2026-11-22" or "2026-11-16 08:00 to 12:00"."""
+    text = re.sub(r" \(\d+ days\)$", "", text)
+    first, _, last = text.partition(" to ")
+    last = f"{first[:10]} {last}" if len(last) == len("12:00") else last or first
+    start, end = (datetime.fromisoformat(one).replace(tzinfo=UTC) for one in (first, last))
+    return start, end if ":" in last else end + timedelta(days=1)
+
+
 def tiles(page: str) -> dict[str, str]:
     """Returns the text of each tile of a page, by the tile's name."""
     found = re.findall(r'data-tile="(\w+)">(.*?)</div>', page, flags=re.S)

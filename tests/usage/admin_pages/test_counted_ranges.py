@@ -16,7 +16,7 @@ from django.test import Client
 
 from proxyapi.models import AccessKey
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, ERRORS, make_call, text_of, tiles
+from tests.support.ledger.pages import DASHBOARD, ERRORS, make_call, stated_period, text_of, tiles
 from tests.support.moved_clock import Traveller
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
@@ -124,14 +124,10 @@ def count(moments: Sequence[datetime], start: datetime, end: datetime) -> int:
     return sum(start <= moment < end for moment in moments)
 
 
-def compared(page: str) -> tuple[datetime, datetime] | None:
-    """Returns the earlier range with which a dashboard says that it compares; None if it shows no changes."""
-    found = re.search(rf"Changes are from ({MOMENT})(?: to ({MOMENT}|\d\d:\d\d))? UTC", text_of(page))
-    if found is None:
-        return None
-    first, last = found[1], found[2] or found[1]
-    last = f"{first[:10]} {last}" if len(last) == len("12:00") else last
-    return read(first), read(last) + (timedelta(0) if ":" in last else timedelta(days=1))
+def compared(page: str) -> list[tuple[datetime, datetime]]:
+    """Returns the shown and the earlier range that a dashboard says that it compares; none if it shows no changes."""
+    found = re.search(r"Changes compare (.*?) with (.*?), UTC", text_of(page))
+    return [] if found is None else [stated_period(text) for text in found.groups()]
 
 
 def pace(calls: int, passed: timedelta) -> str:
@@ -159,11 +155,14 @@ def test_a_dashboard_states_the_time_that_it_has_counted(
             assert f" {linked(moments[::3], link)} failed calls in the last 24 hours " in text_of(newest[0]), where
         again = admin.get(address, stated).content.decode()
         assert (inputs(again), calls_in(again)) == (stated, calls), where
-        if before := compared(page):
-            first, last = before
-            assert abs(last - first - passed) <= 0.02 * passed + MINUTE, where
-            said = re.search(r" from ([\d,]+)", tiles(page)["calls"])
-            assert said is None or said[1] == f"{count(moments, first, last):,}", where
+        if times := compared(page):
+            now, before = times
+            assert now[1] - now[0] == before[1] - before[0], where
+            assert start <= now[0] < now[1] <= min(end, NOW), where
+            said = re.search(r" from ([\d,]+)(?: to ([\d,]+))?", tiles(page)["calls"])
+            if said is not None:
+                counted = [f"{count(moments, *one):,}" for one in (before, now)]
+                assert [said[1], said[2] or f"{calls:,}"] == counted, where
         else:
             assert " from " not in tiles(page)["calls"], where
 
@@ -176,7 +175,7 @@ def test_a_change_is_shown_where_there_are_sums_to_compare(
     write_rows(Pricer().priced(week_before))
     for address in dashboards:
         page = admin.get(address, query).content.decode()
-        assert compared(page) is not None, address
+        assert compared(page), address
         assert " from " in tiles(page)["calls"], address
 
 

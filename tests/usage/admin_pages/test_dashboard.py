@@ -36,7 +36,7 @@ def known_load() -> None:
     """Writes 10 calls of the last hour, 2 of them failed, and 5 successful calls of the hour before."""
     now = datetime.now(UTC)
     rows = [
-        call(now - timedelta(minutes=3 * number), duration_ms=100.0 * (number + 1), overhead_ms=float(number + 1))
+        call(now - timedelta(minutes=3 * number + 1), duration_ms=100.0 * (number + 1), overhead_ms=float(number + 1))
         for number in range(8)
     ]
     failed = {"outcome": "timeout", "status": 504, "error_code": "slow", "service_tier": "turbo",
@@ -75,9 +75,11 @@ def test_the_failed_calls_lead_to_the_newest_errors(admin: Client) -> None:
 def test_the_change_says_against_what(admin: Client, address: str) -> None:
     query = {"from": "2026-11-16", "to": "2026-11-23"}
     make_call(started_at=datetime(2026, 11, 20, tzinfo=UTC))
-    assert "Changes are from" not in admin.get(address, query).content.decode()
+    none = "No change is shown: there were no calls in the time before (2026-11-09 to 2026-11-15 UTC)"
+    assert none in admin.get(address, query).content.decode()
     make_call(started_at=datetime(2026, 11, 12, tzinfo=UTC))
-    assert "Changes are from 2026-11-09 to 2026-11-15 UTC" in admin.get(address, query).content.decode()
+    page = admin.get(address, query).content.decode()
+    assert "Changes compare 2026-11-16 to 2026-11-22 with 2026-11-09 to 2026-11-15, UTC" in page
 
 
 def test_latencies_are_within_a_bucket_of_the_truth(admin: Client) -> None:

@@ -72,6 +72,8 @@ def test_the_tile_of_the_dashboard_leads_to_it(admin: Client) -> None:
     assert f'<a href="{LIST}?range=day"><b>1</b> call needs a price</a>' in page
     statuses = page[page.index('<ul class="cp-statuses"') :].partition("</ul>")[0]
     assert "price" not in statuses.lower()  # which tell of now, and not of the period
+    link = f'<a href="{LIST}?range=day">Calls in this period lack a price</a>'
+    assert f'{link}, and so are missing from its cost: <span dir="auto">nobody-knows</span>' in page
 
 
 def test_from_the_list_to_a_price_that_mends_the_call(admin: Client) -> None:

@@ -18,7 +18,7 @@ from usage.page_data.dashboard.dashboard_reader import read_durations_of_key, re
 from usage.page_data.errors.error_groups import read_groups
 from usage.sums.ranges import CUSTOM, TimeRange
 from usage.sums.report_reader import GROUPS, read_report
-from usage.sums.totals_reader import complete_months, read_by_value, read_durations, read_totals, read_totals_of_key
+from usage.sums.totals_reader import complete_months, read_by_value, read_durations, read_totals
 from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +62,6 @@ def numbers(time_range: TimeRange) -> list[Any]:
         read_key("default", time_range, END),
         read_durations_of_key("default", time_range, wanted),
         read_totals(start, end, END),
-        read_totals_of_key("default", start, end, END),
         read_by_value([Dimension.KEY, Dimension.MODEL], start, end, END),
         read_durations(wanted, start, end, END),
         sorted(errors, key=str),

@@ -55,7 +55,6 @@ def show(request: HttpRequest) -> HttpResponseBase:
     now = datetime.now(UTC)
     choice = read_choice_or_default(request.GET, now)
     spending = read_spending(choice, now)
-    before_first, before_end = choice.period_before
     tags = [value for name, value in choice.filter_fields if name == "tag"]
     return render_page(
         request,
@@ -81,8 +80,6 @@ def show(request: HttpRequest) -> HttpResponseBase:
             (name, LABELS[name], urlencode([("range", name), *choice.further_fields]))
             for name in ("this_week", "last_week", "this_month", "last_month")
         ],
-        before_first=before_first,
-        before_last=before_end - DAY,
         **views_context(request, "usage", choice.as_query()),
     )
 
@@ -118,10 +115,8 @@ def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
     now = "descending" if choice.sort.startswith("-") else "ascending"
     names = {f"by_{number}": group_label(name) for number, name in enumerate(choice.groups)}
     names |= NUMBERS
-    if choice.is_said_so_far:
-        names["change"] = "Change so far"
-    if not choice.has_changes:
-        names.pop("change")
+    if not choice.comparison.is_possible:
+        names = {name: label for name, label in names.items() if name not in ("before", "change")}
     for name, label in names.items():
         order = now if choice.sort.removeprefix("-") == name else ""
         yield SpendingHead(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)

@@ -18,7 +18,7 @@ from usage.models import Dimension, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_charts import Charts, make_charts
 from usage.page_data.dashboard.dashboard_reader import DashboardNumbers, read_all, read_durations_of_key, read_key
-from usage.page_data.dashboard.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles
+from usage.page_data.dashboard.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles, unpriced_models
 from usage.page_data.filters import ANY_DATE, in_address
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.sums.ranges import TimeRange
@@ -67,12 +67,8 @@ class Dashboard:
     failed: int  # calls: how many have failed; `errors` has at most the newest of them
     statuses: list[PartStatus]
     is_empty: bool  # no call has ever been made
-    before: str  # the range of time from which the tiles show changes, as text (UTC)
-
-    @property
-    def has_changes(self) -> bool:
-        """True if a tile shows a change from the range of time before."""
-        return any(figure.change for tile in self.tiles for figure in (tile.main, *tile.parts))
+    compared: str  # the sentence which times the tiles compare, or why they show no change
+    unpriced_models: str  # the names of models with calls that lack a price; usually empty
 
 
 @one_snapshot()
@@ -88,7 +84,8 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         failed=reading.totals.errors,
         statuses=make_statuses(status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
-        before=formatting.period(*reading.before_range),
+        compared=_compared(reading),
+        unpriced_models=unpriced_models(reading.by_value[Dimension.MODEL]),
     )
 
 
@@ -110,8 +107,19 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
         failed=reading.totals.errors,
         statuses=[],
         is_empty=False,
-        before=formatting.period(*reading.before_range),
+        compared=_compared(reading),
+        unpriced_models=unpriced_models(reading.by_value[Dimension.MODEL]),
     )
+
+
+def _compared(reading: DashboardNumbers) -> str:
+    """Returns the sentence which times the tiles of a dashboard compare, or why they show no change."""
+    comparison = reading.comparison
+    if comparison.is_possible and not reading.before.calls:
+        return (
+            f"No change is shown: there were no calls in the time before ({formatting.period(*comparison.before)} UTC)"
+        )
+    return comparison.words
 
 
 # Tables

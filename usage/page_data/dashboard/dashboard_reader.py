@@ -18,6 +18,7 @@ from typing import Any
 from django.db import connection
 
 from usage.models import Dimension, Outcome, Span
+from usage.page_data.comparison import Comparison, compare, read_compared
 from usage.sums.breakdown_reader import HISTOGRAM, KEY, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
 from usage.sums.ranking import lines_of_models
@@ -26,7 +27,6 @@ from usage.sums.totals_reader import (
     COUNTERS,
     EPOCH,
     LENGTHS,
-    MINUTES_READABLE,
     Amount,
     Series,
     Totals,
@@ -36,13 +36,9 @@ from usage.sums.totals_reader import (
     read_by_value,
     read_series,
     read_totals,
-    read_totals_of_key,
 )
 
 CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
-# The range of time before is rounded to the hour if only sums of hours are left of it. If that changes its length by
-# more than this share, its sums would show a change where there is none, so it is not compared.
-MAX_ROUNDED_SHARE = 0.02
 GROUPS = ("bin", "model", "route", "outcome")
 USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
@@ -83,9 +79,8 @@ class DashboardNumbers:
 
     * `time_range`: the range whose calls were counted.
     * `totals`: the sums of this range.
-    * `before_range`: the start and the end of the previous range, for comparison. Both are equal if there is none,
-      because rounding it to whole minutes or hours would change its length too much.
-    * `before`: the sums of the previous range.
+    * `comparison`: the spans of this range and of the previous one whose sums are compared.
+    * `compared` and `before`: the sums of these two spans; zeros if there is nothing to compare.
     * `by_value`: for each dimension with a table (key, model and route; no key in a key's dashboard), the totals by
       name, with the most calls first.
     * `series`: the data of the charts.
@@ -94,11 +89,12 @@ class DashboardNumbers:
 
     time_range: TimeRange
     totals: Totals
+    compared: Totals
     before: Totals
     by_value: dict[str, dict[str, Totals]]
     step: timedelta
     series: Series
-    before_range: tuple[datetime, datetime]
+    comparison: Comparison
 
     @property
     def model_lines(self) -> dict[str, str]:
@@ -110,16 +106,18 @@ class DashboardNumbers:
 
 
 def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
-    before_range = range_before(time_range, now)
     span, step = time_range.bins(now)
+    comparison = compare(time_range, now)
+    compared, before = read_compared(comparison, now)
     return DashboardNumbers(
         time_range=time_range,
         totals=read_totals(time_range.start, time_range.end, now),
-        before=read_totals(*before_range, now),
+        compared=compared,
+        before=before,
         by_value=read_by_value(USED, time_range.start, time_range.end, now),
         step=step,
         series=read_series(time_range.start, time_range.end, span, step, CHARTED),
-        before_range=before_range,
+        comparison=comparison,
     )
 
 
@@ -135,10 +133,10 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     bins = bins_of(start, end, step)
     by_dimension: dict[Dimension, dict[str, list[Amount]]] = {dimension: {} for dimension in CHARTED}
     series = Series(bins, [None] * len(bins), by_dimension, start, end)
-    before_range = range_before(time_range, now)
-    totals_before = read_totals_of_key(key, *before_range, now)
+    comparison = compare(time_range, now)
+    compared, before = read_compared(comparison, now, key)
     by_value: dict[str, dict[str, Totals]] = {dimension: {} for dimension in USED_BY_KEY}
-    reading = DashboardNumbers(time_range, Totals(), totals_before, by_value, step, series, before_range)
+    reading = DashboardNumbers(time_range, Totals(), compared, before, by_value, step, series, comparison)
     for row in _sums(key, start, end, step):
         _add(reading, row)
     for moment, histogram in _latencies(key, start, end, step):
@@ -173,28 +171,6 @@ def read_durations_of_key(
                     histogram += [0] * (number - len(histogram))
                     histogram[number - 1] += calls
     return found
-
-
-def range_before(time_range: TimeRange, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the start and the end of the previous range of time, with which a dashboard compares `time_range`.
-
-    Both are rounded to whole minutes, or to whole hours if they are days ago. If this would change the length of the
-    range by more than `MAX_ROUNDED_SHARE`, the range is empty: its end is its start.
-    """
-    return readable_range(time_range.before, time_range.start, now)
-
-
-def readable_range(before: TimeRange, latest: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Rounds the range of time `before` to whole minutes or hours, whose sums are stored; returns its start and end.
-
-    Minutes are used only for ranges that begin within `MINUTES_READABLE` before `now`. The end is at most `latest`. If
-    the length would change by more than `MAX_ROUNDED_SHARE`, the end is the start: the range is empty.
-    """
-    unit = Span.MINUTE if before.start >= now - MINUTES_READABLE else Span.HOUR
-    start = floor(before.start, unit)
-    end = min(start + round(before.length / LENGTHS[unit]) * LENGTHS[unit], latest)
-    is_comparable = abs(end - start - before.length) <= MAX_ROUNDED_SHARE * before.length
-    return start, end if is_comparable else start
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ A tile has one number, its change from the previous range of time, and smaller n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
@@ -17,10 +17,12 @@ from usage.page_data import formatting
 from usage.page_data.dashboard.dashboard_reader import DashboardNumbers
 from usage.sums import histogram
 from usage.sums.totals_reader import Totals
+from usage.untrusted_text import escape_invisible
 
 MINUTES_OF_DAY = 1440
 MIN_CALLS_PER_MINUTE = 0.1  # if there are fewer, the tile shows calls per day
 MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
+MAX_NAMED_MODELS = 3
 Number = TypeVar("Number", float, Decimal)
 
 
@@ -28,14 +30,16 @@ Number = TypeVar("Number", float, Decimal)
 class Figure:
     """One number in a tile of the dashboard, formatted, with its change from the previous range of time.
 
-    `tone` says whether the change is good news: `good`, `bad`, or empty for neither.
+    The change is that of `DashboardNumbers.comparison`: from the number `before` to the number `compared`. `tone` says
+    whether it is good news: `good`, `bad`, or empty for neither.
     """
 
     label: str
     text: str
     change: str = ""  # from the previous range of time, as text; empty if there is nothing to compare
     tone: str = ""
-    before: str = ""  # the number for the previous range of time, as text
+    before: str = ""  # the number for the compared span of the previous range, as text
+    compared: str = ""  # the number for the compared span of the shown range; empty if it reads like `text`
     page: str = ""  # the name of the admin's page with details, to which the dashboard of all calls links
     anchor: str = ""  # the id of the part of the same page with details; the admin's dashboards link to it
 
@@ -67,17 +71,18 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None) -> list[T
 
     `status` is the state of the server. It is None for the dashboard of one key, which has no tiles about the server.
     """
-    now, before = reading.totals, reading.before
+    now = reading.totals
     minutes = reading.time_range.counted.total_seconds() / 60
+    calls = _compared_figure("Calls", reading, lambda totals: totals.calls, formatting.count)
     return [
-        Tile("calls", _figure("Calls", now.calls, before.calls, formatting.count), (_pace(now.calls, minutes),)),
-        _error_tile(now, before),
-        _cost_tile(now, before),
+        Tile("calls", calls, (_pace(now.calls, minutes),)),
+        _error_tile(reading),
+        _cost_tile(reading),
         *([_in_flight_tile(status)] if status else []),
-        _input_tile(now, before),
-        _output_tile(now, before),
-        _latency_tile(now, before, with_upstream=status is not None),
-        *([_overhead_tile(now, before)] if status else []),
+        _input_tile(reading),
+        _output_tile(reading),
+        _latency_tile(reading, with_upstream=status is not None),
+        *([_overhead_tile(reading)] if status else []),
     ]
 
 
@@ -92,22 +97,27 @@ def _pace(calls: int, minutes: float) -> Figure:
     return Figure("a day", f"{per_minute * MINUTES_OF_DAY:,.1f}")
 
 
-def _error_tile(now: Totals, before: Totals) -> Tile:
-    rates = ratio(now.errors, now.calls), ratio(before.errors, before.calls)
-    rate = _figure(
-        "Error rate", *rates, lambda value: formatting.share(value, 1), bad="up", compare=formatting.change_of_share
+def _error_tile(reading: DashboardNumbers) -> Tile:
+    errors = reading.totals.errors
+    rate = _compared_figure(
+        "Error rate",
+        reading,
+        lambda totals: ratio(totals.errors, totals.calls),
+        lambda value: formatting.share(value, 1),
+        bad="up",
+        change=formatting.change_of_share,
     )
-    failed = Figure("failed", formatting.count(now.errors), anchor="newest-errors" if now.errors else "")
+    failed = Figure("failed", formatting.count(errors), anchor="newest-errors" if errors else "")
     return Tile("errors", rate, (failed,))
 
 
-def _cost_tile(now: Totals, before: Totals) -> Tile:
-    of_a_call = now.cost / now.calls if now.calls else None
-    parts = [_figure("a call", of_a_call, None, formatting.dollars)]
+def _cost_tile(reading: DashboardNumbers) -> Tile:
+    now = reading.totals
+    parts = [Figure("a call", formatting.dollars(now.cost / now.calls if now.calls else None))]
     if now.unpriced_calls:
         label = "call needs a price" if now.unpriced_calls == 1 else "calls need a price"
         parts.append(Figure(label, formatting.count(now.unpriced_calls), page="pages:needed_prices"))
-    cost = _figure("Cost", now.cost, before.cost, formatting.dollars)
+    cost = _compared_figure("Cost", reading, lambda totals: totals.cost, formatting.dollars)
     return Tile("dollars", cost, tuple(parts), formatting.uncertain(now.cost, now.estimated_cost, now.provisional_cost))
 
 
@@ -118,75 +128,72 @@ def _in_flight_tile(status: ServerStatus) -> Tile:
     return Tile("in_flight", Figure("In flight now", formatting.count(status.in_flight)), tuple(parts))
 
 
-def _input_tile(now: Totals, before: Totals) -> Tile:
-    cached = Figure("cached", formatting.share(now.cached_tokens, now.input_tokens))
-    main = _figure("Input tokens", now.input_tokens, before.input_tokens, formatting.count)
+def _input_tile(reading: DashboardNumbers) -> Tile:
+    cached = Figure("cached", formatting.share(reading.totals.cached_tokens, reading.totals.input_tokens))
+    main = _compared_figure("Input tokens", reading, lambda totals: totals.input_tokens, formatting.count)
     return Tile("input_tokens", main, (cached,))
 
 
-def _output_tile(now: Totals, before: Totals) -> Tile:
-    of_a_call = _figure("a call", ratio(now.output_tokens, now.calls), None, formatting.count)
-    main = _figure("Output tokens", now.output_tokens, before.output_tokens, formatting.count)
+def _output_tile(reading: DashboardNumbers) -> Tile:
+    of_a_call = Figure("a call", formatting.count(ratio(reading.totals.output_tokens, reading.totals.calls)))
+    main = _compared_figure("Output tokens", reading, lambda totals: totals.output_tokens, formatting.count)
     return Tile("output_tokens", main, (of_a_call,))
 
 
-def _latency_tile(now: Totals, before: Totals, *, with_upstream: bool) -> Tile:
-    parts = [
-        _latency("p95", "duration_ms", 0.95, now, before),
-        _latency("p99", "duration_ms", 0.99, now, before),
-    ]
+def _latency_tile(reading: DashboardNumbers, *, with_upstream: bool) -> Tile:
+    parts = [_latency("p95", reading, "duration_ms", 0.95), _latency("p99", reading, "duration_ms", 0.99)]
     if with_upstream:
-        parts.append(_latency("upstream p95", "upstream_ms", 0.95, now, before))
-    return Tile("latency", _latency("Latency, median", "duration_ms", 0.5, now, before), tuple(parts))
+        parts.append(_latency("upstream p95", reading, "upstream_ms", 0.95))
+    return Tile("latency", _latency("Latency, median", reading, "duration_ms", 0.5), tuple(parts))
 
 
-def _overhead_tile(now: Totals, before: Totals) -> Tile:
-    parts = (
-        _latency("p95", "overhead_ms", 0.95, now, before),
-        _latency("p99", "overhead_ms", 0.99, now, before),
-    )
-    return Tile("overhead", _latency("Gateway overhead, median", "overhead_ms", 0.5, now, before), parts)
+def _overhead_tile(reading: DashboardNumbers) -> Tile:
+    parts = (_latency("p95", reading, "overhead_ms", 0.95), _latency("p99", reading, "overhead_ms", 0.99))
+    return Tile("overhead", _latency("Gateway overhead, median", reading, "overhead_ms", 0.5), parts)
 
 
-def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
+def _latency(label: str, reading: DashboardNumbers, column: str, share: float) -> Figure:
     """Makes the `Figure` of a percentile of a latency, with its change from the previous range of time.
 
-    `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. `now` and `before`
-    have the sums of the shown range and of the previous one. A change to a neighbouring bucket of the histogram is not
-    shown, since it may be within the error.
+    `column` names the latency, such as `duration_ms`, and `share` is the percentile from 0 to 1. A change to a
+    neighbouring bucket of the histogram is not shown, since it may be within the error.
     """
-    value, earlier = now.percentile(column, share), before.percentile(column, share)
-    if value is not None and earlier is not None and histogram.is_same(value, earlier):
-        earlier = None
-    return _figure(label, value, earlier, formatting.duration, bad="up")
+
+    def change(value: float, before: float) -> str:
+        return "" if histogram.is_same(value, before) else formatting.change(value, before)
+
+    return _compared_figure(
+        label, reading, lambda totals: totals.percentile(column, share), formatting.duration, bad="up", change=change
+    )
 
 
-def _figure(
+def _compared_figure(
     label: str,
-    value: Number | None,
-    before: Number | None,
+    reading: DashboardNumbers,
+    read: Callable[[Totals], Number | None],
     show: Callable[[Number], str],
     *,
     bad: str = "",
-    compare: Callable[[float, float], str] = formatting.change,
+    change: Callable[[float, float], str] = formatting.change,
 ) -> Figure:
     """Makes a `Figure`: a number in a tile of the dashboard, with its change from the previous range of time.
 
-    * `value` and `before`: the numbers of the present and of the previous range. A missing `value` is shown as a dash.
-      No change is shown if a number is missing.
+    * `read`: the function that returns the number for the sums of some calls; None if it is not known. An unknown
+      number of the shown range is shown as a dash. No change is shown if one of the compared numbers is unknown.
     * `show`: the function that formats a number.
     * `bad`: the direction of change that is bad news, `up` or `down`; empty if neither is.
-    * `compare`: the function that formats the change, from the present and the previous number; an empty text means
+    * `change`: the function that formats the change, from the present and the previous number; an empty text means
       that there is nothing to compare.
     """
+    value, compared, before = (read(totals) for totals in (reading.totals, reading.compared, reading.before))
     text = formatting.UNKNOWN if value is None else show(value)
-    if value is None or before is None:
+    if compared is None or before is None or not (said := change(float(compared), float(before))):
         return Figure(label, text)
-    change = compare(float(value), float(before))
     tone = ""
-    if bad and change and not change.startswith("±"):
-        tone = "bad" if (value > before) == (bad == "up") else "good"
-    return Figure(label, text, change, tone, show(before) if change else "")
+    if bad and not said.startswith("±"):
+        tone = "bad" if (compared > before) == (bad == "up") else "good"
+    now = show(compared)
+    return Figure(label, text, said, tone, show(before), "" if now == text else now)
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -194,11 +201,24 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+def unpriced_models(totals_by_model: Mapping[str, Totals]) -> str:
+    """Returns the names of the models with calls that lack a price, such as "a, b and 2 more"; "" if there are none.
+
+    `totals_by_model` maps names of models to the sums of their calls, those with the most calls first.
+    """
+    named = [name or "no model" for name, totals in totals_by_model.items() if totals.unpriced_calls]
+    more = f" and {len(named) - MAX_NAMED_MODELS} more" if len(named) > MAX_NAMED_MODELS else ""
+    return ", ".join(escape_invisible(name, 60) for name in named[:MAX_NAMED_MODELS]) + more
+
+
 # The state of the server's parts
 
 
 def make_statuses(status: ServerStatus) -> list[PartStatus]:
-    """Returns the present states of the server's parts: upstream, database, Redis, ledger and journal."""
+    """Returns the states of the server's parts, in the order in which the dashboard shows them.
+
+    They are upstream, database, Redis, ledger and journal.
+    """
     return [
         _upstream_status(status),
         _database_status(status),

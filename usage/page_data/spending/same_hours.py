@@ -1,54 +1,53 @@
-"""The cost of the period before by the same hour: what the page *Usage* compares with a period that is not over.
+"""The cost of all calls in the same hours of both periods: what the page *Usage* compares while a period goes on.
 
-Sums by label are of whole days. So the rows of the page are compared with whole days, of which the last one had 24
-hours, while today has fewer; only the cost of all calls can be compared with that of the same hours.
+Sums by label are of whole days. So the rows of the page are compared on days that are over; only the cost of all calls
+can be compared until the present hour.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime
 
 from usage.page_data import formatting
-from usage.page_data.dashboard.dashboard_reader import readable_range
+from usage.page_data.comparison import compare, read_compared
 from usage.page_data.spending.spending_choice import SpendingChoice
-from usage.sums.ranges import CUSTOM, TimeRange
-from usage.sums.totals_reader import read_totals
 
 
 @dataclass(frozen=True)
 class SameHours:
-    """The dollars of the period before, only until the same hour as now, as texts for a page.
+    """The dollars of the chosen days until a whole hour, and those of the same hours before, as texts for a page.
 
-    For example, the period is the month before, until the 3rd at noon. `period` is this time (UTC), and `cost` the
-    dollars of its calls. `change` is the change from these to the present dollars; it is empty if there were none.
+    * `period` and `cost`: the hours (UTC), and the dollars of their calls.
+    * `period_before` and `cost_before`: the same hours of the period before, and the dollars of their calls.
+    * `change`: the change from these to those dollars; empty if there were none.
+    * `reason`: the sentence that says why there is nothing to compare; then all other texts are empty.
     """
 
-    period: str
-    cost: str
-    change: str
+    period: str = ""
+    cost: str = ""
+    period_before: str = ""
+    cost_before: str = ""
+    change: str = ""
+    reason: str = ""
 
 
-def read_same_hours(choice: SpendingChoice, cost: Decimal, now: datetime) -> SameHours | None:
-    """Compares `cost`, the dollars of the chosen days until `now`, with those of the period before until the same hour.
+def read_same_hours(choice: SpendingChoice, now: datetime) -> SameHours | None:
+    """Reads the dollars of the chosen days until now, and those of the same hours of the period before.
 
     For example, the present month until the 3rd at noon is compared with the month before until the 3rd at noon.
-    Returns None if calls are filtered, if the last chosen day is over, if the first one has not begun, or if the stored
-    sums cannot be read for such a time.
+    Returns None if calls are filtered or the last chosen day is over.
     """
-    start = choice.days.start
-    if choice.only or choice.has_ended or start >= now:
+    if choice.only or choice.has_ended:
         return None
-    first, end = (datetime.combine(day, time(), start.tzinfo) for day in choice.period_before)
-    # A month may be longer than the one before, which then is compared as a whole.
-    before = TimeRange(CUSTOM, first, min(first + max(now - start, timedelta(minutes=1)), end))
-    counted_from, counted_to = readable_range(before, end, now)
-    if counted_from == counted_to:
-        return None
-    totals = read_totals(counted_from, counted_to, now)
+    comparison = compare(choice.days, now)
+    if not comparison.is_possible:
+        return SameHours(reason=comparison.reason)
+    cost, before = (totals.cost for totals in read_compared(comparison, now))
     return SameHours(
-        period=formatting.period(counted_from, counted_to),
-        cost=formatting.dollars(totals.cost),
-        change=formatting.change(float(cost), float(totals.cost)),
+        period=formatting.period(*comparison.shown),
+        cost=formatting.dollars(cost),
+        period_before=formatting.period(*comparison.before),
+        cost_before=formatting.dollars(before),
+        change=formatting.change(float(cost), float(before)),
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from urllib.parse import urlencode
 
 from django.http import QueryDict
 
 from usage.models import Span
+from usage.page_data.comparison import Comparison, compare
 from usage.page_data.filters import MAX_TEXT, in_address, name_in
-from usage.sums.labels.compared_reader import ORDERS
+from usage.sums.labels.comparing.compared_reader import ORDERS
 from usage.sums.labels.label_groups import COLUMNS, is_label
 from usage.sums.labels.label_reader import DAY, whole_days
 from usage.sums.labels.label_tables import END_USER, TAG
@@ -35,7 +37,7 @@ class SpendingChoice:
     """The choice that a person has made on the page *Usage*: days, groups, filters and the order of rows.
 
     * `days`: the days, from midnight to midnight (UTC).
-    * `today`: the present day (UTC).
+    * `now`: the present time (UTC).
     * `groups`: one or two groups: names in `GROUP_LABELS`, or `tag:` and the name of a tag.
     * `only`: the filters: a map from a group to the value that calls must have; None stands for any value of a tag.
     * `sort`: one of `ORDERS`, or `by_0` or `by_1` for the value of the first or second group; with a minus sign before
@@ -44,7 +46,7 @@ class SpendingChoice:
     """
 
     days: TimeRange
-    today: date
+    now: datetime
     groups: tuple[str, ...] = DEFAULT_GROUPS
     only: Mapping[str, str | None] = field(default_factory=dict)
     sort: str = DEFAULT_SORT
@@ -65,31 +67,15 @@ class SpendingChoice:
         """The first day that the page *Usage* shows, and the day after the last one (UTC)."""
         return whole_days(self.days)
 
-    @property
-    def period_before(self) -> tuple[date, date]:
-        """The period with which the chosen days are compared: its first day, and the day after its last day (UTC)."""
-        return whole_days(self.days.before)
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The chosen days that are compared, which are over, and the days before with which they are compared."""
+        return compare(self.days, self.now, Span.DAY)
 
     @property
     def has_ended(self) -> bool:
         """True if the last day that the page *Usage* shows is over."""
-        return self.last < self.today
-
-    @property
-    def has_changes(self) -> bool:
-        """True if the page compares the chosen days with the period before them: if the first chosen day is over.
-
-        Today alone is not compared, since the day is not complete yet.
-        """
-        return self.first < self.today
-
-    @property
-    def is_said_so_far(self) -> bool:
-        """True if the title of the column of changes must say “so far”, because the last chosen day is not over.
-
-        False for a table by day: there, the row of the present day says it.
-        """
-        return not self.has_ended and "day" not in self.groups
+        return self.last < self.now.date()
 
     @property
     def month(self) -> str:
@@ -184,7 +170,7 @@ def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...]
         if sort:
             faults.append(f"{sort[:40]!r} is no column to sort by.")
         sort = _default_sort(groups)
-    return SpendingChoice(days, now.date(), groups, _read_filters(query, faults), sort, tuple(faults))
+    return SpendingChoice(days, now, groups, _read_filters(query, faults), sort, tuple(faults))
 
 
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:

@@ -22,13 +22,13 @@ from usage.page_data.spending.spending_choice import (
     SpendingChoice,
     read_choice,
 )
-from usage.sums.labels.compared_reader import (
+from usage.sums.labels.comparing.compared_reader import (
     MOST_COSTLIEST,
     ComparedReport,
     ComparedSums,
     read_compared_report,
 )
-from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
+from usage.sums.labels.comparing.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, is_label, labels_among
 from usage.sums.labels.label_reader import DAY, shown_value
 from usage.sums.labels.label_tables import OTHERS, TAG
@@ -38,7 +38,7 @@ MAX_ROWS = 100
 MAX_CHART_DAYS = 92
 NO_VALUE = "(no value)"  # of calls with a tag that has none
 NEW = "new"  # instead of a change, if the period before has no dollars
-SO_FAR = "so far"  # instead of a change, for a day that is not over; and behind the change of several days
+NOT_OVER = "not over"  # instead of a change, for a day that goes on
 ChartData = dict[str, object]
 
 
@@ -58,7 +58,9 @@ class SpendingRow:
     """One row of the page *Usage*: the sums of a group of calls, formatted.
 
     `calls_query` is the query string for the list of requests that selects the row's calls; empty if no filter can
-    select them. `before` has the dollars of the period before. `share` is the row's share of all dollars, in percent.
+    select them. `change` is the change from `before`, the dollars of the period before, to `compared`: those of the
+    chosen days that are compared; empty if they read like `cost`. `share` is the row's share of all dollars, in
+    percent.
     """
 
     cells: Sequence[SpendingCell]
@@ -71,6 +73,7 @@ class SpendingRow:
     uncertain: Sequence[str]
     before: str
     change: str
+    compared: str
     share: int
 
 
@@ -79,7 +82,7 @@ class Spending:
     """The content of the page *Usage*: its rows and the data of its chart.
 
     * `others`: the sums of the groups beyond `MAX_ROWS`; None if there are no such groups.
-    * `same_hours`: the cost of the period before until the same hour as now; None if there is nothing to compare.
+    * `same_hours`: the cost until now and in the same hours before; None if the days are over or calls are filtered.
     * `fault`: the reason why there are no rows, or a remark on calls that the rows lack; usually empty.
     * `charts`: empty if no chart can be drawn.
     """
@@ -129,9 +132,11 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
         LabelsUnreadable: the choice has two labels (an end user and a tag, or two tags), which cannot be read together
             for these days.
     """
+    (_, compared_end), (before, before_end) = choice.comparison.shown, choice.comparison.before
     return read_compared_report(
-        choice.period, choice.period_before, choice.groups, only=choice.only,
+        choice.period, (before.date(), before_end.date()), choice.groups, only=choice.only,
         order=choice.sort.removeprefix("-"), is_falling=choice.sort.startswith("-"), most=most,
+        compared_end=compared_end.date(),
     )  # fmt: skip
 
 
@@ -148,7 +153,7 @@ def read_spending(choice: SpendingChoice, now: datetime) -> Spending:
         return Spending((), None, None, {}, fault=str(fault))
 
     def make_row(cells: Sequence[SpendingCell], row: ComparedSums, calls_query: str = "") -> SpendingRow:
-        return _row(cells, row, report.total.sums.cost, calls_query, so_far=_so_far(choice, row))
+        return _row(cells, row, report.total.sums.cost, calls_query, not_compared=_not_compared(choice, row))
 
     return Spending(
         rows=[make_row(_cells(choice, row), row, _calls_query(choice, row)) for row in report.rows],
@@ -157,7 +162,7 @@ def read_spending(choice: SpendingChoice, now: datetime) -> Spending:
         else None,
         total=make_row([SpendingCell("Total")], report.total, _calls_query(choice, None)),
         charts=_read_charts(choice, report),
-        same_hours=read_same_hours(choice, report.total.sums.cost, now),
+        same_hours=read_same_hours(choice, now),
         fault=_lacking(report.lacks_since),
     )
 
@@ -172,35 +177,36 @@ def _lacking(since: date | None) -> str:
     )
 
 
-def _so_far(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the format string for a row's change in cost since the period before; `{}` in it stands for the change.
+def _not_compared(choice: SpendingChoice, row: ComparedSums) -> str:
+    """Returns the text that stands for the change of `row` if it is that of a day which is not compared; else "".
 
-    * "so far", which shows no change: the row's day, or the page's first day, is not over. A part of a day cannot be
-      compared with a whole one.
-    * "{} so far": in a table by day, a row that adds up several days (others or total), of which the last is not over.
-    * "{}": all other rows.
+    Such a day is not over, or the period before has fewer days.
     """
+    (first, _), (before, before_end) = choice.comparison.shown, choice.comparison.before
     days = [value for value in row.sums.group if isinstance(value, date)]
-    if max([choice.first, *days]) >= choice.today:
-        return SO_FAR
-    return "{}" if days or choice.is_said_so_far or choice.has_ended else f"{{}} {SO_FAR}"
+    if not days or days[0] < (first + (before_end - before)).date():
+        return ""
+    return NOT_OVER if days[0] >= choice.now.date() else formatting.UNKNOWN
 
 
 def _row(
-    cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, so_far: str
+    cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, not_compared: str
 ) -> SpendingRow:
     """Makes a row of the page *Usage* from the sums of the row's calls.
 
     `whole` is the cost of all rows, of which the row shows its share. `calls_query` is the query string of the link to
-    the row's calls. `so_far` is the format string for the row's change in cost; `{}` in it stands for the change.
+    the row's calls. `not_compared` stands for the change if the row is not compared.
     """
-    sums, before = row.sums, row.cost_before
+    sums, before = row.sums, None if not_compared else row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
     if sums.unpriced_calls:
         uncertain.append(formatting.need_price(sums.unpriced_calls))
-    change = "" if before is None else formatting.change(float(sums.cost), float(before))
-    change = so_far.format(change) if change else ""
+    change = not_compared or formatting.UNKNOWN
+    if before is not None:
+        change = formatting.change(float(row.cost_compared), float(before)) or (NEW if row.cost_compared else change)
+    cost = formatting.dollars(None if lacks_prices and not sums.cost else sums.cost)
+    compared = formatting.dollars(row.cost_compared)
     return SpendingRow(
         cells=cells,
         calls=sums.calls,
@@ -208,10 +214,11 @@ def _row(
         failed=formatting.share(sums.errors, sums.calls),
         input_tokens=sums.input_tokens,
         output_tokens=sums.output_tokens,
-        cost=formatting.dollars(None if lacks_prices and not sums.cost else sums.cost),
+        cost=cost,
         uncertain=uncertain,
         before=formatting.dollars(before),
-        change=change or (NEW if sums.cost and before == 0 else formatting.UNKNOWN),
+        change=change,
+        compared="" if not before or row.cost_compared == sums.cost or compared == cost else compared,
         share=round(100 * sums.cost / whole) if whole else 0,
     )
 

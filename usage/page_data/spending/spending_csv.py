@@ -16,7 +16,8 @@ from io import StringIO
 from usage.database.snapshot import one_snapshot
 from usage.page_data.spending.spending_choice import SpendingChoice
 from usage.page_data.spending.spending_content import read_report_of, value_text
-from usage.sums.labels.compared_reader import ComparedSums
+from usage.sums.labels.comparing.compared_reader import COMPARED, ComparedSums
+from usage.sums.labels.label_reader import DAY
 from usage.sums.labels.label_tables import SUMS, TAG
 from usage.sums.report_reader import MOST_GROUPS, NAMES
 from usage.untrusted_text import csv_cell
@@ -33,7 +34,8 @@ def read_spending_csv(choice: SpendingChoice) -> str:
     * Lines: at most `MOST_GROUPS` groups in the order of the page, then all others together, if there are any, then the
       total.
     * Columns: the kind of line (`group`, `others` or `total`), the first and the last day, each filter and group, the
-      sums, and the cost of the period before. Sums are named as in `GET /usage`, with `_usd` after dollars.
+      sums, the cost of the period before, the cost of the days that are compared with it, and the last one of these
+      days, empty if there are none. Sums are named as in `GET /usage`, with `_usd` after dollars.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels (an end user and a tag, or two tags), which cannot be read
@@ -45,14 +47,25 @@ def read_spending_csv(choice: SpendingChoice) -> str:
     lines = StringIO()
     lines.write(BYTE_ORDER_MARK)
     writer = csv.writer(lines)
-    writer.writerow(["line", "first_day", "last_day", *map(csv_cell, columns), *map(_column, (*SUMS, "cost_before"))])
+    writer.writerow(
+        [
+            "line",
+            "first_day",
+            "last_day",
+            *map(csv_cell, columns),
+            *map(_column, (*SUMS, *COMPARED)),
+            "compared_last_day",
+        ]
+    )
 
     days = choice.first.isoformat(), choice.last.isoformat()
+    comparison = choice.comparison
+    compared_last = (comparison.shown[1].date() - DAY).isoformat() if comparison.is_possible else ""
 
     def write(kind: str, values: Mapping[str, str], row: ComparedSums) -> None:
         texts = {**filters, **values}
         cells = (csv_cell(texts.get(name, "")) for name in columns)
-        writer.writerow([kind, *days, *cells, *_figures(row)])
+        writer.writerow([kind, *days, *cells, *_figures(row), compared_last])
 
     for row in report.rows:
         pairs = zip(choice.groups, row.sums.group, strict=True)
@@ -89,10 +102,10 @@ def _column(name: str) -> str:
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
-    """Returns the numbers of one CSV line as texts: the sums, and the group's cost in the earlier period of comparison.
+    """Returns the numbers of one CSV line as texts: the sums, and the group's two costs that are compared.
 
     Dollars have all decimals, and no exponent. A number that is not known becomes an empty text.
     """
     _, *figures = row.sums
     return ["" if one is None else f"{one:.8f}" if isinstance(one, Decimal) else str(one)
-            for one in (*figures, row.cost_before)]  # fmt: skip
+            for one in (*figures, row.cost_before, None if row.cost_before is None else row.cost_compared)]  # fmt: skip

@@ -172,16 +172,16 @@ def grouped_sums(
         return combined_sums(first, end, groups, only, sums)
     label = labels[0] if labels else ""
     by_day = bool(day) or "day" in groups
-    periods = _periods(first, end, by_day=by_day)
-    if label in only:
-        return _grouped(rows_of_periods(periods, label, groups, only, sums, day=day), groups, sums)
-    if is_complete and has_totals((*groups, "day") if by_day else groups, only):
-        every = rows_of_totals(first, end, groups, only, sums, day=day)
-    else:
-        every = rows_of_periods(periods, "", groups, only, sums, day=day)
-    if not label:
+    of_totals = is_complete and label not in only and has_totals((*groups, "day") if by_day else groups, only)
+    every = rows_of_totals(first, end, groups, only, sums, day=day) if of_totals else None
+    if every is not None and not label:
         return _grouped(every, groups, sums)
-    return _with_rest(rows_of_periods(periods, label, groups, only, sums, day=day), every, groups, sums)
+    periods = _periods(first, end, by_day=by_day)
+    labelled = rows_of_periods(periods, label, groups, only, sums, day=day)
+    if label in only or not label:
+        return _grouped(labelled, groups, sums)
+    every = every or rows_of_periods(periods, "", groups, only, sums, day=day)
+    return _with_rest(labelled, every, groups, sums)
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:

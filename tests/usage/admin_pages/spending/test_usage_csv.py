@@ -1,9 +1,8 @@
-"""The CSV of the page Usage: filters on every line, and dollars of as many earlier days as have begun."""
+"""The CSV of the page Usage: filters on every line, and dollars of as many earlier days as are over."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -47,19 +46,21 @@ def test_filters_are_columns_with_their_values_on_every_line(
     assert [line["calls"] for line in lines] == (["1", "1", "1", "3"] if names else ["3", "3"])
 
 
-def test_days_that_have_not_begun_are_not_compared(admin: Client) -> None:
+def test_days_that_are_not_over_are_not_compared(admin: Client) -> None:
     for days_ago in range(1, 8):
         make_call(started_at=midnight() - timedelta(days=days_ago))
     query = {"by": "model", "last": f"{midnight() + timedelta(days=2):%Y-%m-%d}"}
-    for days_ago in (1, 2):  # of four and five days two and three have begun
+    for days_ago in (1, 2):  # of four and five days one and two are over
         first = f"{midnight() - timedelta(days=days_ago):%Y-%m-%d}"
-        calls, before = days_ago, days_ago + 1
         total = usage_lines(admin, first=first, **query)[-1]
-        assert (total["first_day"], total["last_day"], total["calls"]) == (first, query["last"], str(calls))
-        assert Decimal(total["cost_before_usd"]) == before * Decimal(total["cost_usd"]) / calls
+        assert (total["first_day"], total["last_day"], total["calls"]) == (first, query["last"], str(days_ago))
+        assert total["cost_before_usd"] == total["cost_compared_usd"] == total["cost_usd"]
+        assert total["compared_last_day"] == f"{midnight() - timedelta(days=1):%Y-%m-%d}"
     page = text_of(admin.get(USAGE, {"first": first, **query}).content.decode())
-    assert f"Before: {midnight() - timedelta(days=7):%Y-%m-%d} to {midnight() - timedelta(days=5):%Y-%m-%d}" in page
-    assert "Change so far" in page
+    earlier = f"{midnight() - timedelta(days=7):%Y-%m-%d} to {midnight() - timedelta(days=6):%Y-%m-%d}"
+    assert f"Changes compare {first} to {midnight() - timedelta(days=1):%Y-%m-%d} with {earlier}, UTC" in page
+    today = usage_lines(admin, first=f"{midnight():%Y-%m-%d}", **query)[-1]
+    assert {today[name] for name in ("cost_before_usd", "cost_compared_usd", "compared_last_day")} == {""}
 
 
 def test_calls_with_a_tag_without_a_value_are_not_those_without_the_tag(admin: Client) -> None:

@@ -92,6 +92,7 @@ def test_project_x_by_model_as_csv_equals_the_rows(admin: Client, ledger: list[R
     assert list(lines[0]) == [
         "line", "first_day", "last_day", "tag:project", "model", "calls", "errors", "unpriced_calls", "input_tokens",
         "cached_tokens", "output_tokens", "cost_usd", "cost_estimated_usd", "cost_provisional_usd", "cost_before_usd",
+        "cost_compared_usd", "compared_last_day",
     ]  # fmt: skip
     assert [line["line"] for line in lines] == ["group", "group", "total"]
     assert {line["tag:project"] for line in lines} == {"x"}

@@ -13,9 +13,10 @@ from tests.support.ledger.ledgers import random_call
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal
 from usage.money.row_pricing import Pricer
-from usage.sums.labels import daily_costs, label_reader
-from usage.sums.labels.compared_reader import ORDERS, DailyCosts, read_compared_report
-from usage.sums.labels.daily_costs import read_daily_costs
+from usage.sums.labels import label_reader
+from usage.sums.labels.comparing import daily_costs
+from usage.sums.labels.comparing.compared_reader import ORDERS, DailyCosts, read_compared_report
+from usage.sums.labels.comparing.daily_costs import read_daily_costs
 from usage.sums.labels.label_groups import GroupValue
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from django.db import connection
 
-from usage.sums.labels.compared_reader import DailyCosts, Days
+from usage.sums.labels.comparing.compared_reader import DailyCosts
+from usage.sums.labels.comparing.compared_sql import Days
 from usage.sums.labels.label_groups import GroupValue, Only, Query, column_of, labels_among
 from usage.sums.labels.label_reader import grouped_sums
 from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals

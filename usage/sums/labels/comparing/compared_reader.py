@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import connection
 
-from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, Only, Query, labels_among
-from usage.sums.labels.label_reader import GroupSums, grouped_sums, lacks_since, sums_of_group
+from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums
+from usage.sums.labels.label_groups import GroupValue, Only
+from usage.sums.labels.label_reader import GroupSums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS, typed
-from usage.sums.labels.sum_rows import days_between
 
 MOST_COSTLIEST = 5  # as many values as a chart has lines, besides one for all others
 # What a row of the query is, in place of the number of groups that the total has.
@@ -24,7 +24,6 @@ GROUPING_MEMORY = """
     SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')
 """
 DailyCosts = Mapping[date, Decimal]  # the dollars of each day that has calls
-Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 # The SQL expressions by which groups can be sorted; those of the names are `by_0` and `by_1`.
 ORDERS = {
     "calls": "calls",
@@ -34,18 +33,26 @@ ORDERS = {
     "cost": "cost",
     "before": "cost_before",
     # What has cost nothing before has grown by more than everything else.
-    "change": "CASE WHEN cost_before <> 0 THEN cost / cost_before WHEN cost <> 0 THEN 1e18 ELSE 1 END",
+    "change": """
+        CASE WHEN cost_before <> 0 THEN cost_compared / cost_before WHEN cost_compared <> 0 THEN 1e18 ELSE 1 END
+    """,
 }
+COMPARED = ("cost_before", "cost_compared")
+FIGURES = (*SUMS, *COMPARED)  # the numbers of a row
 
 
 class ComparedSums(NamedTuple):
     """The sums of one group of calls, and the dollars that the same group cost in the period before.
 
-    `cost_before` is None if the period before cannot be read, usually because its rows have been deleted.
+    * `cost_before`: None if there is no period before, or if it cannot be read, usually because its rows have been
+      deleted.
+    * `cost_compared`: the dollars to compare with these: those of the days that are compared, which may be fewer than
+      the days of the sums.
     """
 
     sums: GroupSums
     cost_before: Decimal | None
+    cost_compared: Decimal
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,19 @@ class ComparedReport:
 
 
 def read_compared_report(
-    days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
+    days: Days,
+    before: Days,
+    groups: Sequence[str],
+    *,
+    only: Only,
+    order: str,
+    is_falling: bool,
+    most: int,
+    compared_end: date | None = None,
 ) -> ComparedReport:
     """Reads the sums of calls on the days `days`, by `groups`, and the dollars of each group on the days `before`.
 
+    Those of `days` until before `compared_end`, by default all, are compared with the days `before`. There may be none.
     `groups` has the name of at least one group, and `only` the filters, as in `read_label_report`. At most `most`
     groups get a row. They are sorted by `order`, from the highest on if `is_falling` is true: a name in `ORDERS`, or
     `by_0` or `by_1` for the value of the first or second group.
@@ -88,16 +104,21 @@ def read_compared_report(
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
     lacking, lacking_before = (lacks_since(*period, groups, only) for period in (days, before))
-    compared, has_past = _compared(days, before, groups, only, (lacking is None, lacking_before is None))
-    columns = _columns(groups)
+    compared, has_past = compared_sums(
+        days, before, compared_end or days[1], groups, only, (lacking is None, lacking_before is None)
+    )
+    columns = columns_of(groups)
     shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
     days_shown = [days[1]] if "day" in groups else []
     if days_shown:
         shown += f" AND by_{groups.index('day')} < %s"
     ordered = ", ".join((f"{ORDERS.get(order, order)} {'DESC' if is_falling else 'ASC'} NULLS LAST",
                          "cost DESC", "calls DESC", *columns))  # fmt: skip
-    added = [*(typed(f"COALESCE(sum({name}), 0)", name) for name in SUMS), "COALESCE(sum(cost_before), 0)"]
-    names = [*(typed(name, name) for name in SUMS), "cost_before"]
+    added = [
+        *(typed(f"COALESCE(sum({name}), 0)", name) for name in SUMS),
+        *(f"COALESCE(sum({name}), 0)" for name in COMPARED),
+    ]
+    names = [*(typed(name, name) for name in SUMS), *COMPARED]
     query = f"""
         WITH compared AS MATERIALIZED ({compared[0]}){_costliest(groups)}
         SELECT {", ".join(("NULL",) * len(columns))}, count(*) FILTER (WHERE {shown}),
@@ -118,7 +139,8 @@ def read_compared_report(
     rest = total_row.sums.less(row.sums for row in shown_rows)
     rest_before = total_row.cost_before and total_row.cost_before - sum(row.cost_before or 0 for row in shown_rows)
     number = total[width]
-    others = ComparedSums(rest, rest_before) if number > len(shown_rows) or rest.has_use else None
+    rest_compared = total_row.cost_compared - sum(row.cost_compared for row in shown_rows)
+    others = ComparedSums(rest, rest_before, rest_compared) if number > len(shown_rows) or rest.has_use else None
     lacking = lacking_before or lacking
     return ComparedReport(shown_rows, others, number - len(shown_rows), total_row, costliest, daily, lacking)
 
@@ -148,17 +170,17 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
     if place is None:
         return ""
     keys = ["value" if number == place else "NULL" for number in range(len(groups))]
-    nulls = ", ".join("NULL" for _ in (*SUMS, "cost_before"))
+    nulls = ", ".join("NULL" for _ in FIGURES)
     rows = f"""
         UNION ALL (SELECT {", ".join(keys)}, {COSTLIEST}, {nulls} FROM costliest ORDER BY cost DESC, value)
     """
     if "day" not in groups:
         return rows
-    dollars = ", ".join(name if name == "cost" else "NULL" for name in (*SUMS, "cost_before"))
+    dollars = ", ".join(name if name == "cost" else "NULL" for name in FIGURES)
     # Null, which calls without a label have, is equal to nothing.
     return f"""
         {rows} UNION ALL
-        SELECT {", ".join(_columns(groups))}, {DAILY}, {dollars} FROM compared
+        SELECT {", ".join(columns_of(groups))}, {DAILY}, {dollars} FROM compared
         WHERE COALESCE(by_{place}, E'\\x02') IN (SELECT COALESCE(value, E'\\x02') FROM costliest)
     """
 
@@ -183,92 +205,11 @@ def _read_costliest(
     return costliest, daily
 
 
-def _columns(groups: Sequence[str]) -> list[str]:
-    return [f"by_{number}" for number in range(len(groups))]
-
-
-def _compared(
-    days: Days, before: Days, groups: Sequence[str], only: Only, are_complete: tuple[bool, bool]
-) -> tuple[Query, bool]:
-    """Returns the SQL query for each group's sums on `days` and dollars on `before`, and whether it reads the latter.
-
-    The dollars are the column `cost_before`. If they cannot be read, they are 0, and the second result is False.
-    `are_complete` says for each of the two periods whether the sums by label include all calls.
-
-    Raises:
-        LabelsUnreadable: as in `read_compared_report`.
-    """
-    is_complete, is_complete_before = are_complete
-    shift = (days[0] - before[0]).days
-    if "day" in groups and len(groups) > 1 and len(labels_among(groups, only)) < 2:
-        # Day by day, few rows are grouped and joined at once, in the order of the primary key.
-        others = [name for name in groups if name != "day"]
-        present = grouped_sums(*days, others, only, is_complete=is_complete, day="days.day")
-        past = grouped_sums(
-            *before, others, only, ("cost",), is_complete=is_complete_before, day=f"(days.day - {shift})"
-        )
-        every_day = days_between(days[0], max(days[1], before[1] + timedelta(days=shift)))
-        return _day_by_day(_joined(present, past, others, shift), groups, every_day), True
-    present = grouped_sums(*days, groups, only, is_complete=is_complete)
-    try:
-        past = grouped_sums(*before, groups, only, ("cost",), is_complete=is_complete_before)
-    except LabelsUnreadable:  # rows of the period before have been deleted; those of this one have not
-        sql, values = present
-        return (
-            f"SELECT {', '.join((*_columns(groups), *SUMS))}, 0::numeric AS cost_before FROM ({sql}) AS present",
-            values,
-        ), False
-    return _joined(present, past, groups, shift), True
-
-
-def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that runs the query `joined` once for each day in `every_day`, with the day in each row.
-
-    `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
-    """
-    numbers = iter(range(len(groups)))
-    columns = ["days.day" if name == "day" else f"one.by_{next(numbers)}" for name in groups]
-    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
-    sql = f"""
-        SELECT {", ".join((*keys, *SUMS))}, cost_before
-        FROM unnest(%s::date[]) AS days (day) CROSS JOIN LATERAL ({joined[0]}) AS one
-    """
-    return sql, [every_day, *joined[1]]
-
-
-def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Query:
-    """Returns the SQL query that joins the sums of the present period with the dollars of the past one, group by group.
-
-    `shift` is the number of days from the first day of the past period to that of the present one.
-    """
-    # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
-    columns = _columns(groups)
-    pairs = [
-        (f"present.{column}", f"past.{column} + {shift}", f"present.{column} = past.{column} + {shift}")
-        if name == "day"
-        else (f"present.{column}", f"past.{column}", _same(column))
-        for name, column in zip(groups, columns, strict=True)
-    ]
-    keys = [f"COALESCE({one}, {other}) AS {column}" for (one, other, _), column in zip(pairs, columns, strict=True)]
-    sums = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
-    sql = f"""
-        SELECT {", ".join((*keys, *sums))}, COALESCE(past.cost, 0) AS cost_before
-        FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past
-            ON {" AND ".join(condition for _, _, condition in pairs)}
-    """
-    return sql, [*present[1], *past[1]]
-
-
-def _same(column: str) -> str:
-    """Returns the SQL condition of a join: `column` has the same value in `present` and `past`, or is null in both."""
-    return " = ".join(f"COALESCE({period}.{column}, E'\\x02')" for period in ("present", "past"))
-
-
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
-    """Converts a row of the report's query to a `ComparedSums`: a group's sums, and its dollars in the period before.
+    """Converts a row of the report's query to a `ComparedSums`: a group's sums, and the dollars that are compared.
 
-    The row has the `width` values of the group, then a number that is ignored here, then the sums, and last the dollars
-    of the period before. If `has_past` is false, these are not known, and become None.
+    The row has the `width` values of the group, then a number that is ignored here, then `FIGURES`. If `has_past` is
+    false, the dollars of the period before are not known, and become None.
     """
-    group, (_, *figures, before) = row[:width], row[width:]
-    return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)
+    group, (_, *figures, before, compared) = row[:width], row[width:]
+    return ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None, Decimal(compared))

@@ -16,8 +16,8 @@ from tests.support.ledger.ledgers import call, random_call
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState
 from usage.money.row_pricing import Pricer
-from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report
-from usage.sums.labels.daily_costs import read_costliest, read_daily_costs
+from usage.sums.labels.comparing.compared_reader import ORDERS, ComparedReport, read_compared_report
+from usage.sums.labels.comparing.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
 from usage.sums.labels.tag_names import HAS_TEAMS, has_teams, read_tag_names
