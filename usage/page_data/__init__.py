@@ -4,8 +4,8 @@
 `call_search`, a folder, walks through its calls and finds words in prompts and answers; `list_pages` links its
 pages), `call_page` and `reproduction` (one request, and the command that makes it again), `conversations` (a folder:
 what was said in it), `spending` (a folder: the page *Usage*), `errors` (a folder: the errors page), `exports` (CSV
-and JSON), `newest_calls` (the log), `key_summary` (budgets and last use of keys). `formatting` writes numbers with
-their units.
+and JSON), `newest_calls` (the log), `key_summary` (budgets and last use of keys). `comparison` chooses the times of two
+periods that are compared, and `formatting` writes numbers with their units.
 
 May import the folders before it in the order of `usage.__init__`, but not `usage.admin_pages`.
 """
