@@ -18,6 +18,7 @@ from usage.ip_addresses import mapped_address, plain_address
 from usage.models import Dimension, Outcome, SummedName
 from usage.page_data.call_search.searched_words import MAX_WORDS, split_words
 from usage.prices.price_sources import undated_name
+from usage.sums.labels.label_groups import ANY_DATE as OF_ANY_DATE
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
@@ -34,9 +35,8 @@ LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session
 SORTS = {"duration": "duration_ms", "cost": "cost", "output": "output_tokens"}
 NAMES = ("key", "model", "route", "code", "message", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
-ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
+ANY_DATE = " (any date)"  # after the undated name of a model: all of its names; the text for `OF_ANY_DATE`
 LITERALLY = "\\"  # before a name in an address that would mean something else there: callers choose some names
-_OF_ANY_DATE = "\0"  # stands for `ANY_DATE` in `Filters.model`, since no name of a model has this character
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages", "is_own"})
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
@@ -102,11 +102,11 @@ def in_address(name: str) -> str:
     """Encodes a name, such as a model's, as the value of a query parameter; `name_in` decodes it.
 
     An empty name becomes `NO_NAME`, since an empty value means no filter. A value of `Filters.model` that stands for a
-    model with any date gets the ending `ANY_DATE`, which only `read_filters` decodes. A name that could be mistaken for
+    model with any date gets the ending `ANY_DATE`, which only `model_in` decodes. A name that could be mistaken for
     one of these codes gets the prefix `LITERALLY`.
     """
-    if name.endswith(_OF_ANY_DATE):
-        return name.removesuffix(_OF_ANY_DATE) + ANY_DATE
+    if name.endswith(OF_ANY_DATE):
+        return name.removesuffix(OF_ANY_DATE) + ANY_DATE
     means_other = name == NO_NAME or name.endswith(ANY_DATE) or name.startswith(LITERALLY)
     return f"{LITERALLY}{name}" if means_other else name or NO_NAME
 
@@ -123,9 +123,19 @@ def name_in(text: str) -> str | None:
     return "" if text == NO_NAME else text[:MAX_TEXT] or None
 
 
+def model_in(text: str) -> str | None:
+    """Decodes a model from the value of a query parameter, as `in_address` encodes it; None means no filter.
+
+    The result is a model's name or, for a model with any date, its undated name and `OF_ANY_DATE`.
+    """
+    if text.endswith(ANY_DATE) and not text.startswith(LITERALLY):
+        return text.replace("\0", "")[:MAX_TEXT].removesuffix(ANY_DATE) + OF_ANY_DATE
+    return name_in(text)
+
+
 def model_of_any_date(model: str | None) -> str | None:
     """Returns the undated model name in a filter value that stands for a model with any date; else None."""
-    return model.removesuffix(_OF_ANY_DATE) if model is not None and model.endswith(_OF_ANY_DATE) else None
+    return model.removesuffix(OF_ANY_DATE) if model is not None and model.endswith(OF_ANY_DATE) else None
 
 
 def read_filters(
@@ -208,10 +218,7 @@ class _Address:
 
         Returns None if there is no filter.
         """
-        text = self._query.get(name, "")
-        if text.endswith(ANY_DATE) and not text.startswith(LITERALLY):
-            return self._raw(name).removesuffix(ANY_DATE) + _OF_ANY_DATE
-        return name_in(text)
+        return model_in(self._query.get(name, ""))
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
         """Returns the query parameter `name`, parsed by the function `parse`.

@@ -82,7 +82,7 @@ SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
 OPENAI_HOST = "api.openai.com"
 
 # With the year or, as until 2024, with month and day only.
-_DATE = re.compile(r"-(?:20\d\d-?[01]\d-?[0-3]\d|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")
+DATE = re.compile(r"-(?:20\d\d-?[01]\d-?[0-3]\d|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")  # in SQL, too
 
 # `ft:gpt-4o-2024-08-06:org:suffix:id:ckpt-step-90`, where only the base model is certain to be there; as until 2023
 # `davinci:ft-org-2023-03-01-12-00-00`; as Azure has it `gpt-4o-2024-08-06.ft-0123456789abcdef`.
@@ -94,7 +94,7 @@ def undated_name(model: str) -> str:
 
     A name without a date is returned unchanged.
     """
-    return _DATE.sub("", model)
+    return DATE.sub("", model)
 
 
 def base_model(model: str) -> str:

@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from usage.models import Span
 from usage.page_data.comparison import Comparison, compare
-from usage.page_data.filters import MAX_TEXT, in_address, name_in
+from usage.page_data.filters import MAX_TEXT, in_address, model_in, name_in
 from usage.sums.labels.comparing.compared_reader import ORDERS
 from usage.sums.labels.label_groups import COLUMNS, is_label
 from usage.sums.labels.label_reader import DAY, whole_days
@@ -213,7 +213,8 @@ def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
     """
     only: dict[str, str | None] = {}
     for name in FILTERS:
-        value = name_in(query.get(name, ""))
+        text = query.get(name, "")
+        value = model_in(text) if name == "model" else name_in(text)
         if value == "" and name == END_USER:
             faults.append("Calls without an end user cannot be chosen here. Group by end user to see their sum.")
         elif value is not None:

@@ -29,7 +29,7 @@ from usage.sums.labels.comparing.compared_reader import (
     read_compared_report,
 )
 from usage.sums.labels.comparing.daily_costs import read_costliest, read_daily_costs
-from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, is_label, labels_among
+from usage.sums.labels.label_groups import GroupValue, LabelsUnreadable, is_label, is_of_any_date, labels_among
 from usage.sums.labels.label_reader import DAY, shown_value
 from usage.sums.labels.label_tables import OTHERS, TAG
 from usage.sums.labels.tag_names import has_teams
@@ -103,8 +103,11 @@ def group_label(name: str) -> str:
 def value_text(group: str, value: GroupValue) -> str:
     """Returns a group's value, such as a team, as text for pages and files; "(none)" for calls without a value.
 
-    Calls with a tag that has no value are "(no value)", since "(none)" are those without the tag.
+    Models with any date end with "(any date)". Calls with a tag that has no value are "(no value)", since "(none)" are
+    those without the tag.
     """
+    if isinstance(value, str) and is_of_any_date(group, value):
+        return in_address(value)
     return shown_value(group, value) or (NO_VALUE if value is not None and is_label(group) else NO_NAME)
 
 
@@ -178,10 +181,7 @@ def _lacking(since: date | None) -> str:
 
 
 def _not_compared(choice: SpendingChoice, row: ComparedSums) -> str:
-    """Returns the text that stands for the change of `row` if it is that of a day which is not compared; else "".
-
-    Such a day is not over, or the period before has fewer days.
-    """
+    """Returns the text instead of a change, if `row` is of a day that is not over or has no day before it; else ""."""
     (first, _), (before, before_end) = choice.comparison.shown, choice.comparison.before
     days = [value for value in row.sums.group if isinstance(value, date)]
     if not days or days[0] < (first + (before_end - before)).date():

@@ -18,5 +18,5 @@ added up ("folded") under one value, `OTHERS`. If there are too many names of ta
 `CLOSED` marks. Later additions and subtractions go to a name with sums, or else to `OTHERS`. So only the table itself
 shows how a period is folded, and `ledger verify` compares it by the same rule (`label_tables.counted_groups`).
 
-May import `usage.models` and the modules of `usage.sums`.
+May import `usage.models`, `usage.prices` and the modules of `usage.sums`.
 """

@@ -19,7 +19,16 @@ from uuid import UUID
 from django.db import connection
 
 from usage.ids import first_id
-from usage.sums.labels.label_groups import COLUMNS, LabelsUnreadable, Only, Parameter, Query, grouping, is_label
+from usage.sums.labels.label_groups import (
+    COLUMNS,
+    LabelsUnreadable,
+    Only,
+    Parameter,
+    Query,
+    condition,
+    grouping,
+    is_label,
+)
 from usage.sums.labels.label_tables import END_USER, ROW_SUMS, SUMS, TAG, added_up
 from usage.sums.pruned_calls import comparable_since
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -192,7 +201,10 @@ def _condition(sql: str, values: list[Parameter], name: str, value: str | None) 
     if value is None:
         return f"{sql} IS NOT NULL", values
     # For an end user there is an index.
-    return ("end_user <> '' AND end_user = %s", [value]) if name == END_USER else (f"{sql} = %s", [*values, value])
+    if name == END_USER:
+        return "end_user <> '' AND end_user = %s", [value]
+    restriction, parameters = condition(name, sql, value)
+    return restriction, [*values, *parameters]
 
 
 def _tag_texts(label: str) -> Iterator[Parameter]:

@@ -9,12 +9,18 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from uuid import UUID
 
+from usage.prices.price_sources import DATE
 from usage.sums.labels.label_tables import END_USER, TAG
 
 # The columns by which sums can be grouped, by the name of the group. The others are labels.
 COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}
 
 VALUE = "value"  # the column for the value of a label
+# Ends the undated name of a model in a value of the group or filter `model`: all names of the model, whatever their
+# date. No name has this character, which PostgreSQL cannot store.
+ANY_DATE = "\0"
+# The SQL of the name of a model without a date at its end; `undated_name` in Python.
+UNDATED_SQL = f"regexp_replace({{}}, '{DATE.pattern}', '')"
 
 GroupValue = str | date | None
 Parameter = str | date | datetime | int | UUID | list[int] | list[str] | list[date] | list[datetime]
@@ -37,6 +43,18 @@ def is_label(name: str) -> bool:
 def column_of(name: str) -> str:
     """Returns the name of the column with the values of the group or filter `name`; for a label, this is `value`."""
     return COLUMNS.get(name, VALUE)
+
+
+def is_of_any_date(name: str, value: GroupValue) -> bool:
+    """Returns whether `value`, of the group or filter `name`, stands for a model with any date."""
+    return name == "model" and isinstance(value, str) and value.endswith(ANY_DATE)
+
+
+def condition(name: str, column: str, value: str) -> Query:
+    """Returns the SQL condition that `column`, which has the values of the group `name`, has the value `value`."""
+    if is_of_any_date(name, value):
+        return f"{UNDATED_SQL.format(column)} = %s", [value.removesuffix(ANY_DATE)]
+    return f"{column} = %s", [value]
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:

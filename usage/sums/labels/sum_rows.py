@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 
 from usage.models import Dimension
 from usage.sums.labels.completeness import SpanRange
-from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, is_label
+from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, condition, is_label
 from usage.sums.labels.label_tables import TABLE
 
 DAY = timedelta(days=1)
@@ -69,7 +70,8 @@ def rows_of_totals(
     """
     values: list[Parameter] = [DIMENSIONS[name] if name else Dimension.ALL, *starts]
     if name and (value := only.get(name)) is not None:
-        sql, values = f"{sql} AND value = %s", [*values, value]
+        restriction, parameters = condition(name, "value", value)
+        sql, values = f"{sql} AND {restriction}", [*values, *parameters]
     if named and name:
         sql, values = f"{sql} AND value = ANY(%s)", [*values, named[name]]
     return sql, values
@@ -92,9 +94,9 @@ def rows_of_periods(
     expression for a day: if given, only this day is read.
     """
     columns = [column for column in map(column_of, groups) if label or column != VALUE]
-    restricted = {column_of(name): value for name, value in only.items() if value is not None}
+    restrictions = [condition(name, column_of(name), value) for name, value in only.items() if value is not None]
     among = {column_of(name): values for name, values in (named or {}).items()}
-    conditions = [*(f" AND {column} = %s" for column in restricted), *(f" AND {column} = ANY(%s)" for column in among)]
+    conditions = [*(f" AND {sql}" for sql, _ in restrictions), *(f" AND {column} = ANY(%s)" for column in among)]
     queries, values = [], list[Parameter]()
     for span, start, end in periods:
         days, bounds = "start >= %s AND start < %s", list[Parameter]((start, end))
@@ -106,7 +108,13 @@ def rows_of_periods(
             f"SELECT {', '.join((*columns, *sums))} FROM {TABLE}"
             f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
         )
-        values += [span, label, *bounds, *restricted.values(), *among.values()]
+        values += [
+            span,
+            label,
+            *bounds,
+            *chain.from_iterable(parameters for _, parameters in restrictions),
+            *among.values(),
+        ]
     return " UNION ALL ".join(queries), values
 
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums
-from usage.sums.labels.label_groups import GroupValue, Only
+from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums, with_lines_of_models
+from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, is_of_any_date
 from usage.sums.labels.label_reader import GroupSums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS, typed
 
@@ -68,6 +68,9 @@ class ComparedReport:
     * `lacks_since`: None if the sums include all calls; else the first day or month, of either period, whose sums lack
       some.
 
+    Names of a model that differ only in their date share a row: its value ends with `ANY_DATE`. If the calls of such a
+    model are chosen by a filter, each of its names has a row.
+
     If calls are grouped by day, the first day is compared with the first day of the period before, and so on. If the
     periods have different lengths, the further days of the longer one have no counterpart. Such days of the period
     before are only in the total.
@@ -107,6 +110,8 @@ def read_compared_report(
     compared, has_past = compared_sums(
         days, before, compared_end or days[1], groups, only, (lacking is None, lacking_before is None)
     )
+    if "model" in groups and not is_of_any_date("model", only.get("model")):
+        compared = with_lines_of_models(compared, groups)
     columns = columns_of(groups)
     shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
     days_shown = [days[1]] if "day" in groups else []
@@ -131,7 +136,7 @@ def read_compared_report(
     with connection.cursor() as cursor:
         cursor.execute(GROUPING_MEMORY)
         cursor.execute(query, [*compared[1], *days_shown, *days_shown, most])
-        total, *rows = cursor.fetchall()
+        total, *rows = [[_read_value(value) for value in row] for row in cursor.fetchall()]
     width = len(columns)
     shown_rows = [_read_row(row, width, has_past=has_past) for row in rows if row[width] == SHOWN]
     total_row = _read_row(total, width, has_past=has_past)
@@ -186,7 +191,7 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
 
 
 def _read_costliest(
-    groups: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    groups: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> tuple[list[GroupValue], dict[GroupValue, dict[date, Decimal]] | None]:
     """Finds in the rows of a report's query the costliest values of a group; returns them, and their dollars by day.
 
@@ -205,7 +210,11 @@ def _read_costliest(
     return costliest, daily
 
 
-def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> ComparedSums:
+def _read_value(value: Any) -> Any:
+    return f"{value[:-1]}{ANY_DATE}" if isinstance(value, str) and value.endswith("\x03") else value
+
+
+def _read_row(row: Sequence[Any], width: int, *, has_past: bool) -> ComparedSums:
     """Converts a row of the report's query to a `ComparedSums`: a group's sums, and the dollars that are compared.
 
     The row has the `width` values of the group, then a number that is ignored here, then `FIGURES`. If `has_past` is

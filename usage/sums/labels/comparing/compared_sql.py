@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from usage.sums.labels.label_groups import LabelsUnreadable, Only, Query, labels_among
+from usage.sums.labels.label_groups import UNDATED_SQL, LabelsUnreadable, Only, Query, labels_among
 from usage.sums.labels.label_reader import grouped_sums
 from usage.sums.labels.label_tables import SUMS
 from usage.sums.labels.sum_rows import days_between
 
+ANY_DATE_IN_SQL = r"E'\x03'"  # stands for `ANY_DATE` in the results of queries
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 
 
@@ -54,6 +55,28 @@ def compared_sums(
         return _until(joined, groups, compared_end), past is not None
     later = grouped_sums(compared_end, days[1], groups, only, ("cost",), is_complete=is_complete)
     return _less(joined, later, groups), past is not None
+
+
+def with_lines_of_models(compared: Query, groups: Sequence[str]) -> Query:
+    """Returns the SQL query that adds up the rows of `compared` whose models differ only in the date of their names.
+
+    A model with several names, such as `gpt-4o` and `gpt-4o-2024-08-06`, becomes one value: the name without a date,
+    and `ANY_DATE_IN_SQL`. `groups` include the model.
+    """
+    columns = columns_of(groups)
+    model = columns[groups.index("model")]
+    undated = UNDATED_SQL.format(model)
+    names = f"min({model}) OVER same <> max({model}) OVER same"
+    line = f"CASE WHEN {names} THEN {undated} || {ANY_DATE_IN_SQL} ELSE {model} END AS line"
+    keys = ["line" if column == model else column for column in columns]
+    sums = [f"sum({name}) AS {name}" for name in (*SUMS, "cost_before", "cost_compared")]
+    selected = [f"{key} AS {column}" for key, column in zip(keys, columns, strict=True)]
+    sql = f"""
+        SELECT {", ".join((*selected, *sums))}
+        FROM (SELECT *, {line} FROM ({compared[0]}) AS exact WINDOW same AS (PARTITION BY {undated})) AS lines
+        GROUP BY {", ".join(keys)}
+    """
+    return sql, compared[1]
 
 
 def _alone(present: Query, groups: Sequence[str]) -> Query:

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 from django.db import connection
 
+from usage.prices.price_sources import undated_name
 from usage.sums.labels.comparing.compared_reader import DailyCosts
 from usage.sums.labels.comparing.compared_sql import Days
-from usage.sums.labels.label_groups import GroupValue, Only, Query, column_of, labels_among
+from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, Query, column_of, is_of_any_date, labels_among
 from usage.sums.labels.label_reader import grouped_sums
 from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
 
@@ -59,8 +60,9 @@ def read_daily_costs(
         costs = _read_values(group, costliest, _rows(days, label, ("day", group), only, is_complete))
         costs[None] = _less(every, [costs[None]])
     else:
-        named = [str(value) for value in costliest]
-        costs = _read_named(group, _rows(days, label, ("day", group), only, is_complete, named))
+        # The names of a model with any date are not known.
+        named = None if any(is_of_any_date(group, value) for value in costliest) else [str(one) for one in costliest]
+        costs = _read_named(group, costliest, _rows(days, label, ("day", group), only, is_complete, named))
     others = _less(every, list(costs.values()))
     found = [(value, False, costs[value]) for value in costliest if value in costs]
     return [entry for entry in (*found, (None, True, others)) if any(entry[2].values())]
@@ -86,8 +88,8 @@ def _read_days(rows: Query) -> DailyCosts:
         return dict(cursor.fetchall())
 
 
-def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Reads the dollars by day of each value of a group; returns a map from the value to its dollars by day.
+def _read_named(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
+    """Reads the dollars by day of some values of a group; returns a map from each value to its dollars by day.
 
     `rows` is the SQL query for the sums to read. Values without sums are left out.
     """
@@ -96,7 +98,10 @@ def _read_named(group: str, rows: Query) -> dict[GroupValue, DailyCosts]:
         query = f"SELECT {column_of(group)}, start, sum(cost) FROM ({rows[0]}) AS source GROUP BY 1, 2"
         cursor.execute(query, rows[1])
         for value, day, cost in cursor:
-            found.setdefault(value, {})[day] = cost
+            line = value if value in values else f"{undated_name(value)}{ANY_DATE}"
+            if line in values:
+                daily = found.setdefault(line, {})
+                daily[day] = daily.get(day, Decimal(0)) + cost
     return dict(found)
 
 
