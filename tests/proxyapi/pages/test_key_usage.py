@@ -39,7 +39,9 @@ def page_of(key: AccessKey) -> str:
 def known_load() -> None:
     """Writes 6 calls of the key in the last hours, 2 of them failed; 3 of the day before; and many of another key."""
     now = datetime.now(UTC)
-    rows = [call(now, key_name="team a", duration_ms=100.0 * (number + 1)) for number in range(4)]
+    rows = [
+        call(now - timedelta(minutes=2), key_name="team a", duration_ms=100.0 * (number + 1)) for number in range(4)
+    ]
     rows += [call(now - timedelta(hours=30), key_name="team a", response_model="gpt-4o") for _ in range(3)]
     rows += [call(now, key_name="secret team", route="/secret", response_model="o3-secret") for _ in range(9)]
     write_rows(Pricer().priced(rows))
