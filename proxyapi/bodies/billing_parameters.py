@@ -28,12 +28,12 @@ MAX_PICTURES = 100  # more than any call may ask for (OpenAI's reference, `n`: 1
 Fields = Mapping[str, Sequence[object]]  # all values that are given under each name; the last counts
 
 
-def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
+def read_asked_usage(route: Route | None, fields: Fields) -> OtherUsage | None:
     """Returns what a request asks for, apart from tokens, that affects the price of its call; None if nothing does.
 
     * Chats, responses and compactions: the service tier, and the completion window of a background response. A value
       whose effect on the price is not known is left out.
-    * Speech: the number of characters to speak, if the model is billed by characters.
+    * Speech: the number of characters to speak; some models are billed by them.
     * Images: the number of pictures to make, and their quality and size.
 
     `fields` has the values of the body's members, by name. If a name is given several times, its last value counts.
@@ -50,7 +50,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
         return asked or None
     if name == "/v1/audio/speech":
         text = last_value(fields, "input")
-        if isinstance(text, str) and is_billed_by_characters(model):
+        if isinstance(text, str):
             return {"characters": len(text)}
     elif name.startswith(IMAGES):
         return {"pictures": count_pictures(route, fields), "picture_format": _picture_format(fields)}
@@ -68,7 +68,8 @@ def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str)
         return False
     implied = "" if route is None else IMPLIED_MODELS.get(route.name, "")
     # No usage must be estimated for speech billed by characters, and for images billed by the picture.
-    return "characters" in asked or ("pictures" in asked and is_billed_by_pictures(model or implied))
+    by_characters = "characters" in asked and is_billed_by_characters(model)
+    return by_characters or ("pictures" in asked and is_billed_by_pictures(model or implied))
 
 
 def count_pictures(route: Route | None, fields: Fields) -> int:

@@ -149,7 +149,7 @@ class CallView(ProxyView):
         if request.json is not None and request.method == "POST":
             fields = request.json.by_name
             facts.read_body_labels(fields)
-            facts.asked_usage = read_asked_usage(request.route, fields, facts.model)
+            facts.asked_usage = read_asked_usage(request.route, fields)
             call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")

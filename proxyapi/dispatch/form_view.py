@@ -33,7 +33,7 @@ class FormView(CallView):
         call.facts.stream = "true" in map(str.lower, form.field("stream"))
         fields = form.sizes().fields
         call.facts.read_body_labels({name: form.field(name) for name in END_USER_FIELDS})
-        call.facts.asked_usage = read_asked_usage(route, fields, call.facts.model)
+        call.facts.asked_usage = read_asked_usage(route, fields)
         call.answer.expected_pictures = count_pictures(route, fields)
         parts = form.passing_parts
         if caller.model_ceilings:

@@ -59,7 +59,7 @@ from proxyapi.limits.request_content import (
 )
 from proxyapi.routes import Route
 from usage.answers.audio_duration import length_of_file
-from usage.answers.estimate_rules import own_name
+from usage.answers.estimate_rules import SOUND_TOKENS_PER_SECOND, TRANSCRIPT_TOKENS_PER_SECOND, own_name
 from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, PREVIEW_TOOL
 from usage.custom_prices import MAX_TIER_LENGTH
 from usage.money.billing import MaxUsage
@@ -75,8 +75,6 @@ PARTIAL_IMAGE_TOKENS = 100
 SOUND_BYTES_PER_SECOND = 1000
 SOUND_LINKS = ("url", "file_url", "audio_url", "source_url")  # members of requests for transcripts
 SUPPOSED_SOUND_BYTES = 25 * 1024 * 1024  # behind a link; OpenAI takes no larger file
-SOUND_TOKENS_PER_SECOND = 10
-TRANSCRIPT_TOKENS_PER_SECOND = 5
 SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute, 12 a million tokens), 4 letters a second
 
 # The most tokens that a model puts out in one answer, by the beginning of its name; the first one that fits counts.

@@ -21,8 +21,6 @@ from proxyapi.bodies.json_members import Member
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.cost_ceiling import (
     FRAME_TOKENS,
-    SOUND_TOKENS_PER_SECOND,
-    TRANSCRIPT_TOKENS_PER_SECOND,
     ceiling_of,
     output_ceiling,
 )
@@ -33,6 +31,8 @@ from usage.answers.audio_duration import length_of_file
 from usage.answers.estimate_rules import (
     REASONING_TOKENS,
     REASONING_TOKENS_PER_SECOND,
+    SOUND_TOKENS_PER_SECOND,
+    TRANSCRIPT_TOKENS_PER_SECOND,
     limited_to_time,
     own_name,
     reasoning_tokens,
@@ -64,7 +64,8 @@ BILLED_TOOLS = ("web_search", "file_search", "image_generation", "code_interpret
 # gpt-4o-mini-tts: $0.015 a minute at $12 a million tokens (developers.openai.com/api/docs/pricing, read 2026-11-28) are
 # 21 tokens a second; slow speech has 11 characters a second.
 SPEECH_TOKENS_PER_CHARACTER = 2
-BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.transcription.UsageDuration`)
+# Models of the price list that take a price by the minute (`openai.types.audio.transcription.UsageDuration`).
+BILLED_BY_LENGTH = ("whisper-", "gpt-transcribe", "gpt-live-", "gpt-realtime-whisper", "gpt-realtime-translate")
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:

@@ -38,6 +38,8 @@ USUAL_BYTES_PER_TOKEN = 4
 # read 2026-11-28), the others make 50 to 200.
 TOKENS_PER_SECOND = 1000
 REASONING_TOKENS_PER_SECOND = 200  # of those others, which are all that reason for long
+SOUND_TOKENS_PER_SECOND = 10
+TRANSCRIPT_TOKENS_PER_SECOND = 5
 # Tokens that a model spends on reasoning before it answers, by its effort. OpenAI states "a few hundred to tens of
 # thousands" (developers.openai.com/api/docs/guides/reasoning, read 2026-11-28); these are for a question of middling
 # difficulty, so one call may cost several times as much.

@@ -3,17 +3,19 @@
 A bill has an item for each kind of tokens that the call has used, for its searches, for the containers in which tools
 have run, and for the pictures that tools have made. Calls that upstream does not bill cost $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none. A call has no cost (None) if its model has no price (`usage.prices.price_sources`), or
-if it has used a unit that the price does not state, such as audio tokens of a model without an audio price. An
+A call has no cost (None) if no price is known for the model that has answered, nor for the one that the request names,
+or if it has used a unit that the price does not state, such as output of a model without an output price. An
 administrator's price helps in both cases. A call whose usage is unknown costs 0, and is marked so
-(`usage.money.unbilled`).
+(`usage.money.unbilled`). What a reservation assumes of prices and rates, a bill assumes, too: a call that a budget has
+admitted must not be free because upstream answers with a name that no list has.
 
 Where upstream does not state a count, the item is estimated, and so is the whole call: the minutes of a container (the
 least that is billed), the tokens of a picture without `tool_usage`, and the 8,000 input tokens for each search of
 gpt-4o-mini and gpt-4.1-mini, which are added if the stated input tokens are too few to contain them. All tokens of a
 call are estimated if its counts are not enough to price it: they contradict each other (more cached than input tokens),
-a price for audio or images needs a split that is not stated, or the total is not input plus output (some vendors leave
-reasoning out of the output; `usage.money.token_units`). docs/ledger.md lists the costs that are not included.
+a price for audio or images needs a split that is not stated, they are tokens of a model that is billed by the minute,
+or the total is not input plus output (some vendors leave reasoning out of the output; `usage.money.token_units`).
+docs/ledger.md lists the costs that are not included.
 
 Over 300 lines, since the highest possible cost of a call and its real cost follow from the same rates and fees.
 """
@@ -49,7 +51,7 @@ from usage.money.unbilled import (
     not_counted,
     why_unbilled,
 )
-from usage.prices.price_sources import billed_model, find_rates
+from usage.prices.price_sources import billed_models, find_rates
 from usage.prices.published_prices import ModelRates, decimal_text
 
 COMPACTION = "/v1/responses/compact"
@@ -200,16 +202,13 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
         return NOTHING, {"source": NOT_BILLED, "model": "", "tier": tier, "items": [], "note": reason}
     if is_unfinished(row):
         return None, COUNTED_AT_END
-    started_at = row["started_at"]
-    moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
-    model = billed_model(row)
-    price = _rates_of(row, model, moment, custom_prices)
+    price, models = rates_of_call(row, custom_prices), billed_models(row)
     if price is None:
-        needs_price = is_usage_known(row) if model else has_counts(row)
+        needs_price = is_usage_known(row) if models else has_counts(row)
         return NO_PRICE if needs_price else (NOTHING, not_counted(row))
     if price.is_free:
         return _bill(price, 0, [])
-    used = row.get("other_usage") or {}
+    model, used = models[0], row.get("other_usage") or {}
     price = in_window(price, used.get("completion_window"))
     counts, is_certain = count_units(row, price)
     input_tokens = row.get("input_tokens") or 0
@@ -219,7 +218,7 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
         lines += tool_lines(row, model, price)
     if used:
-        lines += _lines_of_other_models(used, moment, custom_prices)
+        lines += _lines_of_other_models(used, _start(row), custom_prices)
     if counts is None:  # what tools have used is known, or supposed, but not the tokens beside it
         if not lines:
             return NOTHING, not_counted(row)
@@ -228,34 +227,56 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     return (NOTHING, not_counted(row)) if cost == TOO_MUCH else (cost, bill)
 
 
-def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a call's model in the call's service tier; None if there is no price.
+def rates_of_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
+    """Returns the price of a call's model in the call's service tier; None if no price is known.
 
-    The tier is the one that the answer states, or else the default tier. But if the answer states none because the
-    usage is estimated, or because the call is a compaction, the price is that of the tier that the request asks for,
-    marked as provisional. If that tier has no price, the default tier counts.
+    This is the price of the model and of the tier that the answer states, or else of the default tier. But if the
+    answer states no tier because the usage is estimated, or because the call is a compaction, it is the price of the
+    tier that the request asks for, marked as provisional. If that tier has no price, the default tier counts.
+
+    If the answer states a tier without a price, that of the default tier is assumed; if it states a model without a
+    price, that of the model which the request names. Both are marked as provisional.
     """
+    # Without these assumptions, nothing would be taken from a budget: for the call it was only asked whether the model
+    # that the request names has a price.
+    at, names = _start(row), billed_models(row)
+    if not names:
+        return None
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
     is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
-    if asked and not stated and is_unstated and (price := find_rates(model, asked, at, custom_prices)) is not None:
+    if asked and not stated and is_unstated and (price := find_rates(names[0], asked, at, custom_prices)) is not None:
         return replace(price, is_provisional=True)
-    return find_rates(model, service_tier(stated), at, custom_prices)
+    tier = service_tier(stated)
+    if (price := find_rates(names[0], tier, at, custom_prices)) is not None:
+        return price
+    assumed = (find_rates(name, one, at, custom_prices) for name in names for one in dict.fromkeys((tier, "default")))
+    price = next((one for one in assumed if one is not None and not one.is_free), None)
+    return None if price is None else replace(price, is_provisional=True)
+
+
+def _start(row: CallRecord) -> datetime:
+    """Returns the time at which a call has begun."""
+    started_at = row["started_at"]
+    return started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
     """Yields the lines of a call's bill for the call's own model, one for each used unit, such as input tokens.
 
     `input_tokens` is the length of the prompt, and `picture_format` the quality and size of the pictures: rates may
-    depend on them.
+    depend on them. A kind of tokens without a rate costs as much as the dearest one, as in a reservation (`_highest`).
     """
     for unit, count in counts:
         if unit == "audio_seconds":
             yield Line(unit, count, price.per_minute, per=60)
         elif unit == PICTURE:
             yield Line(unit, count, price.picture_rate(picture_format), per=1)
-        else:
-            yield Line(unit, count, price.rate(unit, input_tokens))
+        elif (rate := price.rate(unit, input_tokens)) is not None:
+            yield Line(unit, count, rate)
+        else:  # such as sound, of a model for which only text has a price
+            highest = price.highest_rates(input_tokens).get(unit.rpartition("_")[2])
+            yield Line(unit, count, highest, kind=CostKind.ESTIMATED)
 
 
 def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Iterator[Line]:
@@ -288,7 +309,7 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
         return
     kind = kind or ("" if is_certain else CostKind.ESTIMATED) or (CostKind.PROVISIONAL if price.is_provisional else "")
     for line in _lines(counts, price, row.get("input_tokens") or 0):
-        yield replace(line, model=name, source=price.source, kind=kind)
+        yield replace(line, model=name, source=price.source, kind=line.kind or kind)
 
 
 def cost_kind(row: CallRecord, price: Price | None) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
-from usage.custom_prices import CustomPrice, service_tier
+from usage.custom_prices import CustomPrice
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
-from usage.money.billing import cost_kind, price_call
+from usage.money.billing import cost_kind, price_call, rates_of_call
 from usage.prices import genai_price_list
-from usage.prices.price_sources import billed_model, find_rates
+from usage.prices.price_sources import find_rates
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
     of_tools = [str(written.get("model")) for written in used.get("svg", ())]
     if "image_tokens" in used and (name := used.get("image_model")):
         of_tools.append(name)
-    if of_tools and find_rates(billed_model(row), service_tier(tier), at, custom_prices) is not None:
+    if of_tools and rates_of_call(row, custom_prices) is not None:
         lacking = [name for name in of_tools if find_rates(name.lower(), "default", at, custom_prices) is None]
         if lacking:
             return [(name, "default") for name in dict.fromkeys(lacking)]

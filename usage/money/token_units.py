@@ -1,15 +1,22 @@
 """Splits a call's tokens into units that have a price of their own, such as cached input; each token is in one unit.
 
 If the counts are not enough, because they contradict each other or lack a split that the price needs, all tokens count
-as the dearest kind, and none as cached. `count_units` then marks the result as an estimate.
+as the dearest kind, and none as cached. If only the length of sound is stated and only tokens have a price, or the
+other way round, the one is computed from the other. `count_units` then marks the result as an estimate.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from usage.answers.estimate_rules import MAX_INTERRUPTED_INPUT_TOKENS, tokens_of_text
+from usage.answers.estimate_rules import (
+    MAX_INTERRUPTED_INPUT_TOKENS,
+    SOUND_TOKENS_PER_SECOND,
+    TRANSCRIPT_TOKENS_PER_SECOND,
+    tokens_of_text,
+)
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord, TokenCount
 from usage.models import UsageSource
@@ -39,15 +46,22 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
         into = min(tokens_of_text(row.get("request_bytes") or 0), MAX_INTERRUPTED_INPUT_TOKENS)
     into = max(into, cached + written)
     total = whole_count((stated or {}).get("total_tokens"))
-    if not any(unit.endswith("output") for unit in price.rates):  # such as the price of an embedding model
-        into, total = max(into, total), 0
+    highest = price.highest_rates(into)
+    if (highest["output"] or 0) < (highest["input"] or 0) or highest["output"] is None:  # such as of an embedding model
+        into, total = max(into, total - out), 0
     supposed: CallRecord = {
         "input_tokens": into,
         "output_tokens": max(out, reasoned, total - into),
         "usage_source": UsageSource.ESTIMATED,
     }
-    if row.get("audio_seconds") is not None:
-        supposed["audio_seconds"] = row["audio_seconds"]
+    if (seconds := row.get("audio_seconds")) is not None:
+        supposed["audio_seconds"] = seconds
+        if not into and not out and price.per_minute is None:
+            into, out = math.ceil(seconds * SOUND_TOKENS_PER_SECOND), math.ceil(seconds * TRANSCRIPT_TOKENS_PER_SECOND)
+            supposed |= {"input_tokens": into, "audio_input_tokens": into, "output_tokens": out}
+    elif price.is_by_minute_only:
+        heard = row.get("audio_input_tokens") or row.get("input_tokens") or into
+        supposed["audio_seconds"] = heard / SOUND_TOKENS_PER_SECOND
     is_used = supposed["input_tokens"] or supposed["output_tokens"]
     return (_stated_units(supposed, price) if is_used else None), False
 
@@ -58,13 +72,15 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
     Returns None if the counts in the row are incomplete or contradict each other.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
+    if price.is_by_minute_only:
+        return None if seconds is None else _used([("audio_seconds", seconds)])
     used = row.get("other_usage") or {}
     characters = used.get("characters") if "characters" in price.rates else None
     if price.per_picture is not None and (pictures := used.get("pictures")):
         return [("picture", pictures)]  # the tokens beside them have no price, or are a guess
     if characters is not None:
         return [("characters", characters)]
-    if stated_input is None and seconds is None:
+    if stated_input is None and (seconds is None or (seconds and price.per_minute is None)):
         return None
     input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
     total = (row.get("usage") or {}).get("total_tokens")
@@ -79,6 +95,11 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
     counts: UnitCounts = [*into, *out]
     if seconds and (price.per_minute is not None or stated_input is None):
         counts.append(("audio_seconds", seconds))
+    return _used(counts)
+
+
+def _used(counts: UnitCounts) -> UnitCounts:
+    """Returns the counts that are more than zero."""
     return [(unit, count) for unit, count in counts if count]
 
 

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from usage.call_record import CallRecord, called_model
+from usage.call_record import CallRecord
 from usage.custom_prices import MAX_MODEL_LENGTH, CustomPrice
 from usage.prices.genai_price_list import PriceList, in_use, names_in
 from usage.prices.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
@@ -111,15 +111,16 @@ def listed_models() -> frozenset[str]:
     return names_in(in_use()) | _CORRECTED
 
 
-def billed_model(row: CallRecord) -> str:
-    """Returns the name, in lower case, under which the price of a call's model is looked up; "" if there is none.
+def billed_models(row: CallRecord) -> list[str]:
+    """Returns the names, in lower case, under which the price of a call's model is looked up; the first one counts.
 
-    This is the model that answered, else the requested one, else the one that the route implies. On `/v1/decisions`,
-    where prices differ, the prefix `decisions:` is put before it.
+    They are the model that answered, then the one that the request names or the route implies. On `/v1/decisions`,
+    where prices differ, they have the prefix `decisions:`. The list may be empty.
     """
     route = row.get("route") or ""
-    name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
-    return f"{DECISIONS}{name}" if route == "/v1/decisions" and name else name
+    named = (row.get("response_model"), row.get("request_model") or IMPLIED_MODELS.get(route))
+    prefix = DECISIONS if route == "/v1/decisions" else ""
+    return [f"{prefix}{name}" for name in dict.fromkeys(name.lower() for name in named if name)]
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
@@ -248,7 +249,6 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
     If a model with a date in its name, or a fine-tuned model, has no price, that of a related model is assumed.
     `_prices`, the price list in use, is a part of the cache's key, so that a new list has prices of its own.
     """
-    # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price, base = _in_tier(model, tier, at), base_model(model)
     # The list takes names such as `gpt-4o-realtime-preview:ft-…` for that of the base model, which they begin with.
     if price is not None and (not base or model.startswith("ft:") or ".ft-" in price.model):

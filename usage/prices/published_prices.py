@@ -97,6 +97,11 @@ class ModelRates:
     has_own_search_fee: bool = False  # the administrator states `per_web_search`, so it is used for every search tool
     states_total: bool = False  # upstream states a total, which must be the sum of input and output
 
+    @property
+    def is_by_minute_only(self) -> bool:
+        """True if the model is billed by the length of the sound, whatever tokens it has."""
+        return self.per_minute is not None and not self.rates
+
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 

@@ -30,6 +30,7 @@ from proxyapi.routes import find_route
 from usage.answers.estimate_rules import REASONING_TOKENS, TOKENS_PER_SECOND
 from usage.call_record import CallRecord, Counts, OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage, dearest_picture_model, highest_cost, price_call
+from usage.prices.price_sources import find_rates, listed_models
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SOUND_PART = {"type": "input_audio", "input_audio": {"data": "A" * 9000, "format": "mp3"}}
@@ -267,3 +268,11 @@ def test_a_known_length_lowers_what_is_supposed() -> None:
 )
 def test_files_say_how_long_they_are(files: list[tuple[bytes, int]], seconds: float | None) -> None:
     assert length_of_files(files) == seconds
+
+
+def test_sound_is_estimated_by_its_length_for_each_model_with_a_price_by_the_minute() -> None:
+    prices = {name: find_rates(name, "default", NOW, ()) for name in listed_models()}
+    by_minute = {name for name, price in prices.items() if price is not None and price.is_by_minute_only}
+    assert {"whisper-1", "gpt-transcribe"} <= by_minute
+    most = MaxUsage(700, 364, 60, kinds=frozenset({"audio_input"}))
+    assert {name for name in by_minute if supposed_usage(most, name) != {"audio_seconds": 60}} == set()

@@ -27,6 +27,7 @@ from typing import Any
 
 from openai.types import Decision, ImageEditPartialImageEvent, ModerationCreateResponse
 from openai.types.audio import TranscriptionDiarized, TranscriptionTextDoneEvent, TranscriptionVerbose
+from openai.types.chat import ChatCompletion
 from openai.types.responses import CompactedResponse
 
 from tests.support.bills.shapes import (
@@ -232,6 +233,21 @@ CASES: tuple[BillCase, ...] = (
     # Transcripts by tokens: 1000 * 2.5 + 50 * 10; 1000 * 1.25 + 50 * 5
     of_transcript("transcript by tokens", "0.003", "gpt-4o-transcribe", **of_tokens(900, 100, 50)),
     of_transcript("small transcript", "0.0015", "gpt-4o-mini-transcribe", **of_tokens(900, 100, 50)),
+    # Of a model that is billed by the minute: ten tokens are a second. And of one by tokens: 900 * 2.5 + 450 * 10
+    of_transcript("newer transcript by tokens", "0.00675", "gpt-transcribe", **of_tokens(900, 100, 50))._replace(
+        kind="estimated"
+    ),
+    of_transcript("transcript by its length", "0.00675", "gpt-4o-transcribe", **TRANSCRIPT_OF_90_SECONDS)._replace(
+        kind="estimated"
+    ),
+    BillCase("newer transcript, streamed", "/v1/audio/transcriptions", {"model": "gpt-transcribe", "stream": "true"},
+             as_events(checked(TranscriptionTextDoneEvent, {"type": "transcript.text.done", "text": "hello",
+                                                            "usage": of_tokens(900, 100, 50)})),
+             "0.00675", "estimated", content_type=EVENTS, is_form=True),
+    # A model that no list has: 1000 * 2.5 + 100 * 10, as was asked for
+    of_chat("unknown model", "0.0035", "gpt-4o", chat_usage(1000, 100))._replace(
+        body=as_json(ChatCompletion, chat("gpt-99", chat_usage(1000, 100))), kind="provisional"
+    ),
     BillCase("diarized transcript", "/v1/audio/transcriptions",
              {"model": "gpt-4o-transcribe-diarize", "response_format": "diarized_json"},
              as_json(TranscriptionDiarized, {"duration": 90.0, "segments": [], "task": "transcribe", "text": "hello",

@@ -50,14 +50,15 @@ def call_id(moment: datetime = NOON, number: int | None = None) -> str:
 def call(moment: datetime = NOON, **columns: Any) -> Row:
     """Makes the row of a successful call, as the gateway writes it to the journal; `columns` replace its values.
 
-    The journal's records have further fields, which the journal adds.
+    If they have only the model that answered, the request has named this model, too. The journal's records have further
+    fields, which the journal adds.
     """
     return {
         "request_id": columns.pop("request_id") if "request_id" in columns else call_id(moment),
         "key_name": "default",
         "method": "POST",
         "route": "/openai",
-        "request_model": "gpt-4o-mini",
+        "request_model": columns.get("response_model") or "gpt-4o-mini",
         "response_model": "gpt-4o-mini-2024-07-18",
         "started_at": moment,
         "status": 200,

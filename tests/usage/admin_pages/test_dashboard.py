@@ -39,11 +39,11 @@ def known_load() -> None:
         call(now - timedelta(minutes=3 * number + 1), duration_ms=100.0 * (number + 1), overhead_ms=float(number + 1))
         for number in range(8)
     ]
-    failed = {"outcome": "timeout", "status": 504, "error_code": "slow", "service_tier": "turbo",
-              "response_model": "", "input_tokens": 0, "cached_tokens": 0, "output_tokens": 0}  # fmt: skip
-    rows += [call(now - timedelta(minutes=5), key_name="other", duration_ms=60_000.0, **failed) for _ in range(2)]
+    failed = {"outcome": "timeout", "status": 504, "error_code": "slow", "response_model": "", "input_tokens": 0,
+              "cached_tokens": 0, "output_tokens": 0}  # fmt: skip
     rows += [call(now - timedelta(minutes=70 + number)) for number in range(5)]
-    write_rows(Pricer().priced(rows))
+    unpriced = [call(now - timedelta(minutes=5), key_name="other", duration_ms=60_000.0, **failed) for _ in range(2)]
+    write_rows([*Pricer().priced(rows), *unpriced])
 
 
 def test_it_works(admin: Client) -> None:

@@ -146,7 +146,7 @@ def test_what_lacks_a_price_is_not_shown_as_free(admin: Client) -> None:
 
 
 def test_another_process_does_not_log_the_same_model_again(caplog: pytest.LogCaptureFixture) -> None:
-    """Until its calls have a price, and it lacks one again: for another service tier, for example."""
+    """Until its calls have a price, and it lacks one again: for an earlier day, for example."""
 
     def logged() -> bool:
         caplog.clear()
@@ -157,7 +157,7 @@ def test_another_process_does_not_log_the_same_model_again(caplog: pytest.LogCap
     assert logged()
     make_call(response_model="ours")
     assert not logged()
-    ModelPrice.objects.create(model="ours", valid_from=NOON - timedelta(days=100), input=1, cached_input=1, output=2)
+    ModelPrice.objects.create(model="ours", valid_from=NOON + timedelta(days=1), input=1, cached_input=1, output=2)
     reprice(datetime.now(UTC) - timedelta(days=1), unpriced_only=True)
     assert logged()
 

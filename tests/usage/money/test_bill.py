@@ -49,7 +49,7 @@ def row_of(case: BillCase) -> Any:
     answer.forget_false_usage()
     assert answer.usage == stated  # what OpenAI states is believed
     columns = answer_columns(answer, "", ())
-    asked = read_asked_usage(route, fields, model) or {}
+    asked = read_asked_usage(route, fields) or {}
     is_known = answer.usage is not None or states_whole_bill(asked, route, model)
     return {
         "method": case.method,

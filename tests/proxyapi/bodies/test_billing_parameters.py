@@ -1,0 +1,31 @@
+"""What a request says of the price of its call reaches the bill."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from proxyapi.bodies.billing_parameters import Fields, read_asked_usage
+from proxyapi.routes import find_route
+from usage.call_record import CallRecord
+from usage.custom_prices import CustomPrice
+from usage.money.billing import price_call
+
+NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "dollars"),
+    [("/audio/speech", {"input": ["é" * 200]}, "0.0002"), ("/images/generations", {"n": [3]}, "6")],
+)
+def test_a_price_of_ones_own_counts_what_is_asked_for(path: str, fields: Fields, dollars: str) -> None:
+    """Whatever the model's name is."""
+    route = find_route(path)
+    assert route is not None
+    row: CallRecord = {"method": "POST", "route": route.name, "request_model": "kokoro", "started_at": NOW}
+    row |= {"usage_source": "estimated", "input_tokens": 10, "output_tokens": 20}
+    row["other_usage"] = read_asked_usage(route, fields)
+    own = CustomPrice(model="kokoro", valid_from=NOW, characters=Decimal(1), per_picture=Decimal(2))
+    assert price_call(row, [own])[0] == Decimal(dollars)
