@@ -32,7 +32,7 @@ test quick coverage: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
-# The servers that tests start are measured, too: it takes longer than `make test`. CI measures the tests of `quick`.
+# The servers that tests start are measured, too: it takes longer than `make test`, and fails nothing more.
 coverage: $(VENV)/dev.stamp  ## run all tests, and list the lines and branches that none of them takes
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal $(ARGS)
