@@ -37,6 +37,10 @@ _PARSED_TYPES = {
     *TEXT_DELTAS, *FINAL_TYPES, *PICTURE_TYPES, "response.output_item.added",
 }  # fmt: skip
 
+# The events of a whole response, such as `response.created`; some servers name the last one `response.done`. Only
+# `response.in_progress` is left out, which repeats the event before it.
+_OF_WHOLE_RESPONSE = re.compile(r"response\.(?!in_progress$)[^.]*")
+
 # The end of an item that a model has made; pictures are items, too, and mostly larger.
 ITEM_DONE = "response.output_item.done"
 MAX_ITEM_BYTES = 64 * 1024
@@ -73,7 +77,9 @@ def may_matter(data: bytes) -> bool:
     found = _TYPE.search(data, 0, _TYPE_BYTES if nested is None else nested.start())
     if found:
         kind = found[1].decode()
-        return kind in _PARSED_TYPES or (kind == ITEM_DONE and len(data) <= MAX_ITEM_BYTES)
+        if kind == ITEM_DONE:
+            return len(data) <= MAX_ITEM_BYTES
+        return kind in _PARSED_TYPES or _OF_WHOLE_RESPONSE.fullmatch(kind) is not None
     # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
     return len(data) <= _MAX_BYTES or b'"usage"' in data
 

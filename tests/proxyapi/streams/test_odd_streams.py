@@ -163,6 +163,7 @@ ENDS = {
     "cancelled": event("response.cancelled", response=done_response(4, status="cancelled")),
     "completed and [DONE]": event("response.completed", response=done_response(5)) + DONE,
     "without an object around it": event("response.completed", **done_response(6)),
+    "large and done": event("response.done", response=done_response(11, instructions="x" * 5000)),
 }
 
 

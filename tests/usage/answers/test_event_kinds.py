@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
 from usage.answers import reader as reader_module
-from usage.answers.event_kinds import LARGE_BYTES, TEXT_DELTAS, is_text_chunk, is_text_delta
+from usage.answers.event_kinds import LARGE_BYTES, TEXT_DELTAS, is_text_chunk, is_text_delta, may_matter
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
 
@@ -168,6 +168,20 @@ def test_a_usage_is_read_in_whatever_order_members_come(name: bytes, is_named: b
 
     assert reader.counts.get("output_tokens") == 1290
     assert reader.has_ended == bool(name)
+
+
+def types_with_response() -> set[str]:
+    """The types of events of the SDK's that bring a whole response."""
+    events = typing.get_args(typing.get_args(ResponseStreamEvent)[0])
+    having = (event.model_fields["type"].annotation for event in events if "response" in event.model_fields)
+    return {typing.get_args(annotation)[0] for annotation in having}
+
+
+@pytest.mark.parametrize("kind", sorted({*types_with_response(), "response.done", "response.cancelled"}))
+def test_a_large_event_of_a_whole_response_is_read(kind: str) -> None:
+    """A response repeats its instructions and tools, so each of its events may be large, and none need be the first."""
+    data = json.dumps({"type": kind, "response": {"id": "resp_1", "instructions": FILLING}}).encode()
+    assert may_matter(data) == (kind != "response.in_progress")
 
 
 def delta_types() -> set[str]:
