@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import cast
 
-from proxyapi.bodies.billing_parameters import states_whole_bill
+from proxyapi.bodies.billing_parameters import Fields, states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.key_names import CONTROL_CHARACTERS
@@ -28,7 +28,7 @@ from proxyapi.limits.usage_estimates import (
     with_length,
     with_one_picture_model,
 )
-from usage.answers.audio_duration import length_in_transcript
+from usage.answers.audio_duration import TIMED_FORMATS, length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR, parameter_name
 from usage.answers.estimate_rules import at_least
@@ -244,12 +244,20 @@ def _sound_seconds(facts: CallFacts) -> float | None:
     The length is the one that upstream's answer states or, without one, that of the audio files in the request's form.
     """
     # Upstream's answer may state it; else it is read from the audio files.
-    stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
+    is_timed = TIMED_FORMATS.issuperset(map(str, _request_fields(facts).get("response_format", ())))
+    stated = length_in_transcript(facts.response_body) if facts.response_is_whole and is_timed else None
     if stated is not None:
         return stated
     if facts.form is not None:
         return length_of_files((part.head, part.size) for part in facts.form.parts if part.file_name is not None)
     return None
+
+
+def _request_fields(facts: CallFacts) -> Fields:
+    """Returns the values of the members of a request's JSON body, or of the fields of its form, by name."""
+    if facts.form is not None:
+        return facts.form.sizes().fields
+    return {} if facts.asked is None or facts.asked.json is None else facts.asked.json.by_name
 
 
 def _answer_facts(
@@ -386,12 +394,11 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
         most = with_length(most, seconds)
     if text is None and answer.response_status in UNFINISHED_STATUSES:
         return supposed_usage(most, model)  # its output is still to come
-    request = {} if asked.json is None else asked.json.by_name
     if most.images and (facts.response_is_whole or answer.has_ended):
-        return usage_of_pictures(most, model, request if facts.form is None else facts.form.sizes().fields)
+        return usage_of_pictures(most, model, _request_fields(facts))
     if facts.response_is_whole or (text is not None and text.size):
         size = facts.response_size if text is None else text.size
-        return usage_of_answer(most, model, size, request)
+        return usage_of_answer(most, model, size, _request_fields(facts))
     return usage_without_answer(most, model, facts.upstream_seconds)
 
 

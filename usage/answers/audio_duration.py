@@ -16,6 +16,9 @@ import struct
 from usage.answers.reader import parse_body
 
 HEAD_BYTES = 4096  # of a file, in which its length is looked for
+# The formats of transcripts that may state a length (`response_format`). Plain text has only words, and a model that
+# hears nothing may repeat those of the caller's prompt, which could look like a length.
+TIMED_FORMATS = frozenset({"json", "verbose_json", "diarized_json", "srt", "vtt"})
 
 # The end of a cue: `00:01:02,500 --> 00:01:05,000` in SRT, with a point in WebVTT, whose hours may be left out.
 _CUE_END = re.compile(rb"--> *+(?:(\d{1,4}):)?([0-5]\d):([0-5]\d)[.,](\d{3})")
@@ -43,7 +46,7 @@ _DURATION = re.compile(rb'(?<!\\)"duration"\s{0,9}:\s{0,9}"?(\d{1,9}(?:\.\d{1,20
 def length_in_transcript(body: bytes) -> float | None:
     """Returns the length of transcribed audio in seconds, read from the transcript (JSON or subtitles).
 
-    Returns None if the transcript states no length.
+    Returns None if the transcript states no length. Not for plain text (`TIMED_FORMATS`).
     """
     if body[:1] == b"{":
         # `duration` stands before the text, so the ends of a long transcript suffice.
@@ -55,12 +58,10 @@ def length_in_transcript(body: bytes) -> float | None:
             return _plausible(float(str(stated)))
         except ValueError:
             return None
-    # The last cue ends where the audio ends.
-    cues = _CUE_END.findall(body[-_MAX_CUE_BYTES:])
-    if not cues:
-        return None
-    hours, minutes, seconds, thousandths = (int(part or 0) for part in cues[-1])
-    return _plausible(hours * 3600 + minutes * 60 + seconds + thousandths / 1000)
+    # The last cue ends where the audio ends. The words in it may look like the time of an earlier end.
+    cues = [[int(part or 0) for part in cue] for cue in _CUE_END.findall(body[-_MAX_CUE_BYTES:])]
+    ends = (hours * 3600 + minutes * 60 + seconds + thousandths / 1000 for hours, minutes, seconds, thousandths in cues)
+    return _plausible(max(ends, default=0))
 
 
 def length_of_file(head: bytes, size: int) -> float | None:

@@ -43,13 +43,14 @@ def unlisted(
         yield gateway
 
 
-def call(gateway: Gateway, key: str, model: str) -> httpx2.Response:
+def call(gateway: Gateway, key: str, model: str, **fields: str) -> httpx2.Response:
     if model == "gpt-4o":
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}
         return ask(gateway, key, CHAT, body)
     headers = {"Authorization": f"Bearer {key}"}
     files = {"file": ("a.webm", SOUND, "audio/webm")}
-    return gateway.http.post("/v1/audio/transcriptions", data={"model": model}, files=files, headers=headers)
+    data = {"model": model, **fields}
+    return gateway.http.post("/v1/audio/transcriptions", data=data, files=files, headers=headers)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -63,3 +64,15 @@ def test_a_budget_ends_calls_whose_answer_has_no_price(
     assert statuses[0] == 200
     assert statuses[-1] == 429
     assert settled(gateway_database, name) > 0
+
+
+@pytest.mark.parametrize("words", ["Thank you. --> 00:00:00.500", '{"duration": 0.5}'])
+def test_words_that_look_like_a_length_make_no_sound_shorter(
+    unlisted: Gateway, upstream: FixedUpstream, words: str
+) -> None:
+    """A model that hears nothing may repeat the prompt, which the caller has written."""
+    upstream.content_type, upstream.body = "text/plain; charset=utf-8", words.encode()
+    key = make_key(unlisted, f"words {words[:5]}", total="0.06")
+    answer = call(unlisted, key, "whisper-1", response_format="text", prompt=words)
+    assert answer.status_code == 200
+    assert unlisted.row(answer)["audio_seconds"] >= 60

@@ -23,6 +23,7 @@ VTT = b"WEBVTT\n\n00:00.000 --> 00:01.500\nHello\n\n00:01.500 --> 01:02.250\nBye
         (SRT, 62.25),
         (VTT, 62.25),
         (SRT.replace(b"00:01:02", b"10:01:02"), 36_062.25),
+        (SRT + b"The time is --> 00:00:00,500\n", 62.25),
         (b'{"task": "translate", "duration": 8.47, "text": "x"}', 8.47),
         (b'{"duration": "8.47"}', 8.47),
         (b'{"text": "no duration"}', None),
