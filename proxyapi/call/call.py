@@ -262,11 +262,11 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits until the ended call's containers have owners, its tokens are counted, and its row is written.
+        """Waits until all objects in the ended call's answer have owners, its tokens are counted, its row is written.
 
         With `JOURNAL_SYNC=always`, the row is on disk then. Only afterwards may the last byte of the answer be sent.
         """
-        await self.created_objects.record_containers(self.facts.key_name)
+        await self.created_objects.record_perhaps_older(self.facts.key_name)
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()
 

@@ -155,7 +155,7 @@ class CallView(ProxyView):
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
         access = await ownership_check.check(request, caller)
         call.expect_objects(access.made)
-        call.created_objects.exclude(access.named)
+        call.created_objects.exclude(access.named, caller.shared_objects)
         self_calls.check(request.credentials.api_key, call.request.META.get("HTTP_VIA", ""))
         facts.use_account(request.credentials)
         facts.asked = request

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import DatabaseUnavailable
+from proxyapi.keys.globs import matches_any
 from proxyapi.object_owners import owner_store
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
@@ -38,26 +39,36 @@ class CreatedObjects:
         self._named: frozenset[str] = frozenset()
         self._made: list[str] = []
         self._lasts = False
-        self._perhaps_older: list[str] = []  # containers that an earlier call may have created
+        self._perhaps_older: list[str] = []  # ids of objects that an earlier call may have created
+        self._shared: Collection[str] = ()
 
-    def exclude(self, named: Collection[str]) -> None:
-        """Excludes ids that the request itself names, so that `record` does not take them for ids of new objects."""
-        # Answers repeat such ids.
+    def exclude(self, named: Collection[str], shared: Collection[str] = ()) -> None:
+        """Excludes ids of older objects, which answers repeat, so that `record` does not take them for new ones.
+
+        * `named`: the ids that the request itself names.
+        * `shared`: patterns for the ids of objects that are shared with the key. They exclude ids only in places where
+          an answer may name older objects (`CreatedIds.perhaps_older`).
+        """
         if named:
             self._named = self._named.union(named)
+        self._shared = shared or self._shared
 
     def record(self, objects: CreatedIds, key_name: str) -> None:
         """Records the key `key_name` as the owner of the new objects that upstream's answer has named until now.
 
-        `objects` is the reader that finds the ids in the answer. Ids that the request itself names are left out. If the
-        request names any object, such as an earlier response, containers wait for `record_containers`.
+        `objects` is the reader that finds the ids in the answer. Excluded ids are left out. If the request names any
+        object, such as an earlier response, or creates none, ids of objects that may be older wait for
+        `record_perhaps_older`.
         """
         self._lasts = objects.lasts
+        may_be_older = bool(self._named) or not objects.is_creating
         for object_id in objects.take_new():
-            if object_id in self._named:
+            is_perhaps_older = may_be_older and object_id in objects.perhaps_older
+            # Nobody may have made a shared object through this gateway: then the owner store does not know it.
+            if object_id in self._named or (is_perhaps_older and matches_any(object_id, self._shared)):
                 continue
             self._made.append(object_id)
-            if self._named and object_id in objects.containers:
+            if is_perhaps_older:
                 self._perhaps_older.append(object_id)
             else:
                 owner_store.record_owner(object_id, key_name)
@@ -79,13 +90,14 @@ class CreatedObjects:
                 objects.read(item)
         self.record(objects, key_name)
 
-    async def record_containers(self, key_name: str) -> None:
-        """Records the key as the owner of those containers in the answer that belong to no key yet.
+    async def record_perhaps_older(self, key_name: str) -> None:
+        """Records the key as the owner of the objects that may be older than the call, if they belong to no key yet.
 
         To be called once the answer has ended. If the database is unavailable, nothing is recorded here: the call's row
         brings the owner into the database, which keeps the first owner of each object.
         """
-        # The code interpreter goes on in the container of an earlier response, which may be another key's.
+        # The code interpreter goes on in the container of an earlier response, which may be another key's; and who
+        # changes an assistant gets the ids of its vector stores, which may be shared ones.
         if not self._perhaps_older:
             return
         try:

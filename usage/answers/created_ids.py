@@ -19,11 +19,16 @@ Path = tuple[str, ...]
 
 # Upstream makes these without being asked for them by name, and keeps them also when it does not store the response.
 CONTAINER: Path = ("output", EACH, "container_id")
+_STORES: Path = ("tool_resources", "file_search", "vector_store_ids", EACH)
+_ENVIRONMENT: Path = ("environment", "id")
+_SESSION: Path = ("session_id",)
 AUDIO: tuple[Path, ...] = (
     ("choices", EACH, "message", "audio", "id"),
     ("choices", EACH, "delta", "audio", "id"),
 )
 KEPT_IF_UNSTORED = (CONTAINER, *AUDIO)
+# Places in which an answer may also name older objects: such as a vector store, which an earlier request has named.
+_REPEATED = frozenset({CONTAINER, _STORES, _ENVIRONMENT, _SESSION})
 # By the answer's member `object`: the paths to the ids of other objects that the call has created with it.
 DERIVED_IDS: dict[str, tuple[Path, ...]] = {
     "response": (("output", EACH, "id"), CONTAINER),
@@ -34,11 +39,11 @@ DERIVED_IDS: dict[str, tuple[Path, ...]] = {
     "fine_tuning.job": (("result_files", EACH),),
     "upload": (("file", "id"),),
     "thread.run": (("thread_id",),),
-    "thread": (("tool_resources", "file_search", "vector_store_ids", EACH),),
-    "assistant": (("tool_resources", "file_search", "vector_store_ids", EACH),),
+    "thread": (_STORES,),
+    "assistant": (_STORES,),
     "list": (("data", EACH, "id"),),
-    "agent.session": (("environment", "id"),),
-    "agent.automation.invocation": (("session_id",),),
+    "agent.session": (_ENVIRONMENT,),
+    "agent.automation.invocation": (_SESSION,),
     "": (("session", "id"),),  # live sessions and client secrets: their answers have no member `object`
 }
 ITEM_EVENTS = {"response.output_item.added", "response.output_item.done"}
@@ -74,8 +79,8 @@ class CreatedIds:
     * `is_in_location`: True if the answer names the object in its header `Location` (RFC 9110, 10.2.2).
     * `is_of_own_object`: False for a call about an object of another key. The other objects that the answer names, such
       as a batch's result files, are then ignored.
-    * `containers`: the ids that were read of containers. Upstream may use an earlier container again, so the call has
-      not created each of these.
+    * `perhaps_older`: those of the ids that may be of older objects. Upstream may use an earlier container again, for
+      example, so the call has not created each of these.
     """
 
     def __init__(
@@ -89,11 +94,11 @@ class CreatedIds:
     ) -> None:
         self.lasts = lasts
         self.is_in_location = is_in_location
-        self._is_creating = is_creating
+        self.is_creating = is_creating
         self._is_stored = is_stored
         self._is_of_own_object = is_of_own_object
         self.new: list[str] = []  # read since `take_new` was called last
-        self.containers: set[str] = set()
+        self.perhaps_older: set[str] = set()
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
@@ -103,14 +108,14 @@ class CreatedIds:
         again.
         """
         kind = answer.get("object", "")
-        if self._is_creating and self._is_stored and kind != "list":
+        if self.is_creating and self._is_stored and kind != "list":
             self._add(answer.get("id"))
         for path in DERIVED_IDS.get(kind, ()) if isinstance(kind, str) and self._is_of_own_object else ():
             if self._is_stored or path in KEPT_IF_UNSTORED:
                 for value in _values_at(answer, path):
                     self._add(value)
-                    if path == CONTAINER and is_object_id(value):
-                        self.containers.add(value)
+                    if path in _REPEATED and is_object_id(value):
+                        self.perhaps_older.add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
         """Finds in an event of a stream the ids of the objects that the call has created, and adds them to `new`."""

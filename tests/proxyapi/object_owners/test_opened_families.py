@@ -36,6 +36,16 @@ def server(
         yield gateway
 
 
+@pytest.fixture(scope="module")
+def elsewhere(
+    upstream: FixedUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """Another host, with the same database."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with run_gateway(upstream.base_url, gateway_database, folder, V1_ROUTES="all") as gateway:
+        yield gateway
+
+
 @pytest.fixture(autouse=True)
 def _usual(upstream: FixedUpstream) -> None:
     upstream.reset()
@@ -191,6 +201,55 @@ def test_what_else_an_answer_names_is_its_makers(
         assert bob.get(f"/v1/files/{object_id}").status_code == 404
         assert alice.get(f"/v1/files/{object_id}").status_code == 200
     assert alice.get("/v1/files/agent_1").status_code == 404
+
+
+STORES = {"tool_resources": {"file_search": {"vector_store_ids": ["{}"]}}}
+# Calls about an object of the caller's, whose answers repeat the id of another object, which another call has named.
+REPEATING: dict[str, tuple[str, str, dict[str, object]]] = {
+    "the stores of an assistant": ("POST", "/v1/assistants/{own}", {"object": "assistant", **STORES}),
+    "the stores of a thread": ("POST", "/v1/threads/{own}", {"object": "thread", **STORES}),
+    "the environment of a session": (
+        "GET", "/v1/agents/sessions/{own}", {"object": "agent.session", "environment": {"id": "{}"}},
+    ),
+    "the environment of a session in a list": (
+        "GET", "/v1/agents/sessions", {"object": "list", "data": [
+            {"id": "{own}", "object": "agent.session", "environment": {"id": "{}"}}]},
+    ),
+    "the session of an automation": (
+        "GET", "/v1/agents/automations/{own}/invocations/{own}",
+        {"object": "agent.automation.invocation", "session_id": "{}"},
+    ),
+    "the container of a response": (
+        "GET", "/v1/responses/{own}",
+        {"object": "response", "output": [{"type": "code_interpreter_call", "container_id": "{}"}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["made by another key", "not made through the gateway"])
+@pytest.mark.parametrize("name", REPEATING)
+def test_what_an_answer_repeats_does_not_become_the_callers(
+    name: str, is_known: bool, server: Gateway, elsewhere: Gateway, alice: httpx2.Client, upstream: FixedUpstream
+) -> None:
+    """A shared object may be used and not changed, also by who has named it once, on a host that has not served it."""
+    method, path, answer = REPEATING[name]
+    shared = make(alice, upstream) if is_known else f"outside_{next(numbers)}"
+    key = server.make_key(f"user of {shared}", "--shared-object", shared)
+    elsewhere.wait_until_known(key)
+    with client(elsewhere, key) as http:
+        own = make(http, upstream)
+        text = json.dumps({"id": own, **answer}).replace("{}", shared).replace("{own}", own)
+        upstream.body = text.encode()
+        for _ in range(2):
+            answered = http.request(method, path.format(own=own))
+            assert shared in answered.raise_for_status().text
+        elsewhere.row(answered)
+        upstream.reset()
+        assert http.get(f"/v1/files/{shared}").status_code == 200
+        assert http.delete(f"/v1/files/{shared}").status_code == 403
+    with client(server, key) as http:
+        assert http.delete(f"/v1/files/{shared}").status_code == 403
+    assert (alice.delete(f"/v1/files/{shared}").status_code == 200) == is_known
 
 
 def test_a_streamed_session_is_its_makers(alice: httpx2.Client, bob: httpx2.Client, upstream: FixedUpstream) -> None:
