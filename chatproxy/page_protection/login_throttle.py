@@ -13,8 +13,8 @@ An attempt is counted for these subjects in turn, up to the first one whose limi
 * the user name together with this network: 10 attempts;
 * the user name, from everywhere together: 1000 attempts.
 
-An attempt to enter a second factor, or a password that is asked for again, is counted for the account (10 attempts) and
-for the network.
+An attempt to enter a second factor, or a password that is asked for again, for example to change it, is counted for the
+account (10 attempts) and for the network.
 
 A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
 year. That is little against a password that passes the validators: 12 characters, and none of the common ones. A
@@ -60,11 +60,12 @@ ADMIN_LOGIN, KEY_LOGIN = "admin:login", "my_usage:sign_in"
 # The forms that ask a person, who has shown the password or is signed in, for another proof.
 SECOND_STEP = "mfa_authenticate"
 PROOFS = (SECOND_STEP, "account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn")
-LOGIN_VIEWS = (ADMIN_LOGIN, KEY_LOGIN, *PROOFS)
+CHANGE_VIEW = "admin:password_change"  # the form in which people change their own password, and enter the old one
+LOGIN_VIEWS = (ADMIN_LOGIN, KEY_LOGIN, *PROOFS, CHANGE_VIEW)
 PENDING_LOGIN = "account_login"  # where a session has the login whose second factor is missing (django-allauth)
 SHOWN_PROOFS = "account_authentication_methods"  # where a session lists the proofs that were right (django-allauth)
 # The forms that change a password: the device on which one is sent gets a new cookie.
-PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
+PASSWORD_FORMS = (CHANGE_VIEW, "admin:auth_user_password_change")
 
 
 class LoginThrottle:
@@ -126,8 +127,11 @@ def has_succeeded(request: HttpRequest, view_name: str) -> bool:
     """Returns whether an attempt to sign in succeeded; for attempts that were answered with a redirect only.
 
     Usually a redirect means success. But forms that ask for a further proof, such as a code, also redirect people who
-    may not use them. In these forms (`PROOFS`), an attempt has succeeded only if the session has a new proof.
+    may not use them. In these forms (`PROOFS`), an attempt has succeeded only if the session has a new proof. The form
+    `CHANGE_VIEW` redirects people who may not open the admin.
     """
+    if view_name == CHANGE_VIEW:
+        return admin.site.has_permission(request)
     if view_name not in PROOFS:
         return True
     proofs = shown_proofs(request)
