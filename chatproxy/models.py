@@ -79,7 +79,7 @@ def _interval(length: timedelta) -> str:
 class LoginAttempts(models.Model):
     """The number of login attempts that one subject has made since the time `since`.
 
-    `subject` is the digest of a network, a user name, an account or a device.
+    `subject` is the digest of a network, a user name, an account or a device, or of a used code of a second factor.
     """
 
     # A digest, because people sometimes type their password into the field of the name.

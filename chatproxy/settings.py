@@ -149,6 +149,10 @@ SOCIALACCOUNT_PROVIDERS = single_sign_on(_values)
 MFA_ADAPTER = "chatproxy.sign_in.second_factors.SecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_TOTP_ISSUER = "chatproxy"
+MFA_FORMS = {
+    "authenticate": "chatproxy.sign_in.code_forms.SignInCode",
+    "reauthenticate": "chatproxy.sign_in.code_forms.RepeatedCode",
+}
 
 TEMPLATES = [
     {

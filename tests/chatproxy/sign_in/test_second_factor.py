@@ -7,6 +7,9 @@ import hmac
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
 
 import httpx2
 import psycopg
@@ -33,9 +36,24 @@ def gateway(
         yield gateway
 
 
+@pytest.fixture
+def other_host(_simulator: Simulator, gateway: Gateway, tmp_path: Path) -> Iterator[Gateway]:
+    """Another server with the same database and the same secrets."""
+    url = gateway.variables["DATABASE_URL"]
+    with run_gateway(_simulator.base_url, url, tmp_path, SECOND_FACTOR="true") as other:
+        yield other
+
+
+class Factors(NamedTuple):
+    """The second factors of the first admin: the secret of an authenticator app, and unused recovery codes."""
+
+    secret: str
+    codes: list[str]
+
+
 @pytest.fixture(scope="module")
-def codes(gateway: Gateway) -> list[str]:
-    """Sets up an authenticator app and recovery codes for the first admin, and returns the unused codes."""
+def factors(gateway: Gateway) -> Factors:
+    """Sets up an authenticator app and recovery codes for the first admin."""
     browser = gateway.sign_in()
     page = browser.get(f"{FACTORS}totp/activate/")
     assert page.url.path == "/admin/accounts/password/"  # a session alone does not add a factor
@@ -52,7 +70,12 @@ def codes(gateway: Gateway) -> list[str]:
         stored = str(connection.execute("SELECT data::text FROM mfa_authenticator").fetchall())
     assert secret[1] not in stored  # it is encrypted
     browser.close()
-    return found
+    return Factors(secret[1], found)
+
+
+@pytest.fixture(scope="module")
+def codes(factors: Factors) -> list[str]:
+    return factors.codes
 
 
 def totp(secret: str) -> str:
@@ -67,6 +90,13 @@ def enter_password(gateway: Gateway) -> tuple[httpx2.Client, httpx2.Response]:
     form = {"username": "admin", "password": ADMIN_PASSWORD}
     form["csrfmiddlewaretoken"] = token_in(browser.get("/admin/login/"))
     return browser, browser.post("/admin/login/?next=/admin/usage/request/", data=form)
+
+
+def enter_code(gateway: Gateway, code: str) -> httpx2.Response:
+    """Signs in with the password and the code of a second factor; returns the last answer."""
+    browser, page = enter_password(gateway)
+    with closing(browser):
+        return browser.post(f"{FACTORS}authenticate/", data={"csrfmiddlewaretoken": token_in(page), "code": code})
 
 
 def test_a_password_is_not_enough(gateway: Gateway, codes: list[str]) -> None:
@@ -84,11 +114,16 @@ def test_a_password_is_not_enough(gateway: Gateway, codes: list[str]) -> None:
 
 
 def test_a_code_counts_once(gateway: Gateway, codes: list[str]) -> None:
-    for _ in range(2):
-        browser, page = enter_password(gateway)
-        form = {"csrfmiddlewaretoken": token_in(page), "code": codes[1]}
-        last = browser.post(f"{FACTORS}authenticate/", data=form)
-        browser.close()
+    enter_code(gateway, codes[1])
+    assert "Incorrect code" in enter_code(gateway, codes[1]).text
+
+
+def test_a_code_of_the_app_counts_once_on_all_hosts(gateway: Gateway, other_host: Gateway, factors: Factors) -> None:
+    shown = ""
+    while shown != totp(factors.secret):  # at first, or since the app has shown another code meanwhile
+        shown = totp(factors.secret)
+        first, last = (enter_code(host, shown) for host in (gateway, other_host))
+    assert first.url.path == "/admin/usage/request/"
     assert "Incorrect code" in last.text
 
 
