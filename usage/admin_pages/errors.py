@@ -81,6 +81,13 @@ def read_order(request: HttpRequest) -> str:
     return "newest" if request.GET.get("order") == "newest" else "calls"
 
 
+def read_choice_faults(request: HttpRequest) -> list[str]:
+    """Returns a sentence for each of the query parameters `fault`, `state` and `order` that has an unknown value."""
+    choices = {"fault": FAULTS, "state": ("all", *STATES), "order": ORDER_WORDS}
+    given = {name: request.GET.get(name, "") for name in choices}
+    return [f"{text[:40]!r} is no {name}." for name, text in given.items() if text and text not in choices[name]]
+
+
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
     """Returns the query strings of the links from one group of errors to lists of the group's calls.
 

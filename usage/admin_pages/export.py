@@ -1,5 +1,7 @@
 """The downloads of the list of requests and of the errors page, as CSV or JSON.
 
+An export with a filter that cannot be read is refused: a file with other rows than those asked for would go unnoticed.
+
 An export lasts as long as its reader likes. So it has a database connection only while a piece is made, not while the
 piece is sent, and each reader may have few of them at once.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -18,7 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 
 from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.body_views import log_export, log_search
-from usage.admin_pages.errors import read_fault, read_order, read_state
+from usage.admin_pages.errors import read_choice_faults, read_fault, read_order, read_state
 from usage.database.lent_connection import give_back_connection
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
@@ -35,9 +37,9 @@ PARALLEL_PIECES = 3
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the rows of all logged requests that match the filters in the URL, without their bodies.
 
-    `kind` is `csv` or `json`. Error messages are included only for people who may see bodies. Raises `PermissionDenied`
-    if anybody else uses the filter for words in bodies. If `AUDIT_BODY_VIEWS` is on, exports with error messages and
-    searches in bodies are recorded in the audit log.
+    `kind` is `csv` or `json`. The status is 400 if a filter is invalid. Error messages are included only for people who
+    may see bodies. Raises `PermissionDenied` if anybody else uses the filter for words in bodies. If `AUDIT_BODY_VIEWS`
+    is on, exports with error messages and searches in bodies are recorded in the audit log.
     """
     _check(kind)
     now = datetime.now(UTC)
@@ -45,6 +47,8 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     if request.GET.get("text") and not sees_bodies:
         raise PermissionDenied
     filters = read_filters(request.GET, now, with_messages=sees_bodies)
+    if filters.faults:
+        return refusal(filters.faults)
     if filters.text:
         log_search(request, filters.text)
     if sees_bodies:
@@ -56,12 +60,14 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get error messages; if `AUDIT_BODY_VIEWS` is on, their
-    exports are recorded in the audit log.
+    `kind` is `csv` or `json`. The status is 400 if a parameter is invalid. Only people who may see bodies get error
+    messages; if `AUDIT_BODY_VIEWS` is on, their exports are recorded in the audit log.
     """
     _check(kind)
     now = datetime.now(UTC)
-    time_range, _fault = range_or_default(request.GET, now)
+    time_range, range_fault = range_or_default(request.GET, now)
+    if faults := [*filter(None, [range_fault]), *read_choice_faults(request)]:
+        return refusal(faults)
     fault, state, order = read_fault(request), read_state(request), read_order(request)
     groups = read_groups(time_range, fault, state, order)
     sees_bodies = may_see_bodies(request)
@@ -76,6 +82,11 @@ def _check(kind: str) -> None:
     """Raises `Http404` unless `kind`, the type of file in the address of an export, is `csv` or `json`."""
     if kind not in CONTENT_TYPES:
         raise Http404
+
+
+def refusal(faults: Iterable[str]) -> HttpResponse:
+    """Returns the response to a request for an export that is not made: status 400, and a sentence for each fault."""
+    return HttpResponse(" ".join(faults), status=400, content_type="text/plain; charset=utf-8")
 
 
 def _reader(request: HttpRequest) -> str:

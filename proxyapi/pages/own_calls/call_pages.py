@@ -24,7 +24,7 @@ from proxyapi.keys import self_service
 from proxyapi.pages import key_sessions
 from proxyapi.pages.my_keys import facts_for, for_person
 from proxyapi.pages.own_calls.viewers import Viewer
-from usage.admin_pages.export import download
+from usage.admin_pages.export import download, refusal
 from usage.models import Request
 from usage.page_data import call_page
 from usage.page_data.errors.call_faults import OUTCOME_LABELS, fault_sentence, refused_parameter
@@ -101,9 +101,14 @@ def show_calls(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
 
 
 def export(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
-    """Sends a CSV file of the key's calls that match the query parameters, with the messages of errors."""
+    """Sends a CSV file of the key's calls that match the query parameters, with the messages of errors.
+
+    The status is 400 if a parameter is invalid.
+    """
     now = datetime.now(UTC)
     filters = viewer.filters(request.GET, now)
+    if filters.faults:
+        return refusal(filters.faults)
     return download(export_calls(filters, "csv"), "csv", f"calls-{now:%Y%m%d-%H%M}", viewer.reader)
 
 

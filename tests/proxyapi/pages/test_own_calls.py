@@ -194,6 +194,12 @@ def test_filters(holder: Client, query: dict[str, str], wanted: list[str]) -> No
     assert [made[row["request_id"]] for row in exported(holder, CALLS, **query)] == wanted
 
 
+@pytest.mark.parametrize("name", ["range", "from", "outcome", "status", "stream", "slower", "cost"])
+def test_an_export_with_an_unreadable_filter_is_refused(holder: Client, name: str) -> None:
+    make_call(1, key_name="mine")
+    assert holder.get(f"{CALLS}export.csv", {name: "odd"}).status_code == 400
+
+
 def test_pages_of_a_list(holder: Client) -> None:
     made = [make_call(60 - number, key_name="mine") for number in range(55)]
     first = holder.get(CALLS)

@@ -122,3 +122,27 @@ def test_an_export_has_what_its_page_shows(admin: Client, name: str, filter_name
         "this_month",
         "last_month",
     )
+
+
+UNREADABLE = {
+    "range": "nowhen", "from": "nowhen", "to": "nowhen", "outcome": "none", "status": "bad", "caller": "nowhere",
+    "stream": "maybe", "conversation": "maybe", "cost": "much", "slower": "slow", "text": "word " * 60, "state": "odd",
+    "fault": "nobody",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "filter_name"), [
+    (name, filter_name) for name, one in LISTS.items() for filter_name in UNREADABLE if filter_name in one.filters
+])  # fmt: skip
+def test_an_export_with_an_unreadable_filter_is_refused(admin: Client, name: str, filter_name: str) -> None:
+    make_failure(1)
+    for kind in ("csv", "json"):
+        answer = admin.get(f"{LISTS[name].address}export.{kind}", {filter_name: UNREADABLE[filter_name]})
+        assert answer.status_code == 400
+        assert answer.content.endswith(b".")  # a sentence for whoever reads it
+
+
+def test_each_filter_is_unreadable_or_takes_any_text() -> None:
+    any_text = {"q", "key", "model", "route", "code", "message", "team", "owner", "end_user", "session", "tag"}
+    for one in LISTS.values():
+        assert one.filters.keys() <= UNREADABLE.keys() | any_text

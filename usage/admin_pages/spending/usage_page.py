@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from usage.admin_pages.access import admin_page, render_page
+from usage.admin_pages.export import refusal
 from usage.admin_pages.saved_views.views import views_context
 from usage.page_data.exports import CONTENT_TYPES
 from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice
@@ -97,7 +98,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
             raise LabelsUnreadable(" ".join(choice.faults))
         text = read_spending_csv(choice)
     except LabelsUnreadable as fault:
-        return HttpResponse(str(fault), status=400, content_type="text/plain; charset=utf-8")
+        return refusal([str(fault)])
     headers = {"Content-Disposition": f'attachment; filename="{csv_file_name(choice)}"', "Cache-Control": "no-store"}
     return HttpResponse(text, content_type=CONTENT_TYPES["csv"], headers=headers)
 
