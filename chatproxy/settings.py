@@ -13,7 +13,7 @@ from chatproxy import logs
 from chatproxy.configuration import setting_reader
 from chatproxy.configuration.database_settings import database_settings
 from chatproxy.configuration.sign_in_settings import single_sign_on
-from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres, ignore_libpq_variables
 from chatproxy.version import VERSION as VERSION
 
 BASE_DIR = setting_reader.BASE_DIR
@@ -179,6 +179,8 @@ TEMPLATES = [
 ]
 
 DATABASE_IS_BUNDLED: bool = _values["DATABASE_URL"] is None
+if DATABASE_IS_BUNDLED:
+    ignore_libpq_variables()
 # The bundled PostgreSQL runs only while `manage.py serve` does.
 DATABASES = {"default": database_settings(_values["DATABASE_URL"] or BundledPostgres(DATA_DIR).url)}
 

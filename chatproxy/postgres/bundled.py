@@ -227,6 +227,15 @@ class BundledPostgres:
             raise BundledPostgresError(f"{self._socket_dir} is not a directory of ours with mode 0700; remove it")
 
 
+def ignore_libpq_variables() -> None:
+    """Removes the variables that libpq reads, such as PGPORT, from the environment of this process and its children.
+
+    They are set for another PostgreSQL. Here they would lead each connection there, or let it fail.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 def _digest(path: Path) -> str:
     """Returns a digest of a path: 16 characters, for use as the name of a file or directory."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
