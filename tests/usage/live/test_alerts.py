@@ -23,12 +23,13 @@ FAILED, GOOD = (f'chatproxy_calls_total{{instance="a",outcome="{outcome}"}}' for
 class Scene(NamedTuple):
     """Values of metrics with which one alert fires, and with which it does not, in promtool's notation.
 
-    `labels` are those of the alert, beside its severity.
+    `labels` are those of the alert, beside its severity. `at` is the time of the judgement, from the first value on.
     """
 
     firing: dict[str, str]
     calm: dict[str, str]
     labels: dict[str, str]
+    at: str = "30m"
 
 
 def of_gauge(name: str, firing: float, calm: float, **labels: str) -> Scene:
@@ -46,6 +47,8 @@ def of_counter(name: str, **labels: str) -> Scene:
 
 
 BUCKETS = [f'chatproxy_overhead_seconds_bucket{{instance="a",le="{end}"}}' for end in ("0.1", "0.25", "+Inf")]
+# A counter with labels begins with its first call, so that no growth is seen of a single one; and it stays for ever.
+UNPRICED = 'chatproxy_unpriced_calls_total{instance="a",model="gpt-9",route="/v1/responses"}'
 FILES = [f'chatproxy_process_{name}_files{{instance="a",pid="7",process="worker"}}' for name in ("open", "allowed")]
 SCENES = {
     "ChatproxyDown": of_gauge("chatproxy_workers", 0, 1),
@@ -60,7 +63,9 @@ SCENES = {
     "ChatproxyJournalLarge": of_gauge("chatproxy_journal_bytes", 1000000001, 1000000000),
     "ChatproxyDeadLetters": of_counter("chatproxy_dead_letters_total"),
     "ChatproxyDamagedRecords": of_counter("chatproxy_damaged_records_total"),
-    "ChatproxyUnpricedCalls": of_counter("chatproxy_unpriced_calls_total", model="gpt-9"),
+    "ChatproxyUnpricedCalls": Scene(
+        {UNPRICED: "_x90 1x30"}, {UNPRICED: "5x120"}, {"instance": "a", "model": "gpt-9"}, at="120m"
+    ),
     "ChatproxyBudgetNearlySpent": of_gauge("chatproxy_budget_used_ratio", 0.91, 0.9, key="team", span="day"),
     "ChatproxyBudgetsFail": of_gauge("chatproxy_budgets_failing", 1, 0),
     "ChatproxyRedisAway": of_gauge("chatproxy_redis_away_seconds", 61, 0),
@@ -103,7 +108,7 @@ def test_a_rule_fires_when_it_should_and_only_then(name: str, tmp_path: Path) ->
         {
             "interval": "1m",
             "input_series": [{"series": series, "values": values} for series, values in found.items()],
-            "alert_rule_test": [{"eval_time": "30m", "alertname": name, "exp_alerts": expected}],
+            "alert_rule_test": [{"eval_time": scene.at, "alertname": name, "exp_alerts": expected}],
         }
         for found, expected in ((scene.firing, [alert]), (scene.calm, []))
     ]
