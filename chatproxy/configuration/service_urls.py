@@ -17,10 +17,28 @@ from usage.ip_addresses import is_loopback
 
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
+REDIS_OPTIONS_FORM = (
+    "db, username, password, client_name, health_check_interval, socket_timeout, socket_connect_timeout and "
+    "socket_keepalive; with rediss:// also ssl_cert_reqs (none, optional or required), ssl_check_hostname, "
+    "ssl_ca_certs, ssl_ca_path, ssl_certfile, ssl_keyfile, ssl_password and ssl_ciphers"
+)
 SMTP_FORM = "smtp+tls://user:password@host:587, smtp+ssl://user:password@host:465 or smtp://host:25"
 SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
 MIN_REDACTED_LENGTH = 6  # a shorter password may be part of many words; redacting it would make texts unreadable
+
+# The options in the query of a Redis URL that the Redis client takes, with their values. With another one, or another
+# value, it raises errors of various types when it connects, or answers in a form that the limits cannot read.
+_NUMBER, _SWITCH = r"[0-9]{1,6}(?:\.[0-9]{1,6})?", r"(?i:true|false|yes|no|on|off|1|0)"
+_REDIS_OPTIONS = {
+    "db": r"[0-9]{1,5}", "username": r".+", "password": r".+", "client_name": r"[!-~]+",
+    "health_check_interval": r"[0-9]{1,6}", "socket_timeout": _NUMBER, "socket_connect_timeout": _NUMBER,
+    "socket_keepalive": _SWITCH,
+}  # fmt: skip
+_TLS_OPTIONS = {
+    "ssl_cert_reqs": r"none|optional|required", "ssl_check_hostname": _SWITCH, "ssl_ca_certs": r".+",
+    "ssl_ca_path": r".+", "ssl_certfile": r".+", "ssl_keyfile": r".+", "ssl_password": r".+", "ssl_ciphers": r".+",
+}  # fmt: skip
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
@@ -99,6 +117,10 @@ def redis_url(value: str) -> str:
         usable = parts is not None and parts.scheme == "unix" and bool(parts.path)
     if parts is None or not usable or not _has_plain_credentials(parts):
         raise ValueError(f"is not a Redis URL; {ENCODE}; {REDIS_FORM}")
+    options = _REDIS_OPTIONS | _TLS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in options or not re.fullmatch(options[name], text):
+            raise ValueError(f"has an option that is not known, or has an impossible value; {REDIS_OPTIONS_FORM}")
     return value
 
 

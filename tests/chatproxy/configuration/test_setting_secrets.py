@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from redis import ConnectionPool as PlainConnectionPool
 from redis.asyncio import ConnectionPool
 
 from chatproxy.configuration import setting_parsers, setting_reader
@@ -72,7 +73,10 @@ GOOD_REDIS = (
     "redis://:p%2F@h:6379/1",
     "rediss://u:p@h/",
     "redis://[::1]:6379/0",
-    "unix:///run/r.sock?db=1",
+    "unix:///run/r.sock?db=1&username=u&password=p%2F&client_name=gateway",
+    "redis://h?socket_timeout=0.5&socket_connect_timeout=2&socket_keepalive=true&health_check_interval=30",
+    "rediss://h?ssl_cert_reqs=none&ssl_check_hostname=False&ssl_ca_certs=/ca.pem&ssl_ca_path=/cas&ssl_ciphers=HIGH",
+    "rediss://h?db=1&ssl_certfile=/own.pem&ssl_keyfile=/own.key&ssl_password=p",
 )
 
 
@@ -134,6 +138,8 @@ def test_the_password_is_what_was_encoded() -> None:
 @pytest.mark.parametrize("url", GOOD_REDIS)
 def test_a_redis_url_is_read(url: str) -> None:
     assert setting_reader.read({"REDIS_URL": url})["REDIS_URL"] == url
+    for pool in (ConnectionPool, PlainConnectionPool):  # of the limits, and of `doctor`
+        pool.from_url(url).make_connection()  # with an option that it does not know, it raises `TypeError`
 
 
 STARTS = [
