@@ -18,13 +18,18 @@ from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway
 from tests.support.servers.processes import assert_nothing_is_left
 
+# libpq takes from them what a connection leaves out, so each could let a start fail, or lead it elsewhere.
+FOR_ANOTHER_SERVER = {
+    "PGPORT": "1", "PGHOSTADDR": "127.0.0.1", "PGOPTIONS": "-c default_transaction_read_only=on",
+    "PGREQUIREAUTH": "password", "PGTARGETSESSIONATTRS": "standby", "PGDATESTYLE": "German", "PGSERVICE": "other",
+}  # fmt: skip
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
 def bundled(simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, BundledPostgres]]:
     postgres = give_cluster(tmp_path)
-    gateway = launch_gateway(simulator.base_url, "", tmp_path)
+    gateway = launch_gateway(simulator.base_url, "", tmp_path, **FOR_ANOTHER_SERVER)
     gateway._database_url = postgres.url
     try:
         gateway.wait_for_log("Booting worker")
@@ -57,6 +62,12 @@ def stop_it_by_hand(pid: int) -> None:
 def take_its_socket(pid: int) -> None:
     for socket in Path(f"/proc/{pid}/cwd").glob(".s.PGSQL.*"):
         socket.unlink()
+
+
+def test_variables_for_another_server_do_not_lead_there(bundled: tuple[Gateway, BundledPostgres]) -> None:
+    gateway, _ = bundled
+    assert gateway.http.get("/readyz").json()["status"] == "ok"
+    assert gateway.row(gateway.post("/openai", CALL))["outcome"] == "success"
 
 
 @pytest.mark.parametrize("end", [kill_the_postmaster, kill_all_of_it, stop_it_by_hand, take_its_socket])

@@ -185,17 +185,6 @@ def test_a_secret_of_the_environment_is_not_printed(start: Start) -> None:
     assert CALLERS_KEY not in server.log
 
 
-def test_variables_for_another_postgresql_do_not_lead_there(start: Start) -> None:
-    """libpq takes from them what a connection leaves out, so each could let this start fail, or lead it elsewhere."""
-    others = {
-        "PGPORT": "1", "PGHOSTADDR": "127.0.0.1", "PGOPTIONS": "-c default_transaction_read_only=on",
-        "PGREQUIREAUTH": "password", "PGTARGETSESSIONATTRS": "standby", "PGDATESTYLE": "German", "PGSERVICE": "other",
-    }  # fmt: skip
-    server = up(start(OPENAI_API_KEY="sk-test", **others))
-    assert server.http.get("/readyz").json()["status"] == "ok"
-    assert server.stop() == 0
-
-
 def test_the_log_is_json_without_keys_of_queries_and_nothing_is_printed_twice(start: Start) -> None:
     server = up(start())
     server.http.get("/openai2/resp_1", params={"security_key": "in-a-query"})
