@@ -1,4 +1,4 @@
-"""Reads JSON that is too large or too odd for a parser: `read_outline`.
+"""Reads JSON that is too large or too odd for a parser: `read_outline`, and `read_end` for what that does not reach.
 
 An outline is the value that `json.loads` would return, without its large parts: long strings, and arrays of values
 other than objects. The reader goes by the positions of brackets and quotes, and builds only small values. So it can
@@ -38,6 +38,19 @@ def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str
     object, an empty dict. `wanted` names the members to return, by default all.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
+
+
+def read_end(body: bytes, name: str) -> dict[str, object]:
+    """Returns the last members of the JSON object in `body`, from the one called `name` on, however large the rest is.
+
+    Only the last `SMALL_BYTES` are read. If they do not begin such a member, or the JSON has no end, the result is an
+    empty dict.
+    """
+    end = body[-SMALL_BYTES:]
+    at = end.rfind(b'"%b"' % name.encode())
+    # This is a member of the outermost object, since no other one ends where the body ends.
+    members = _parse(b"{" + end[at:]) if at >= 0 else None
+    return members if isinstance(members, dict) else {}
 
 
 class _Outline:

@@ -37,7 +37,7 @@ from usage.answers.event_kinds import (
     is_text_delta,
     may_matter,
 )
-from usage.answers.json_outline import read_outline
+from usage.answers.json_outline import read_end, read_outline
 from usage.answers.streamed_text import StreamedText
 from usage.answers.tokens import (
     WITHOUT_OUTPUT_TOKENS,
@@ -359,7 +359,10 @@ def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> d
     if body[:1] != b"{":
         return {}
     if len(body) > MAX_PARSED_BYTES:
-        return read_outline(body, wanted)
+        found = read_outline(body, wanted)
+        if "usage" in wanted and "usage" not in found:  # `logprobs` of thousands of tokens are too many values
+            found |= {name: value for name, value in read_end(body, "usage").items() if name in wanted}
+        return found
     try:
         parsed: dict[str, object] = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.inputs.json_texts import Pairs, documents, write
 from tests.support.inputs.odd_json import ODD
 from usage.answers import event_stream, json_outline
-from usage.answers.json_outline import read_outline
+from usage.answers.json_outline import read_end, read_outline
 from usage.answers.reader import MAX_PARSED_BYTES, READ_MEMBERS, AnswerReader, parse_body
 
 chances = st.randoms(use_true_random=False)
@@ -43,6 +43,30 @@ def test_what_is_cut_off_is_read_up_to_there(pairs: Pairs, chance: Random, cut: 
 
     names = [json.loads(json.dumps(name)) for name, _ in pairs]
     assert set(part) <= {name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape") for name in names}
+
+
+@given(documents, chances, chances)
+def test_the_end_of_an_object_has_its_last_members(pairs: Pairs, chance: Random, choice: Random) -> None:
+    text = write(pairs, chance)
+    assume("\ud83d" not in text)
+    whole = json.loads(text, strict=False)
+    name = choice.choice([*whole, "a", "usage"])
+
+    assert read_end(text.encode(), name).items() <= whole.items()
+    assert read_end(b'{"x": [%b], "usage": 1}' % text.encode(), "usage") == {"usage": 1}
+    assert read_end(b'{"x": [%b, {"usage": 1}]}' % text.encode(), "usage") == {}
+
+
+def test_a_usage_behind_too_many_values_is_read() -> None:
+    """Of an answer with `logprobs`, a thousand tokens have some three hundred thousand values."""
+    token = {"token": " the", "logprob": -0.01, "bytes": [32, 116]}
+    choice = {"index": 0, "logprobs": {"content": [{**token, "top_logprobs": [token] * 20}] * 4000}}
+    facts = {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o", "choices": [choice]}
+    answer = AnswerReader()
+    answer.read_body(json.dumps({**facts, "usage": json.loads(USAGE), "service_tier": "flex"}).encode())
+
+    assert answer.counts == {"input_tokens": 19, "output_tokens": 10}
+    assert (answer.model, answer.service_tier) == ("gpt-4o", "flex")
 
 
 @given(st.binary(), st.sampled_from([b"", b"{", b'{"a":', b'{"a":[{', b'{"a":"', b'{"a":"\\']))
