@@ -13,13 +13,22 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
+from django.db import OperationalError
+
 T = TypeVar("T")
+
+
+class NoThread(OperationalError):
+    """Error: the operating system has no thread left for work on the database, so the work was not begun."""
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
     """Runs `function` in a new thread, waits until it has ended, and returns its result or raises its error.
 
     If the waiting task is cancelled, the thread goes on, but its result or error is dropped.
+
+    Raises:
+        NoThread: the thread cannot be started.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Future[T]] = loop.create_future()
@@ -37,5 +46,8 @@ async def in_own_thread(function: Callable[[], T]) -> T:
         if not done.done():
             done.set_result(outcome)
 
-    threading.Thread(target=run, name="database work", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="database work", daemon=True).start()
+    except RuntimeError as error:  # "can't start new thread"
+        raise NoThread(str(error)) from error
     return (await done).result()

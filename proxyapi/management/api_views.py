@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 from django.http import HttpResponse, JsonResponse
 from rest_framework.request import Request
 
-from proxyapi import openapi
+from proxyapi import openapi, sealing
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.request_body import SMALL_BODY_BYTES
 from proxyapi.dispatch.authentication import ApiTokenAuthentication
@@ -101,7 +101,8 @@ class ManagementView(ProxyView):
         # The token is first: nothing of a stranger's body is received.
         call = request.call_request
         ApiTokenAuthentication().check_form(request)  # here on the event loop: a stranger gets no thread
-        request.caller, request.auth = await read_from_database(lambda: self._authenticate(request))
+        reader = sealing.digest(call.META["HTTP_AUTHORIZATION"])  # the token's user is not known yet
+        request.caller, request.auth = await read_from_database(lambda: self._authenticate(request), reader)
         call.mark_sender_known()
         if call.method in ("GET", "HEAD"):
             call.leave_body()
@@ -120,7 +121,9 @@ class ManagementView(ProxyView):
         sent = request.data if request.call_request.decoded_body else {}
         token = cast(ApiToken, request.auth)
         query = request.query_params.dict()
-        found = await read_from_database(lambda: _perform(token, self.table, action, name, sent, query))
+        found = await read_from_database(
+            lambda: _perform(token, self.table, action, name, sent, query), f"/api {token.pk}"
+        )
         return JsonResponse(found, headers={"Cache-Control": "no-store"})
 
 

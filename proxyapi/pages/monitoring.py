@@ -36,7 +36,7 @@ class LogView(ProxyView):
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
         return page_response(
-            await read_from_database(lambda: render(request.call_request, "log.html", self.read_context()))
+            await read_from_database(lambda: render(request.call_request, "log.html", self.read_context()), "/log")
         )
 
     def read_context(self) -> dict[str, object]:

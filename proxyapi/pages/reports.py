@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -16,7 +17,7 @@ from rest_framework.request import Request
 
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.database_threads import in_own_thread
+from proxyapi.database_threads import NoThread, in_own_thread
 from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
 from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
@@ -26,7 +27,8 @@ from usage.sums.labels.label_groups import LabelsUnreadable
 from usage.sums.labels.usage_report import as_csv, read_query, read_usage
 
 MAX_DATABASE_SECONDS = 10.0
-# Each takes a connection of the worker's pool, which calls and pages need, too.
+# Each takes a connection of the worker's pool, which calls and pages need, too. A reader (a key or a token) has as many
+# in the queue at most: whoever holds a key cannot keep others waiting, such as an administrator who revokes the key.
 MAX_PARALLEL_READS = 2
 UNSTORED = {"Cache-Control": "no-store"}
 CSV = "text/csv; charset=utf-8"
@@ -34,6 +36,7 @@ CSV = "text/csv; charset=utf-8"
 ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
 _free_reads = asyncio.Semaphore(MAX_PARALLEL_READS)
+_reads_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # by reader; without those at rest
 
 
 class AccessTokenOrKey(BaseAuthentication):
@@ -62,7 +65,7 @@ class UsageView(ProxyView):
         except ValueError as fault:
             raise BadRequest(str(fault)) from None
         try:
-            numbers = await read_from_database(lambda: read_usage(query, key))
+            numbers = await read_from_database(lambda: read_usage(query, key), f"/usage {request.caller.name}")
         except LabelsUnreadable as fault:
             raise BadRequest(str(fault)) from None
         if query.format == "csv":
@@ -95,13 +98,16 @@ def _render_metrics() -> tuple[bytes, str]:
     return metrics.render(), metrics.CONTENT_TYPE
 
 
-async def read_from_database(read: Callable[[], Answer]) -> Answer:
+async def read_from_database(read: Callable[[], Answer], reader: str) -> Answer:
     """Runs the function `read`, which queries the database, in a thread of its own; returns the result of `read`.
 
-    No more than `MAX_PARALLEL_READS` run in a worker at the same time; further ones wait.
+    No more than `MAX_PARALLEL_READS` run in a worker at the same time; further ones wait in a queue. `reader` is a
+    text that stands for the key or token that asks: no more than `MAX_PARALLEL_READS` of one reader run or wait in the
+    queue.
 
     Raises:
-        DatabaseUnavailable: the database failed, or waiting and `read` took longer than `MAX_DATABASE_SECONDS`.
+        DatabaseUnavailable: the database failed, waiting and `read` took longer than `MAX_DATABASE_SECONDS`, or no
+            thread can be started.
     """
     loop = asyncio.get_running_loop()
 
@@ -119,7 +125,11 @@ async def read_from_database(read: Callable[[], Answer]) -> Answer:
 
     try:
         async with asyncio.timeout(MAX_DATABASE_SECONDS):
-            await _free_reads.acquire()
-            return await in_own_thread(read_and_close)
+            async with _reads_of.setdefault(reader, asyncio.Semaphore(MAX_PARALLEL_READS)):
+                await _free_reads.acquire()
+                return await in_own_thread(read_and_close)
+    except NoThread as error:
+        _free_reads.release()
+        raise DatabaseUnavailable from error
     except TimeoutError:
         raise DatabaseUnavailable from None
