@@ -5,9 +5,11 @@ database connection. So each client and each worker has a rate and a burst for t
 at the same time. A request beyond these limits waits twice `MAX_WAIT_SECONDS` at most, or is refused. Refusals are
 delayed, so that a client that waits for them cannot send requests faster.
 
-Visitors who have signed in are not counted: the worker remembers cookies that were found to be valid. A device on which
-somebody has signed in before (`chatproxy.page_protection.known_device`) counts as a client of its own, without the
-worker's limits, so that a flood of strangers cannot keep earlier users away. Static files are not counted.
+Visitors who have signed in with an account are not counted: the worker remembers cookies that were found to be valid. A
+device on which somebody has signed in before (`chatproxy.page_protection.known_device`) counts as a client of its own,
+without the worker's limits, so that a flood of strangers cannot keep earlier users away. So does each key whose holder
+has signed in, on all devices together: whoever has a key, perhaps a stolen one, cannot keep administrators away. Static
+files are not counted.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ CLIENT_PARALLEL = 2
 class Visitor(NamedTuple):
     """A client that requests a page without a login; `is_known` if somebody has signed in on the device before.
 
-    `name` is the client's network or, for a known device, `device` and the device's id.
+    `name` is the client's network or, for a known device, `device` and the device's id. For the holder of a key it is
+    `key` and the name of the key.
     """
 
     name: str
@@ -75,9 +78,9 @@ class Visitor(NamedTuple):
 class PagePace:
     """The limits of one worker on requests for pages without a login: how many a second, and how many at once.
 
-    Each visitor has such a limit; all unknown visitors together have another one. All methods but `remember_cookie`
-    must be called in the worker's event loop. `clock` returns seconds, and `sleep` waits for as many seconds as it is
-    given.
+    Each visitor has such a limit; all unknown visitors together have another one. All methods but `remember_cookie` and
+    `remember_holder` must be called in the worker's event loop. `clock` returns seconds, and `sleep` waits for as many
+    seconds as it is given.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class PagePace:
         self._of_worker = asyncio.Semaphore(WORKER_PARALLEL)
         self._of_clients: WeakValueDictionary[Visitor, asyncio.Semaphore] = WeakValueDictionary()
         self._good_until: dict[bytes, float] = {}
+        self._holders: dict[bytes, tuple[float, str]] = {}  # until when a cookie is good, and the name of the key
         self._warned_at = -WARNING_SECONDS
 
     @asynccontextmanager
@@ -152,18 +156,34 @@ class PagePace:
         return seconds
 
     def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
-        """Returns whether a request has a login cookie that was found valid in the last `COOKIE_SECONDS`."""
-        now = self._clock()
-        return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
+        """Returns whether a request has a session cookie that was found valid in the last `COOKIE_SECONDS`."""
+        return self._good_until.get(_digest(cookies.get(settings.SESSION_COOKIE_NAME, "")), 0.0) > self._clock()
 
     def remember_cookie(self, cookie: str) -> None:
-        """Stores the digest of a valid login cookie; requests with this cookie are not limited for `COOKIE_SECONDS`.
+        """Stores the digest of a valid session cookie; requests with it are not limited for `COOKIE_SECONDS`.
 
         If `MAX_COOKIES` cookies are stored already, all of them are forgotten first.
         """
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
+
+    def holder_of(self, cookies: Mapping[str, str]) -> str | None:
+        """Returns the name of the key whose holder has sent a request, if its cookie was valid in `COOKIE_SECONDS`.
+
+        Returns None for any other request.
+        """
+        until, key = self._holders.get(_digest(cookies.get(key_sessions.COOKIE, "")), (0.0, ""))
+        return key if until > self._clock() else None
+
+    def remember_holder(self, cookie: str, key: str) -> None:
+        """Stores the digest of a valid cookie of "My usage" with the name of the key, for `COOKIE_SECONDS`.
+
+        If `MAX_COOKIES` cookies are stored already, all of them are forgotten first.
+        """
+        if len(self._holders) >= MAX_COOKIES:
+            self._holders.clear()
+        self._holders[_digest(cookie)] = (self._clock() + COOKIE_SECONDS, key)
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
         """Counts the refusal of a request for a page, logs at most one per minute, and returns the error to raise.
@@ -194,8 +214,8 @@ class RememberSignedIn:
         user = getattr(request, "_cached_user", None)  # Django's; `request.user` might make a query of its own
         if session and user is not None and user.is_authenticated:
             page_pace.remember_cookie(session)
-        if key and key_sessions.find_signed_in(request) is not None:
-            page_pace.remember_cookie(key)
+        if key and (entry := key_sessions.find_signed_in(request)) is not None and entry.caller is not None:
+            page_pace.remember_holder(key, entry.caller.name)
         return response
 
 
@@ -218,12 +238,19 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the visitor that a request without a login counts for: a known device, or the client's network.
+    """Returns the visitor that a request without a session counts for: a key, a known device, or the client's network.
 
-    A device is known if a device cookie in `cookies` shows that somebody has signed in on it before.
+    It is a key if its holder is signed in to "My usage", or has signed in before on the same device. A device is known
+    if a device cookie in `cookies` shows that somebody has signed in on it before.
     """
-    device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
-    return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
+    if (key := page_pace.holder_of(cookies)) is not None:
+        return Visitor(f"key {key}", is_known=True)
+    if (device := ADMIN_DEVICE.read(cookies)) is not None:
+        return Visitor(f"device {device.device_id}", is_known=True)
+    # Not by the device's id: whoever has a key may sign in with it as often as they like, each time for another id.
+    if (device := KEY_DEVICE.read(cookies)) is not None:
+        return Visitor(f"key {device.owner}", is_known=True)
+    return Visitor(client_network(address))
 
 
 # Much faster than http.cookies. Reads names and values without spaces only: the server's own cookies have none.

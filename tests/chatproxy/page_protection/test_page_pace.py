@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from math import inf
 from typing import Any, cast
 
 import pytest
 from asgiref.typing import HTTPScope
 from django.contrib.auth import get_user_model
 from django.http import HttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import get_resolver
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,11 +34,15 @@ from chatproxy.page_protection.page_pace import (
     WORKER_PARALLEL,
     WORKER_RATE,
     PagePace,
+    RememberSignedIn,
     Visitor,
     cookies_of,
     visitor_of,
 )
 from proxyapi.exceptions import TooManyPages
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import KeyInForce
+from proxyapi.pages import key_sessions
 from proxyapi.unauthenticated.answer_pace import StrangerPace
 from tests.support.callers.asgi import Asgi
 from usage.metric_counters import counters
@@ -272,15 +277,37 @@ def test_an_odd_cookie_is_none(pace: PagePace, cookie: bytes) -> None:
 def test_the_cookies_that_are_remembered_are_bounded(pace: PagePace) -> None:
     for number in range(module.MAX_COOKIES + 10):
         pace.remember_cookie(str(number))
-    assert len(pace._good_until) == 10
+        pace.remember_holder(str(number), "mine")
+    assert len(pace._good_until) == len(pace._holders) == 10
 
 
-# A device on which somebody has signed in before
+# The holder of a key, and a device on which somebody has signed in before
 
 
-def device_cookie(cookie: DeviceCookie = ADMIN_DEVICE) -> bytes:
+def test_the_holder_of_a_key_is_a_client_of_its_own(
+    pace: PagePace, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = KeyInForce(Caller("mine"), inf)
+    monkeypatch.setattr(key_sessions, "find_signed_in", lambda _: entry)
+    cookies = [f"{key_sessions.COOKIE}=cookie-{number}".encode() for number in range(2)]
+    for cookie in cookies:
+        RememberSignedIn(lambda _: HttpResponse())(
+            RequestFactory(headers={"cookie": cookie.decode()}).get("/my-usage/")
+        )
+    visitors = {
+        visitor_of(cookies_of(scope_with(cookie)), "192.0.2.1")
+        for cookie in (*cookies, device_cookie(KEY_DEVICE, "mine"))
+    }
+
+    assert visitors == {Visitor("key mine", is_known=True)}
+    assert not has_good_cookie(pace, cookies[0])
+    clock.now += COOKIE_SECONDS
+    assert visitor_of(cookies_of(scope_with(cookies[0])), "192.0.2.1") == Visitor("192.0.2.1")
+
+
+def device_cookie(cookie: DeviceCookie = ADMIN_DEVICE, owner: str = "1") -> bytes:
     response = HttpResponse()
-    cookie.write(response, "1", "secret")
+    cookie.write(response, owner, "secret")
     return f"{cookie.name}={response.cookies[cookie.name].value}".encode()
 
 
@@ -290,7 +317,9 @@ def test_a_known_device_is_a_client_of_its_own(cookie: DeviceCookie) -> None:
     visitor = visitor_of(cookies_of(scope_with(known)), "192.0.2.1")
     assert visitor.is_known
     assert visitor == visitor_of(cookies_of(scope_with(b"a=b; " + known)), "198.51.100.1")
-    assert visitor != visitor_of(cookies_of(scope_with(device_cookie(cookie))), "192.0.2.1")
+    # All devices of a key are one client, since its holder may sign in as often as they like.
+    again = visitor_of(cookies_of(scope_with(device_cookie(cookie))), "192.0.2.1")
+    assert (visitor == again) is (cookie is KEY_DEVICE)
     for forged in (known[:-1], known + b"x", known.replace(b"=", b"=x", 1), b"", known.partition(b"=")[0] + b"="):
         assert visitor_of(cookies_of(scope_with(forged)), "::ffff:192.0.2.1") == Visitor("192.0.2.1")
 
@@ -344,6 +373,20 @@ class Page:
 async def settle() -> None:
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+async def test_few_run_at_the_same_time_for_the_holder_of_a_key(pace: PagePace) -> None:
+    page = Page(is_slow=True)
+    gate: Any = DjangoGate(page)  # type: ignore[arg-type]  # no Django behind it
+    asked = []
+    for number in range(9):
+        pace.remember_holder(f"cookie-{number}", "mine")
+        headers = {"transfer-encoding": "", "cookie": f"{key_sessions.COOKIE}=cookie-{number}"}
+        asked.append(asyncio.create_task(Asgi("GET", "/my-usage/", headers=headers).ask(gate)))
+    await settle()
+    assert page.running == CLIENT_PARALLEL
+    page.may_end.set()
+    assert set(await asyncio.gather(*asked)) == {200}
 
 
 @pytest.mark.usefixtures("pace")
