@@ -14,6 +14,7 @@ from chatproxy.sign_in import password_login
 admin.autodiscover()
 
 admin.site.login = password_login.login  # type: ignore[assignment]  # people who are no staff sign in there, too
+admin.site.password_change = password_login.change_password  # type: ignore[assignment]  # it is in the audit log
 
 urlpatterns = [
     # By its name: only with these settings, a library is imported behind it.

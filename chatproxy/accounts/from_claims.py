@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from django.conf import settings
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
+from chatproxy.accounts.own_changes import log_own_change
 from proxyapi.team_models import Team, TeamMember, TeamRole
 from usage.untrusted_text import escape_invisible
 
@@ -55,14 +54,7 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
         if person.teams is not None:
             changes += _set_teams(user, person.teams)
         if changes:
-            LogEntry.objects.create(
-                user=user,
-                content_type=ContentType.objects.get_for_model(User),
-                object_id=str(user.pk),
-                object_repr=str(user)[:200],
-                action_flag=CHANGE,
-                change_message=f"Changed by single sign-on: {'; '.join(changes)}.",
-            )
+            log_own_change(user, f"Changed by single sign-on: {'; '.join(changes)}.")
 
 
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:

@@ -1,11 +1,13 @@
 """The login page at `/admin/login/`, for everybody who has an account: staff go to the admin, others to "My usage".
 
-It replaces the admin's own login page, which lets only staff in. With `SECOND_FACTOR`, a person who has set up a second
+It replaces the admin's own login page, which lets only staff in. The page on which staff change their own password
+differs from the admin's in its entry in the audit log. With `SECOND_FACTOR`, a person who has set up a second
 factor is asked for it before they are signed in.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Protocol
 
 from django.conf import settings
@@ -14,6 +16,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.contrib.auth.views import LoginView
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -21,6 +24,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm as StaffForm
+from unfold.sites import UnfoldAdminSite
+
+from chatproxy.accounts.own_changes import log_own_change
 
 
 class FinishLogin(Protocol):
@@ -86,6 +92,18 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
     }
     request.current_app = admin.site.name  # as Django's admin sets it
     return PasswordLogin.as_view(extra_context=context)(request)
+
+
+def change_password(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
+    """Shows the form in which staff change their own password (GET), or changes it (POST), which the audit log records.
+
+    `extra_context` has further values for the template.
+    """
+    with transaction.atomic():
+        answer: HttpResponseBase = UnfoldAdminSite.password_change(admin.site, request, extra_context)
+        if isinstance(request.user, User) and answer.status_code == HTTPStatus.FOUND:
+            log_own_change(request.user, "Changed the own password.")
+    return answer
 
 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:

@@ -25,4 +25,6 @@ if settings.OIDC_ISSUER:
         re_path(rf"^(?P<provider_id>{PROVIDER_ID})/callback/$", views.callback, name="openid_connect_callback"),
     ]
 if settings.SECOND_FACTOR:
+    from chatproxy.sign_in import factor_log  # noqa: F401  (connects itself to the library's signals)
+
     urlpatterns.append(path("second-factor/", include("allauth.mfa.urls")))

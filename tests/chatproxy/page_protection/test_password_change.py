@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
@@ -51,6 +52,15 @@ def test_a_changed_password_starts_the_count_anew(root: User) -> None:
     assert set(LoginAttempts.objects.values_list("attempts", flat=True)) == {PER_DEVICE - 1}  # of the network
     root.refresh_from_db()
     assert change_password(signed_in(root), WRONG).status_code == 200
+
+
+def test_a_changed_password_is_in_the_audit_log(root: User) -> None:
+    change_password(signed_in(root), WRONG)
+    assert not LogEntry.objects.exists()
+
+    change_password(signed_in(root), PASSWORD)
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id, entry.change_message) == (root, str(root.pk), "Changed the own password.")
 
 
 def test_whoever_may_not_open_the_admin_starts_no_count_anew(root: User) -> None:

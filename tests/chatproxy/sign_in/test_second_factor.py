@@ -68,7 +68,10 @@ def factors(gateway: Gateway) -> Factors:
     assert len(found) == 10
     with psycopg.connect(gateway.variables["DATABASE_URL"]) as connection:
         stored = str(connection.execute("SELECT data::text FROM mfa_authenticator").fetchall())
+        told = str(connection.execute("SELECT change_message FROM django_admin_log").fetchall())
     assert secret[1] not in stored  # it is encrypted
+    assert "Added the own second factor “TOTP Authenticator”." in told
+    assert "Added the own second factor “Recovery codes”." in told
     browser.close()
     return Factors(secret[1], found)
 
