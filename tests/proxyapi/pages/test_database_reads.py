@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
+from proxyapi import database_threads
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.pages import reports
 from tests.support.polling import PATIENCE
@@ -61,14 +63,15 @@ def test_a_reader_with_many_requests_keeps_others_waiting_for_few(monkeypatch: p
 
 
 def test_reads_go_on_after_a_time_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    class Unstarted(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
 
     async def asked_again() -> int:
         monkeypatch.setattr(reports, "_free_reads", asyncio.Semaphore(reports.MAX_PARALLEL_READS))
         monkeypatch.setattr(reports, "MAX_DATABASE_SECONDS", PATIENCE)
         with monkeypatch.context() as without_threads:
-            without_threads.setattr(threading.Thread, "start", fail)
+            without_threads.setattr(database_threads, "threading", SimpleNamespace(Thread=Unstarted))
             for _ in range(reports.MAX_PARALLEL_READS):
                 with pytest.raises(DatabaseUnavailable):
                     await reports.read_from_database(lambda: 1, "somebody")
