@@ -30,6 +30,21 @@ def database_now() -> datetime:
     return now
 
 
+def database_started_at() -> datetime:
+    """Returns when the PostgreSQL server was started that answers now, by its own clock.
+
+    After a failover this is the start of another server, which may lack the last transactions of the one before.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_postmaster_start_time()")
+        [(started_at,)] = cursor.fetchall()
+    assert isinstance(started_at, datetime)  # noqa: S101  (timestamptz)
+    return started_at
+
+
 def check_clocks() -> datetime:
     """Checks that this machine's clock agrees with the database's clock; returns the database's time.
 

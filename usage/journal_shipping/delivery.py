@@ -5,6 +5,8 @@ it is stored in the dead-letter file, and a shortened row (a stub) takes its pla
 records of a newer version of this code, are each appended to a file, and the calls in them get a row `interrupted`.
 Records of a dead process that are older than the newest pruned (deleted) row are appended to a file, too, and not
 delivered: their journal was restored from a backup, and the sums already include their calls.
+
+Over 300 lines, since all that may become of a record on its way is in one place.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import psycopg
 from django.db import DataError, Error, IntegrityError, connections
 
 from usage.call_record import CallRecord
+from usage.database.clock import database_started_at
 from usage.database.fault_words import words_of
 from usage.ids import started_at
 from usage.journal import undelivered
@@ -66,6 +69,8 @@ class Delivery:
         self._pruned_hours: set[datetime] = set()
         self._asked_at: float | None = None
         self._is_silence_logged = False
+        self._server_started_at: datetime | None = None
+        self._server_changes = 0
         self._lock = threading.Lock()  # of `database_error` and what the log has said of it; another thread looks, too
         self.pricer = Pricer()
 
@@ -165,6 +170,17 @@ class Delivery:
         logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
         undelivered.append(self._directory / DAMAGED, torn)
 
+    def count_server_changes(self) -> int:
+        """Returns how often another PostgreSQL server has answered than before, or the same one after a restart.
+
+        Such a server may lack the rows that were written last: a standby, for example, gets them a moment later.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        self._when_database_is_there(self._ask_for_server)
+        return self._server_changes
+
     def load_pruned(self) -> None:
         """Reads and remembers the request id below which calls' rows were deleted from the database for their age.
 
@@ -200,6 +216,13 @@ class Delivery:
         kept = [orjson.dumps(row, default=str) for row in rows if row["request_id"] in pruned]
         undelivered.append(self._directory / PRUNED, kept)
         return [row for row in rows if row["request_id"] not in pruned]
+
+    def _ask_for_server(self) -> None:
+        """Compares the start of the server that answers now with that of the one before, and counts a change."""
+        before, self._server_started_at = self._server_started_at, database_started_at()
+        if before not in {None, self._server_started_at}:
+            self._server_changes += 1
+            logger.info("PostgreSQL was restarted, or another server answers: what the journals have is shipped again")
 
     def _ask_for_pruned(self) -> None:
         """Stores in `_pruned_end` the request id below which rows were deleted for their age; "" if none were."""

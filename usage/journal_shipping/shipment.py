@@ -4,13 +4,16 @@ A file (segment) is deleted only after all of it has been delivered, so no posit
 after a crash of the shipper, the remaining files are shipped again, and each record is still in the tables exactly once
 (`usage.journal_shipping.rows`). A call whose process died before the call's end gets a row with the outcome
 `interrupted`.
+
+The remaining files are also shipped again when PostgreSQL was restarted, or another server has taken over: it may lack
+the rows that were written last.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from usage.call_record import CallRecord
@@ -33,6 +36,7 @@ class JournalShipment:
         self._delivery = delivery
         self._offsets: dict[Path, int] = {}
         self._begun: dict[str, CallRecord] = {}  # begin records without an end, by request id
+        self._server_changes = 0  # those that the offsets allow for
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
@@ -54,22 +58,32 @@ class JournalShipment:
             GaveUp: the database could not be reached before the deadline.
         """
         for path, successor in zip(paths, [*paths[1:], None], strict=True):
-            is_closed = successor is not None
-            # What the process adds meanwhile is left for the next run, whose batches it helps to fill.
-            size = path.stat().st_size
-            while (offset := self._offsets.get(path, 0)) < size:
-                found = segments.read_from(path, offset, size if is_closed else None)
-                if not found.size:  # a record is being written
-                    break
-                guesses = self._set_aside(found)
-                self._delivery.deliver([*_ends(found), *guesses])
-                self._advance(path, found)
+            self._ship_file(path, is_closed=successor is not None)
             if successor is not None:
                 _sync(successor)  # it has the only other copy of the begin records of calls in flight
                 path.unlink()
                 self._offsets.pop(path, None)
 
-    def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
+    def _ship_file(self, path: Path, *, is_closed: bool) -> None:
+        """Writes the new records in one file of a living process's journal to the database, as `ship_new` says.
+
+        `is_closed` says that the file does not grow any more: then the caller deletes it next.
+        """
+        # What the process adds meanwhile is left for the next run, whose batches it helps to fill.
+        size = path.stat().st_size
+        while True:
+            if is_closed or self._offsets.get(path, 0) < size:  # an idle server asks the database nothing
+                self._start_over_if_rows_may_lack()
+            if (offset := self._offsets.get(path, 0)) >= size:
+                return
+            found = segments.read_from(path, offset, size if is_closed else None)
+            if not found.size:  # a record is being written
+                return
+            guesses = self._set_aside(found)
+            self._delivery.deliver([*_ends(found), *guesses])
+            self._advance(path, found)
+
+    def ship_rest(self, paths: Sequence[Path], between: Callable[[], object]) -> None:
         """Writes the undelivered part of a dead process's journal to the database; the caller deletes the files.
 
         * A call without an end record gets a row with the outcome `interrupted`.
@@ -84,6 +98,7 @@ class JournalShipment:
             GaveUp: the database could not be reached before the deadline.
         """
         self._delivery.load_pruned()
+        self._start_over_if_rows_may_lack()
         for path in paths:
             while (found := segments.read_from(path, self._offsets.get(path, 0))).size:
                 for guess in self._set_aside(found):
@@ -96,6 +111,20 @@ class JournalShipment:
             logger.warning("%d calls may have been interrupted by the end of their process", len(self._begun))
         rows = [interrupted(record) for record in self._begun.values()]
         self._delivery.deliver(self._delivery.without_pruned(rows))
+        if self._start_over_if_rows_may_lack():
+            self.ship_rest(paths, between)
+
+    def _start_over_if_rows_may_lack(self) -> bool:
+        """Forgets how far each file is delivered, if another PostgreSQL server than before may answer; returns that.
+
+        The rows that were written last may lack in that server: after a failover, or after a crash without `fsync`.
+        """
+        changes = self._delivery.count_server_changes()
+        if changes == self._server_changes:
+            return False
+        self._server_changes = changes
+        self._offsets.clear()
+        return True
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
         """Appends damaged lines of a journal to the file `damaged.log`, and lines of a newer version to `newer.log`.

@@ -81,6 +81,7 @@ def test_one_that_ended_is_started_again(bundled: tuple[Gateway, BundledPostgres
     answers.append(gateway.post("/openai", CALL))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert [gateway.row(answer)["outcome"] for answer in answers] == ["success"] * 4
+    gateway.wait_for_log("what the journals have is shipped again")
     assert gateway.manage("ledger", "verify").stdout == "the ledger is whole\n"
     assert gateway.stop() == 0
     assert not postgres.running
