@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError
 
 from proxyapi.database_threads import in_own_thread
-from tests.support.ledger.ledgers import call, end, leave, write
+from tests.support.ledger.ledgers import NOON, call, end, leave, write
 from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway
 from usage.journal.undelivered import DAMAGED
@@ -141,6 +141,7 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(
         return 0
 
     monkeypatch.setattr(delivery_module, "write_rows", hang)
+    monkeypatch.setattr(delivery_module, "database_started_at", lambda: NOON)
     shipper = Shipper(journal.directory)
     monkeypatch.setattr(shipper.delivery.pricer, "priced", lambda rows: rows)
     monkeypatch.setattr(shipper.delivery.pricer, "refresh", lambda **_: None)
