@@ -41,6 +41,11 @@ def test_both_locations_have_the_same_lines() -> None:
     assert SHARED_LINES.findall(WHOLE) == SHARED_LINES.findall(UNDER_PATH) != []
 
 
+def test_the_gateway_alone_refuses_large_bodies() -> None:
+    """It takes forms of 800 MiB, and its refusals are errors that clients can read; those of nginx are HTML."""
+    assert re.findall(r"client_max_body_size (\w+);", WHOLE) == ["0"]
+
+
 class Proxied:
     def __init__(self, gateway: Gateway, upstream: HeldUpstream, url: str, base: str, trusted: Path) -> None:
         self.gateway = gateway
