@@ -74,6 +74,7 @@ def test_variables_for_another_server_do_not_lead_there(bundled: tuple[Gateway, 
 def test_one_that_ended_is_started_again(bundled: tuple[Gateway, BundledPostgres], end: Callable[[int], None]) -> None:
     gateway, postgres = bundled
     answers = [gateway.post("/openai", CALL)]
+    assert gateway.row(answers[0])  # so the shipper knows the server of before
     for _ in range(2):
         end(postmaster(postgres))
         answers.append(gateway.post("/openai", CALL))  # the journal has it
