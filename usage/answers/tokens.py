@@ -29,18 +29,14 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
     `true` and `false` are no numbers.
     """
-    return _is_number(value) and 0 <= value < MAX_COUNT
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
     """Returns the counts in upstream's usage object, as a map from the ledger's columns, such as `input_tokens`.
 
-    Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included, a missing count
-    is left out. If one of these counts is `MAX_COUNT` or more, nothing in the object is believed: the map is empty.
+    Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included. What
+    is missing, or no count (`is_count`), is left out.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -60,14 +56,9 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
             counts[column] = count
         elif is_count(count):
             counts[column] = math.ceil(count)
-        elif _is_number(count) and count >= MAX_COUNT:
-            return {}
     seconds = usage.get("seconds")
-    if usage.get("type") == "duration" and _is_number(seconds):
-        if seconds >= MAX_COUNT:
-            return {}
-        if seconds >= 0:
-            counts["audio_seconds"] = seconds
+    if usage.get("type") == "duration" and is_count(seconds):
+        counts["audio_seconds"] = seconds
     return counts
 
 

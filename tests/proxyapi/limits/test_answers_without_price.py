@@ -23,7 +23,7 @@ CALLS = 40  # more than the budget of any case pays for
 ANSWERS: dict[str, tuple[str, Any]] = {
     "a model that no list has": ("gpt-4o", chat("gpt-99-2027-01-01", USAGE)),
     "a tier that no list has": ("gpt-4o", chat("gpt-4o", USAGE, tier="on_demand")),
-    "both": ("gpt-4o", chat("gpt-99-2027-01-01", USAGE, tier="on_demand")),
+    "a model and a tier that no list has": ("gpt-4o", chat("gpt-99-2027-01-01", USAGE, tier="on_demand")),
     "tokens of a model that is billed by the minute": ("gpt-transcribe", {**TRANSCRIPT, "usage": TOKENS}),
     "no usage of a model that is billed by the minute": ("gpt-transcribe", TRANSCRIPT),
 }

@@ -94,3 +94,19 @@ def test_a_huge_number_in_an_answer_loses_no_row(
         assert answer.content == upstream.body
         row = server.row(answer.headers["x-proxy-request-id"])
         assert (row["status"], row["error_code"], row["output_tokens"]) == (200, "", 5)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "1e999", "-1", "1000000000"])
+@pytest.mark.parametrize("lie", ["prompt_tokens", "completion_tokens"])
+def test_a_count_that_no_call_has_is_estimated(server: Gateway, upstream: FixedUpstream, lie: str, number: str) -> None:
+    upstream.reset()
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, lie: 0}
+    answer = {**ANSWER, "model": "gpt-4o-mini", "usage": usage}
+    upstream.body = json.dumps(answer).replace(f'"{lie}": 0', f'"{lie}": {number}').encode()
+    authorization = {"Authorization": f"Bearer {SECURITY_KEY}"}
+    row = server.row(
+        server.http.post("/v1/chat/completions", json=CHAT, headers=authorization).headers["x-proxy-request-id"]
+    )
+    assert row["usage_source"] == "estimated"
+    assert row["input_tokens"] > 0
+    assert row["output_tokens"] > 0

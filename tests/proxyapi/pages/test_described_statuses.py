@@ -102,6 +102,7 @@ ANSWERED_BY = {
     "UpstreamAnswerTooLarge": calls_upstream,
     "UpstreamTruncated": calls_upstream,
     "UpstreamTimeout": calls_upstream,
+    "CallerTimeout": calls_upstream,
 }
 # They are no answers of a described operation.
 ELSEWHERE = {

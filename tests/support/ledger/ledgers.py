@@ -53,12 +53,13 @@ def call(moment: datetime = NOON, **columns: Any) -> Row:
     If they have only the model that answered, the request has named this model, too. The journal's records have further
     fields, which the journal adds.
     """
+    answered = columns.get("response_model")
     return {
         "request_id": columns.pop("request_id") if "request_id" in columns else call_id(moment),
         "key_name": "default",
         "method": "POST",
         "route": "/openai",
-        "request_model": columns.get("response_model") or "gpt-4o-mini",
+        "request_model": answered if isinstance(answered, str) and answered else "gpt-4o-mini",
         "response_model": "gpt-4o-mini-2024-07-18",
         "started_at": moment,
         "status": 200,
