@@ -26,7 +26,7 @@ GROWING = frozenset({
     "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
     "/v1/agents/automations/{id}/invocations/{id}",
 })  # fmt: skip
-# The lists of such objects.
+# The lists of such objects: those of an automation are its own, all others are filtered (`record_listed`).
 GROWING_LISTS = frozenset(name.removesuffix("/{id}") for name in GROWING)
 # Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
 IN_LOCATION = frozenset({"/v1/realtime/calls"})
@@ -122,13 +122,13 @@ class CreatedObjects:
 def expected_ids(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
     """Returns the reader that finds the ids of new stored objects in upstream's answer; None if nothing is stored.
 
-    Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, if that
-    object belongs to the caller's key (`is_own`). For a POST about an object of another key, the reader finds only what
-    is new, and not what the answer names beside it: it may be that key's, such as the result file of a batch that the
-    built-in key cancels.
+    Only a POST has a reader, and a GET of an object that may create others while it runs, as a batch does, or of the
+    list of an automation's invocations, if that object belongs to the caller's key (`is_own`). For a POST about an
+    object of another key, the reader finds only what is new, and not what the answer names beside it: it may be that
+    key's, such as the result file of a batch that the built-in key cancels.
     """
     if request.method != "POST":
-        is_growing = request.method == "GET" and is_own and route.name in GROWING
+        is_growing = request.method == "GET" and is_own and (route.name in GROWING or route.name in GROWING_LISTS)
         return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
     if route.name in NOT_KEPT or route.family.name == "models":
         return None

@@ -22,13 +22,14 @@ CONTAINER: Path = ("output", EACH, "container_id")
 _STORES: Path = ("tool_resources", "file_search", "vector_store_ids", EACH)
 _ENVIRONMENT: Path = ("environment", "id")
 _SESSION: Path = ("session_id",)
+_SESSIONS: Path = ("data", EACH, "session_id")
 AUDIO: tuple[Path, ...] = (
     ("choices", EACH, "message", "audio", "id"),
     ("choices", EACH, "delta", "audio", "id"),
 )
 KEPT_IF_UNSTORED = (CONTAINER, *AUDIO)
 # Places in which an answer may also name older objects: such as a vector store, which an earlier request has named.
-_REPEATED = frozenset({CONTAINER, _STORES, _ENVIRONMENT, _SESSION})
+_REPEATED = frozenset({CONTAINER, _STORES, _ENVIRONMENT, _SESSION, _SESSIONS})
 # By the answer's member `object`: the paths to the ids of other objects that the call has created with it.
 DERIVED_IDS: dict[str, tuple[Path, ...]] = {
     "response": (("output", EACH, "id"), CONTAINER),
@@ -41,7 +42,7 @@ DERIVED_IDS: dict[str, tuple[Path, ...]] = {
     "thread.run": (("thread_id",),),
     "thread": (_STORES,),
     "assistant": (_STORES,),
-    "list": (("data", EACH, "id"),),
+    "list": (("data", EACH, "id"), _SESSIONS),
     "agent.session": (_ENVIRONMENT,),
     "agent.automation.invocation": (_SESSION,),
     "": (("session", "id"),),  # live sessions and client secrets: their answers have no member `object`

@@ -203,6 +203,19 @@ def test_what_else_an_answer_names_is_its_makers(
     assert alice.get("/v1/files/agent_1").status_code == 404
 
 
+def test_the_sessions_of_an_automation_are_its_makers_also_if_they_are_only_listed(
+    alice: httpx2.Client, bob: httpx2.Client, upstream: FixedUpstream
+) -> None:
+    automation = make(alice, upstream)
+    invocation = {"id": "ainv_1", "object": "agent.automation.invocation", "session_id": "asess_3"}
+    upstream.body = json.dumps({"object": "list", "data": [invocation]}).encode()
+    alice.get(f"/v1/agents/automations/{automation}/invocations").raise_for_status()
+    upstream.reset()
+
+    for path in ("/v1/agents/sessions/asess_3", f"/v1/agents/automations/{automation}/invocations/ainv_1"):
+        assert (bob.get(path).status_code, alice.get(path).status_code) == (404, 200)
+
+
 STORES = {"tool_resources": {"file_search": {"vector_store_ids": ["{}"]}}}
 # Calls about an object of the caller's, whose answers repeat the id of another object, which another call has named.
 REPEATING: dict[str, tuple[str, str, dict[str, object]]] = {
