@@ -114,7 +114,9 @@ class SupposedUsage(Counts, total=False):
     """The estimated usage of a call; the call's cost is computed from it if upstream states no usage."""
 
     other_usage: OtherUsage
-    answers: int  # answers or pictures that upstream makes at the same time; absent: one. It is no column
+    # These are no columns.
+    answers: int  # answers or pictures that upstream makes at the same time; absent: one
+    is_of_named_account: bool  # the call names a project or an organization: only there, upstream may show its response
 
 
 class LeaseShare(TypedDict):
@@ -195,6 +197,7 @@ class CallRecord(Counts, total=False):
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
     answers: int  # of an estimate (`SupposedUsage`)
+    is_of_named_account: bool  # likewise
     supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted

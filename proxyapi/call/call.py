@@ -17,14 +17,11 @@ from proxyapi.call.journal_rows import (
     begin_row,
     begin_with_tools,
     end_row,
-    estimated_usage,
-    goes_on,
-    is_counted_later,
     late_facts,
     limited_tokens,
+    supposed_later,
     text_columns,
     usage_of,
-    whole_usage,
 )
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
@@ -37,11 +34,11 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
-from usage.call_record import CallRecord, SupposedUsage
+from usage.call_record import CallRecord
 from usage.journal.full_disk import JournalFull
 from usage.kept_bodies.redaction import has_secret, redact_answer, redact_exact
 from usage.ledger import ledger
-from usage.models import Outcome, UsageSource
+from usage.models import Outcome
 
 # The event loop redacts at most so many bytes of each body. That takes a few milliseconds, whatever is in them.
 MAX_REDACTED_AT_ONCE_BYTES = 64 * 1024
@@ -201,11 +198,8 @@ class Call:
             facts.is_unbilled = True  # upstream has not got all of it, or has refused it after its caller had left
         counts, source = usage_of(facts, self.answer, may_be_billed=may_be_billed)
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
-        if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
-            row["supposed"] = estimated_usage(facts, self.answer) or SupposedUsage()
-        elif source == UsageSource.ESTIMATED and goes_on(facts, self.answer):
-            # The stream was left, and its response goes on: it may be cancelled or deleted before it says its usage.
-            row["supposed"] = whole_usage(facts, self.answer)
+        if (supposed := supposed_later(facts, self.answer, source, may_be_billed=may_be_billed)) is not None:
+            row["supposed"] = supposed
         row |= self.created_objects.columns()
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))

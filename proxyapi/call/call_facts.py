@@ -11,7 +11,7 @@ from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.callers import Caller
-from proxyapi.keys.credentials import Credentials
+from proxyapi.keys.credentials import configured_credentials
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.limits.usage_estimates import with_one_picture_model
 from proxyapi.upstream.request import UpstreamRequest
@@ -41,6 +41,7 @@ class CallFacts:
     labels: Labels = NO_LABELS  # what the request says that the call is for
     # Whether the gateway may ask upstream about the response later, which it can do with the configured key only.
     is_pollable: bool = False
+    is_of_named_account: bool = False  # the request names another project or organization than the settings
     # What the call asks for.
     model: str = ""
     stream: bool = False
@@ -105,16 +106,18 @@ class CallFacts:
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
-    def use_account(self, credentials: Credentials) -> None:
+    def use_account(self, request: UpstreamRequest) -> None:
         """Adds the API key that pays for the call to the secrets to redact, and stores whether the call can be polled.
 
         A background response of the call can be polled later only if this is the API key in the settings.
         """
         # Secrets are removed from the call's ledger row and from errors.
-        if credentials.api_key not in self.secrets:
-            self.secrets = (*self.secrets, credentials.api_key)
+        api_key = request.credentials.api_key
+        if api_key not in self.secrets:
+            self.secrets = (*self.secrets, api_key)
         # The gateway polls with the configured key.
-        self.is_pollable = credentials.api_key == call_settings().OPENAI_API_KEY
+        self.is_pollable = api_key == call_settings().OPENAI_API_KEY
+        self.is_of_named_account = self.is_pollable and request.account != configured_credentials()
 
     def keep_body(self, body: bytes) -> None:
         """Stores the body of upstream's answer, which has arrived whole, and its size in bytes."""

@@ -351,6 +351,26 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 
 
+def supposed_later(
+    facts: CallFacts, answer: AnswerReader, source: UsageSource, *, may_be_billed: bool
+) -> SupposedUsage | None:
+    """Estimates the usage of a call's background response for the case that nobody ever learns it.
+
+    Returns usage fields for the journal record; None for a call whose response has ended. `source` is the source of the
+    usage that is known now.
+    """
+    if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, answer):
+        supposed = estimated_usage(facts, answer) or SupposedUsage()
+    elif source == UsageSource.ESTIMATED and goes_on(facts, answer):
+        # The stream was left, and its response goes on: it may be cancelled or deleted before it says its usage.
+        supposed = whole_usage(facts, answer)
+    else:
+        return None
+    if facts.is_of_named_account:
+        supposed["is_of_named_account"] = True
+    return supposed
+
+
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Estimates the usage of a background response that upstream finishes after its caller has left.
 

@@ -157,7 +157,7 @@ class CallView(ProxyView):
         call.expect_objects(access.made)
         call.created_objects.exclude(access.named, caller.shared_objects)
         self_calls.check(request.credentials.api_key, call.request.META.get("HTTP_VIA", ""))
-        facts.use_account(request.credentials)
+        facts.use_account(request)
         facts.asked = request
         if request.upload is None:
             if caller.max_output_tokens is not None and request.method == "POST":

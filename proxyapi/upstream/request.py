@@ -77,6 +77,17 @@ class UpstreamRequest:
         self.route = find_route(self.path)
 
     @property
+    def account(self) -> Credentials:
+        """The upstream account that the request is for: an organization and a project in its headers count first."""
+        own, headers = self.credentials, self.headers
+        if headers is None:
+            return own
+        project = headers.get("OpenAI-Project", own.project)
+        organization = headers.get("OpenAI-Organization", own.organization)
+        is_own = project == own.project and organization == own.organization
+        return own if is_own else Credentials(own.api_key, project, organization)
+
+    @property
     def timeout_error(self) -> type[UpstreamTimeout]:
         """The class of the error to raise when the deadline has passed."""
         return CallerTimeout if self.is_callers_deadline else UpstreamTimeout

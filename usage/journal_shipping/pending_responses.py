@@ -92,8 +92,8 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
     Args:
         response: the background response.
-        is_gone: whether upstream no longer has the response. If so, and the call has a reservation, the output is not
-            limited.
+        is_gone: whether upstream no longer has the response. If so, and the call has a reservation or has named its
+            project or organization, the output is not limited.
         has_ended: whether the response has ended. If so, and the call has no reservation, an estimate in the row stays
             as it is.
     """
@@ -103,7 +103,10 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
         # Of a response that has ended, an estimate in the call's row stays, unless usage is reserved. In all other
         # cases lower counts in the row are raised to the stored estimate. Of a response that is gone, all reserved
         # usage counts.
-        written = _count_supposed(response, is_whole=is_gone and is_reserved, is_raised=is_reserved or not has_ended)
+        # Nor does anybody know how long a response goes on that upstream shows to another project only.
+        is_hidden = bool((response.supposed or {}).get("is_of_named_account"))
+        is_whole = is_gone and (is_reserved or is_hidden)
+        written = _count_supposed(response, is_whole=is_whole, is_raised=is_reserved or not has_ended)
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
     _count_in_metrics(written)
 

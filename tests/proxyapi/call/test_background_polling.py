@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.servers.gateway import Gateway, run_gateway
+from tests.support.polling import PATIENCE
+from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,20 @@ def test_with_a_callers_own_key_nobody_else_asks(gateway: Gateway, simulator: Si
     rows_about(gateway, ours.json()["id"], at_least=2)  # by then both would have been asked for
 
     assert len(rows_about(gateway, own.json()["id"], at_least=1)) == 1
+
+
+@pytest.mark.parametrize("name", ["OpenAI-Project", "OpenAI-Organization", ""])
+def test_a_response_that_upstream_shows_to_another_project_only_counts_whole(
+    name: str, gateway: Gateway, simulator: Simulator
+) -> None:
+    """The official SDK reads both from the environment. Nobody knows how long such a response goes on."""
+    headers = {"Authorization": f"Bearer {SECURITY_KEY}"} | ({name: "named"} if name else {})
+    body = {"model": "gpt-4o", "input": "Say hi.", "background": True}
+    made = gateway.http.post("/v1/responses", json=body, headers=headers)
+    there = {"Authorization": "Bearer sk-1"}
+    stored = f"{simulator.base_url}/responses/{made.json()['id']}"
+    httpx2.delete(stored, headers=there, timeout=PATIENCE).raise_for_status()
+    [row] = gateway.rows("WHERE response_id = %s AND cost > 0", [made.json()["id"]], at_least=1)
+
+    assert row["usage_source"] == "estimated"
+    assert (row["output_tokens"] == 16_384) == bool(name)
