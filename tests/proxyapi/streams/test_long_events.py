@@ -52,7 +52,7 @@ STREAMS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "a response with a picture": (
         "/v1/responses",
         RESPONSE,
-        CREATED + completed([{"id": "ig_1", "type": "image_generation_call", "result": PICTURE}]),
+        CREATED + completed([{"id": "ig_long", "type": "image_generation_call", "result": PICTURE}]),
     ),
     "a response with a long text": (
         "/v1/responses",
@@ -62,7 +62,7 @@ STREAMS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "a response without anything before it": (
         "/v1/responses",
         RESPONSE,
-        completed([{"id": "ig_1", "type": "image_generation_call", "result": PICTURE}]),
+        completed([{"id": "ig_long", "type": "image_generation_call", "result": PICTURE}]),
     ),
     "a picture": (
         "/v1/images/generations",

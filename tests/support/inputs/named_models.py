@@ -156,14 +156,14 @@ HONEST: dict[str, Place] = {
     ),
     "usage of an earlier item": response(
         f'{MODEL},"input":[{{"role":"user","content":"x"}},'
-        f'{{"type":"image_generation_call","id":"ig_1","result":"iVBORw0KGgo=","svg_usage":{{"model":{NO}}}}}]'
+        f'{{"type":"image_generation_call","id":"ig_named","result":"iVBORw0KGgo=","svg_usage":{{"model":{NO}}}}}]'
     ),
     "an allowed author of an SVG": v1(
         "/images/generations", f'{MODEL},"prompt":"x","output_format":"svg","svg":{{"model":"{ALLOWED}"}}'
     ),
     "an earlier SVG": response(
         f'{MODEL},"input":[{{"role":"user","content":"x"}},'
-        f'{{"type":"image_generation_call","id":"ig_1","result":"PHN2Zz4=","output_format":"svg"}}]'
+        f'{{"type":"image_generation_call","id":"ig_named","result":"PHN2Zz4=","output_format":"svg"}}]'
     ),
     "an allowed tool": response(f'{MODEL},"tools":[{{"type":"image_generation","model":"{ALLOWED}"}}]'),
     "allowed models": chat(f'{MODEL},"models":["{ALLOWED}"]'),
