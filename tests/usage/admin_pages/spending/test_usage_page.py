@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -26,6 +26,7 @@ from tests.support.ledger.pages import (
     tiles,
     usage_lines,
 )
+from tests.support.moved_clock import Traveller
 from usage.models import LabelTotal, Request
 from usage.page_data import formatting
 from usage.page_data.spending import spending_content
@@ -41,13 +42,19 @@ CALLS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _middle_of_the_month(time_machine: Traveller) -> None:
+    """The calls of this month and of midnight are over, and have whole hours and days that are compared."""
+    time_machine.move_to(datetime.now(UTC).replace(day=15, hour=12, minute=30).timestamp())
+
+
 @pytest.fixture
 def ledger(db: None) -> list[Request]:
     """Makes the same few calls in this month and, half of them, in the month before; returns those of this month."""
     for number, columns in enumerate(CALLS):
-        make_call(started_at=this_month() + timedelta(minutes=number), **columns)
+        make_call(started_at=this_month() + timedelta(milliseconds=number), **columns)
         if number < 2:
-            make_call(started_at=last_month() + timedelta(minutes=number), **columns)
+            make_call(started_at=last_month() + timedelta(milliseconds=number), **columns)
     return list(Request.objects.filter(started_at__gte=this_month()))
 
 
