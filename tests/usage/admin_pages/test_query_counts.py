@@ -33,7 +33,7 @@ LISTS = {
     "/admin/usage/request/?text=nothing": 11,
     # Days of a month that goes on are compared with a part of a month, in which it is looked for further calls.
     "/admin/usage/report/": 13,
-    "/admin/usage/report/?by=tag:project&then=end_user": 15,  # the days that are not compared are a third period
+    "/admin/usage/report/?by=tag:project&then=end_user": 14,
     "/admin/usage/report/export.csv": 9,
     "/admin/usage/errors/": 5,
     "/admin/usage/needed-prices/": 5,

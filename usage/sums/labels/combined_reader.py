@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -29,7 +31,7 @@ from usage.sums.labels.label_groups import (
     grouping,
     is_label,
 )
-from usage.sums.labels.label_tables import END_USER, ROW_SUMS, SUMS, TAG, added_up
+from usage.sums.labels.label_tables import COST_LATER, END_USER, OTHERS, ROW_SUMS, SUMS, TAG, added_up
 from usage.sums.pruned_calls import comparable_since
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 
@@ -49,36 +51,73 @@ TOTALS_OF_DAYS = f"""
 # The condition that a period has all calls of its days, and no others.
 IS_RIGHT = f"({', '.join(f'period.{name}' for name in SUMS)}) = ({TOTALS_OF_DAYS})"
 _READABLE = f"""
-    SELECT id, first, until FROM usage_labelperiod AS period
+    SELECT first, until, id FROM usage_labelperiod AS period
     WHERE first >= %s AND until <= %s AND is_summed AND NOT (has_others AND %s) AND {IS_RIGHT}
-"""
-_Range = tuple[date, date]  # the first day (UTC), and the day after the last one
+"""  # the last parameter says that one end user is asked for: periods that count several together do not tell
 
 
-def combined_sums(first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS) -> Query:
+class _DaySpan(NamedTuple):
+    """Some days whose sums are read together.
+
+    * `first` and `until`: the first day (UTC), and the day after the last one.
+    * `period`: the id of the period with their sums (`LabelPeriod`); None if the rows of their calls are read.
+    """
+
+    first: date
+    until: date
+    period: int | None = None
+
+
+class _Piece(NamedTuple):
+    """Days of a report; their dollars also count for `COST_LATER` if `is_later` is true.
+
+    If `subtracted_from` is the id of a period, they count for nothing else, since the sums of the period have them.
+    """
+
+    parts: list[_DaySpan]
+    is_later: bool = False
+    subtracted_from: int | None = None
+
+
+def combined_sums(
+    first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS, later: date | None = None
+) -> Query:
     """Returns the SQL query that reads the sums of some days by `groups`, even by several labels (end user, tags).
 
     The arguments have the same meaning as those of `label_reader.grouped_sums`, and the query has the same columns.
+    `later` must be after `first`, and before `end`.
     Call this function, and execute the query, in one snapshot of the database: the function looks up which days have
     stored sums.
 
     Raises:
         LabelsUnreadable: too many of the days have no sums, or the rows of such a day have been deleted.
     """
-    periods, days_of_rows = _parts(first, end, only, by_day="day" in groups)
-    queries = [_group_combinations(periods, groups, only, sums)] if periods else []
-    if sum((until - start).days for start, until in days_of_rows) > MOST_DAYS_OF_ROWS:
+    with connection.cursor() as cursor:
+        cursor.execute(_READABLE, [first, end, only.get(END_USER) is not None])
+        periods = [_DaySpan(*row) for row in cursor.fetchall()]
+    if "day" in groups:
+        periods = [period for period in periods if period.until - period.first == DAY]
+    read = partial(_parts, periods)
+    parts = read(first, end)
+    if later is None:
+        pieces = [_Piece(parts)]
+    elif cut := [part.period for part in parts if part.period is not None and part.first < later < part.until]:
+        pieces = [_Piece(parts), _Piece(read(later, end), is_later=True, subtracted_from=cut[0])]
+    else:
+        pieces = [_Piece(read(first, later)), _Piece(read(later, end), is_later=True)]
+    days_of_rows = [part for piece in pieces for part in piece.parts if part.period is None]
+    if sum((part.until - part.first).days for part in days_of_rows) > MOST_DAYS_OF_ROWS:
         raise LabelsUnreadable(
             f"Two labels together can be read for {MOST_DAYS_OF_ROWS} days at most, where they have no sums."
         )
-    if days_of_rows and (since := comparable_since()) and _midnight(days_of_rows[0][0]) < since:
+    if days_of_rows and (since := comparable_since()) and _midnight(days_of_rows[0].first) < since:
         raise LabelsUnreadable("The rows of these calls have been deleted; only one label can be read.")
-    queries += [_group_rows(*days, groups, only, sums) for days in days_of_rows]
+    queries = [query for piece in pieces for query in _queries(piece, groups, only, sums, has_later=later is not None)]
     if len(queries) == 1:
         return queries[0]
     keys = [f"by_{number}" for number in range(len(groups))]
     union = " UNION ALL ".join(f"({sql})" for sql, _ in queries)
-    added = [f"COALESCE(sum({name}), 0) AS {name}" for name in sums]
+    added = added_up(sums if later is None else (*sums, COST_LATER))
     sql = f"SELECT {', '.join((*keys, *added))} FROM ({union}) AS parts{grouping(keys)}"
     return sql, [value for _, values in queries for value in values]
 
@@ -105,30 +144,45 @@ def tag_value_sql(tags: str) -> str:
     )
 
 
-def _parts(first: date, end: date, only: Only, *, by_day: bool) -> tuple[list[int], list[_Range]]:
-    """Divides the days from `first` until before `end` into periods with stored sums, and days to read call by call.
+def _parts(periods: Iterable[_DaySpan], first: date, end: date) -> list[_DaySpan]:
+    """Divides the days from `first` until before `end` into some of the `periods`, and days to read call by call.
 
-    Returns the ids of the periods (rows of `LabelPeriod`), which are as long as possible, and the ranges of the other
-    days. If `by_day` is true, only periods of one day are used. If `only` asks for one end user, periods that count
-    several end users together are not used.
+    The used periods, which have stored sums, are as long as possible.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_READABLE, [first, end, only.get(END_USER) is not None])
-        found: list[tuple[int, date, date]] = cursor.fetchall()
-    longest: dict[date, tuple[date, int]] = {}
-    for number, start, until in found:
-        if not by_day or until - start == DAY:
-            longest[start] = max(longest.get(start, (until, number)), (until, number))
-    periods, rest, day = list[int](), list[_Range](), first
+    longest: dict[date, _DaySpan] = {}
+    for part in periods:
+        if part.until <= end:
+            longest[part.first] = max(longest.get(part.first, part), part)
+    parts, day = list[_DaySpan](), first
     while day < end:
         if day in longest:
-            day, number = longest[day]
-            periods.append(number)
-            continue
-        start = rest.pop()[0] if rest and rest[-1][1] == day else day
-        day += DAY
-        rest.append((start, day))
-    return periods, rest
+            parts.append(longest[day])
+        elif parts and parts[-1].period is None:
+            parts[-1] = parts[-1]._replace(until=day + DAY)
+        else:
+            parts.append(_DaySpan(day, day + DAY))
+        day = parts[-1].until
+    return parts
+
+
+def _queries(piece: _Piece, groups: Sequence[str], only: Only, sums: Sequence[str], *, has_later: bool) -> list[Query]:
+    """Returns the SQL queries that add up the calls of a piece by `groups`; with a column `COST_LATER` if wanted."""
+    periods = [part.period for part in piece.parts if part.period is not None]
+    queries = [_group_combinations(periods, groups, only, sums)] if periods else []
+    queries += [_group_rows(part.first, part.until, groups, only, sums) for part in piece.parts if part.period is None]
+    if not has_later:
+        return queries
+    columns = [f"by_{number}" for number in range(len(groups))]
+    named: list[Parameter] = []
+    if piece.subtracted_from is not None and END_USER in groups:
+        # An end user without sums of its own in the period is among its `OTHERS`, whatever the sums of its days name.
+        number = groups.index(END_USER)
+        known = "SELECT end_user FROM usage_labelcombination WHERE period_id = %s"
+        columns[number] = f"CASE WHEN by_{number} NOT IN ({known}) THEN '{OTHERS}' ELSE by_{number} END AS by_{number}"
+        named = [piece.subtracted_from]
+    columns += [name if piece.subtracted_from is None else f"NULL AS {name}" for name in sums]
+    columns.append(f"{'cost' if piece.is_later else 0}::numeric AS {COST_LATER}")
+    return [(f"SELECT {', '.join(columns)} FROM ({sql}) AS part", [*named, *values]) for sql, values in queries]
 
 
 def _group_combinations(periods: Sequence[int], groups: Sequence[str], only: Only, sums: Sequence[str]) -> Query:

@@ -20,17 +20,9 @@ from usage.database.snapshot import one_snapshot
 from usage.models import Dimension, Span, UsageTotal
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
-from usage.sums.labels.label_groups import (
-    VALUE,
-    GroupValue,
-    Only,
-    Query,
-    column_of,
-    grouping,
-    labels_among,
-)
-from usage.sums.labels.label_tables import END_USER, OTHERS, SUMS, added_up, typed
-from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
+from usage.sums.labels.label_groups import VALUE, GroupValue, Only, Query, column_of, grouping, is_label, labels_among
+from usage.sums.labels.label_tables import COST_LATER, END_USER, OTHERS, SUMS, added_up, typed
+from usage.sums.labels.sum_rows import has_totals, named_as_in_month, rows_of_periods, rows_of_totals, with_later
 from usage.sums.ranges import TimeRange
 
 DAY = timedelta(days=1)
@@ -150,6 +142,9 @@ def grouped_sums(
     *,
     is_complete: bool,
     day: str = "",
+    later: date | None = None,
+    has_rest: bool = True,
+    lines: str = "",
 ) -> Query:
     """Returns the SQL query that reads the sums of the calls of some whole days, with one row for each group.
 
@@ -164,24 +159,39 @@ def grouped_sums(
     It must not be before `first`; a day from `end` on has no calls. Groups and filters may then have at most one label,
     and `groups` not the day.
 
+    If `has_rest` is false and `groups` has a label, calls without the label are left out. Only then, or without a label
+    in `groups`, may these be given: `later`, a day from which on dollars also count for a last column `COST_LATER`, and
+    `lines`, the name of a table in the statement: of a model's `name`, it has the `line` that is counted in its place.
+
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
     """
     labels = labels_among(groups, only)
     if len(labels) > 1:
-        return combined_sums(first, end, groups, only, sums)
+        return combined_sums(first, end, groups, only, sums, later)
     label = labels[0] if labels else ""
     by_day = bool(day) or "day" in groups
     of_totals = is_complete and label not in only and has_totals((*groups, "day") if by_day else groups, only)
-    every = rows_of_totals(first, end, groups, only, sums, day=day) if of_totals else None
-    if every is not None and not label:
-        return _grouped(every, groups, sums)
-    periods = _periods(first, end, by_day=by_day)
-    labelled = rows_of_periods(periods, label, groups, only, sums, day=day)
-    if label in only or not label:
-        return _grouped(labelled, groups, sums)
-    every = every or rows_of_periods(periods, "", groups, only, sums, day=day)
-    return _with_rest(labelled, every, groups, sums)
+    periods = [] if of_totals and not label else _periods(first, end, by_day=by_day)
+
+    def read(label: str, start: date, periods: Sequence[SpanRange], sums: Sequence[str]) -> Query:
+        if of_totals and not label:
+            return rows_of_totals(start, end, groups, only, sums, day=day)
+        return rows_of_periods(periods, label, groups, only, sums, day=day)
+
+    def rows(label: str) -> Query:
+        every = read(label, first, periods, sums)
+        if later is None:
+            return every
+        columns = [column_of(name) for name in groups if label or not is_label(name)]
+        more = read(label, later, [("day", later, end)], ("cost",))
+        if VALUE in columns and any(span == "month" and start <= later < until for span, start, until in periods):
+            more = named_as_in_month(more, label, later, columns)
+        return with_later(every, more, columns, sums)
+
+    if label in only or not label or not has_rest:
+        return _grouped(rows(label), groups, sums if later is None else (*sums, COST_LATER), lines)
+    return _with_rest(rows(label), rows(""), groups, sums)
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -254,15 +264,16 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Any]) -> GroupS
     return GroupSums(tuple(group), *figures)
 
 
-def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
+def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str], lines: str = "") -> Query:
     """Returns the SQL query that adds up the rows of the query `rows`, with one row of sums for each group.
 
     `groups` are names such as `model` or `tag:project`; their values are the result's columns `by_0`, `by_1` and so on.
-    `sums` are the names of the columns to add up.
+    `sums` are the names of the columns to add up. `lines` has the same meaning as for `grouped_sums`.
     """
-    columns = [column_of(name) for name in groups]
+    columns = ["COALESCE(line, model)" if lines and name == "model" else column_of(name) for name in groups]
     keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
-    return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(columns)}", rows[1]
+    source = f"({rows[0]}) AS source{f' LEFT JOIN {lines} ON name = model' if lines else ''}"
+    return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM {source}{grouping(columns)}", rows[1]
 
 
 def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:

@@ -15,8 +15,9 @@ CLOSED = f"{TAG}\x01closed"  # a label without calls: further names of tags get 
 SUMS = (
     "calls", "errors", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS,
 )  # fmt: skip
-DOLLARS = {"cost", *COST_PARTS}
-MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS}
+COST_LATER = "cost_later"  # a column of some queries: the dollars of the days that are not compared with earlier ones
+DOLLARS = {"cost", *COST_PARTS, COST_LATER}
+MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS, COST_LATER}
 # What the rows of a group of calls add up to, in SQL. A request of the gateway's own is no call, but has a cost.
 _IS_CALL = "WHERE NOT by_gateway"
 ROW_SUMS = {
@@ -41,18 +42,23 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 def added_up(sums: Iterable[str]) -> list[str]:
     """Returns, for each column in `sums`, the SQL expression that adds it up, as a column of the same name.
 
-    In columns that are mostly 0, zeros are skipped, which is faster.
+    In columns that are mostly 0, zeros are skipped, which is faster. Calls and tokens are added as `float8`, which is
+    exact for integers up to 2**53: PostgreSQL makes a `numeric` of each sum of `bigint`, which takes longer.
     """
-    return [
-        f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0) AS {name}" if name in MOSTLY_ZERO
-        else f"sum({name}) AS {name}" for name in sums
-    ]  # fmt: skip
+    return [_added_up(name) for name in sums]
+
+
+def _added_up(name: str) -> str:
+    number = name if name in DOLLARS else f"{name}::float8"
+    if name in MOSTLY_ZERO:
+        return f"COALESCE(sum({number}) FILTER (WHERE {name} <> 0), 0) AS {name}"
+    return f"sum({number}) AS {name}"
 
 
 def typed(expression: str, name: str) -> str:
     """Returns the SQL `expression` of a sum, cast to the column's type: `numeric` for dollars, else `bigint`.
 
-    `name` is the column's name. Without the cast, PostgreSQL returns a sum of `bigint` as `numeric`.
+    `name` is the column's name. Without the cast, a sum of integers is a `numeric` or a `float8`.
     """
     return f"({expression})::{'numeric' if name in DOLLARS else 'bigint'}"
 

@@ -15,7 +15,7 @@ from itertools import chain
 from usage.models import Dimension
 from usage.sums.labels.completeness import SpanRange
 from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, condition, is_label
-from usage.sums.labels.label_tables import TABLE
+from usage.sums.labels.label_tables import COST_LATER, OTHERS, TABLE
 
 DAY = timedelta(days=1)
 # The groups and filters that have totals of their own.
@@ -116,6 +116,33 @@ def rows_of_periods(
             *among.values(),
         ]
     return " UNION ALL ".join(queries), values
+
+
+def with_later(rows: Query, later: Query, columns: Sequence[str], sums: Sequence[str]) -> Query:
+    """Returns the SQL query for the rows of two queries: `rows`, and those of `later` for the column `COST_LATER`.
+
+    `columns` are the names of the columns of both but the sums: `sums` in `rows`, and `cost` in `later`.
+    """
+    nulls = ["NULL" for _ in sums]
+    sql = f"""
+        SELECT {", ".join((*columns, *sums))}, NULL::numeric AS {COST_LATER} FROM ({rows[0]}) AS rows
+        UNION ALL SELECT {", ".join((*columns, *nulls))}, cost FROM ({later[0]}) AS later
+    """
+    return sql, [*rows[1], *later[1]]
+
+
+def named_as_in_month(rows: Query, label: str, day: date, columns: Sequence[str]) -> Query:
+    """Returns the SQL query `rows` with the values of `label` as the sums of the month of `day` name them.
+
+    A value that has no sums of its own there, since the month had as many values as it may, becomes `OTHERS`. `rows`
+    has the columns `columns` and `cost`, of days in this month.
+    """
+    known = f"SELECT value FROM {TABLE} WHERE span = 'month' AND label = %s AND start = %s"
+    is_unknown = f"EXISTS ({known} AND value = '{OTHERS}') AND value NOT IN ({known})"
+    value = f"CASE WHEN {is_unknown} THEN '{OTHERS}' ELSE value END AS value"
+    names = [value if column == VALUE else column for column in columns]
+    month: list[Parameter] = [label, day.replace(day=1)]
+    return f"SELECT {', '.join((*names, 'cost'))} FROM ({rows[0]}) AS one", [*month, *month, *rows[1]]
 
 
 def _midnight(day: date) -> datetime:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums, with_lines_of_models
+from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums, days_to_read
 from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, is_of_any_date
 from usage.sums.labels.label_reader import GroupSums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS, typed
@@ -106,14 +106,14 @@ def read_compared_report(
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
-    lacking, lacking_before = (lacks_since(*period, groups, only) for period in (days, before))
-    compared, has_past = compared_sums(
-        days, before, compared_end or days[1], groups, only, (lacking is None, lacking_before is None)
-    )
-    if "model" in groups and not is_of_any_date("model", only.get("model")):
-        compared = with_lines_of_models(compared, groups)
+    lacking, lacking_before = (lacks_since(*period, groups, only) for period in (days, days_to_read(before, groups)[0]))
+    compared = compared_sums(
+        days, before, compared_end or days[1], groups, only, (lacking is None, lacking_before is None),
+        has_lines=not is_of_any_date("model", only.get("model")),
+    )  # fmt: skip
     columns = columns_of(groups)
-    shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
+    # Calls and the dollars before come first: nearly every group has one of them, and then no other column is compared.
+    shown = f"({' OR '.join(f'{name} <> 0' for name in ('calls', 'cost_before', *SUMS[1:]))})"
     days_shown = [days[1]] if "day" in groups else []
     if days_shown:
         shown += f" AND by_{groups.index('day')} < %s"
@@ -125,9 +125,9 @@ def read_compared_report(
     ]
     names = [*(typed(name, name) for name in SUMS), *COMPARED]
     query = f"""
-        WITH compared AS MATERIALIZED ({compared[0]}){_costliest(groups)}
-        SELECT {", ".join(("NULL",) * len(columns))}, count(*) FILTER (WHERE {shown}),
-               {", ".join(added)} FROM compared
+        WITH {compared.tables}{_costliest(groups)}
+        SELECT {", ".join(("NULL",) * len(columns))}, (SELECT count(*) FROM compared WHERE {shown}),
+               {", ".join(added)} FROM {compared.every}
         UNION ALL
         (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(names)} FROM compared
          WHERE {shown} ORDER BY {ordered} LIMIT %s)
@@ -135,11 +135,14 @@ def read_compared_report(
     """
     with connection.cursor() as cursor:
         cursor.execute(GROUPING_MEMORY)
-        cursor.execute(query, [*compared[1], *days_shown, *days_shown, most])
-        total, *rows = [[_read_value(value) for value in row] for row in cursor.fetchall()]
+        cursor.execute(query, [*compared.values, *days_shown, *days_shown, most])
+        total, *rows = cursor.fetchall()
+    if "model" in groups:
+        place = groups.index("model")
+        rows = [(*row[:place], _read_model(row[place]), *row[place + 1 :]) for row in rows]
     width = len(columns)
-    shown_rows = [_read_row(row, width, has_past=has_past) for row in rows if row[width] == SHOWN]
-    total_row = _read_row(total, width, has_past=has_past)
+    shown_rows = [_read_row(row, width, has_past=compared.has_past) for row in rows if row[width] == SHOWN]
+    total_row = _read_row(total, width, has_past=compared.has_past)
     costliest, daily = _read_costliest(groups, [row for row in rows if row[width] != SHOWN])
     rest = total_row.sums.less(row.sums for row in shown_rows)
     rest_before = total_row.cost_before and total_row.cost_before - sum(row.cost_before or 0 for row in shown_rows)
@@ -158,9 +161,12 @@ def _costliest(groups: Sequence[str]) -> str:
     column = next((f"by_{number}" for number, name in enumerate(groups) if name != "day"), None)
     if column is None:
         return ""
+    table = f"SELECT {column} AS value, cost FROM compared"
+    if len(groups) > 1:
+        table = f"SELECT {column} AS value, sum(cost) AS cost FROM compared WHERE cost <> 0 GROUP BY {column}"
     return f""", costliest AS MATERIALIZED (
-            SELECT {column} AS value, sum(cost) AS cost FROM compared
-            GROUP BY {column} HAVING sum(cost) <> 0 ORDER BY sum(cost) DESC, {column} LIMIT {MOST_COSTLIEST}
+            SELECT value, cost FROM ({table}) AS every_value
+            WHERE cost <> 0 ORDER BY cost DESC, value LIMIT {MOST_COSTLIEST}
         )"""
 
 
@@ -186,7 +192,7 @@ def _rows_of_costliest(groups: Sequence[str]) -> str:
     return f"""
         {rows} UNION ALL
         SELECT {", ".join(columns_of(groups))}, {DAILY}, {dollars} FROM compared
-        WHERE COALESCE(by_{place}, E'\\x02') IN (SELECT COALESCE(value, E'\\x02') FROM costliest)
+        WHERE cost <> 0 AND COALESCE(by_{place}, E'\\x02') IN (SELECT COALESCE(value, E'\\x02') FROM costliest)
     """
 
 
@@ -210,7 +216,8 @@ def _read_costliest(
     return costliest, daily
 
 
-def _read_value(value: Any) -> Any:
+def _read_model(value: Any) -> Any:
+    """Returns the value of a model's line in the result of a query, with `ANY_DATE` for `ANY_DATE_IN_SQL`."""
     return f"{value[:-1]}{ANY_DATE}" if isinstance(value, str) and value.endswith("\x03") else value
 
 

@@ -4,14 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
+from typing import NamedTuple
 
-from usage.sums.labels.label_groups import UNDATED_SQL, LabelsUnreadable, Only, Query, labels_among
+from usage.sums.labels.label_groups import (
+    UNDATED_SQL,
+    LabelsUnreadable,
+    Only,
+    Parameter,
+    Query,
+    grouping,
+    labels_among,
+)
 from usage.sums.labels.label_reader import grouped_sums
-from usage.sums.labels.label_tables import SUMS
+from usage.sums.labels.label_tables import COST_LATER, SUMS
 from usage.sums.labels.sum_rows import days_between
 
 ANY_DATE_IN_SQL = r"E'\x03'"  # stands for `ANY_DATE` in the results of queries
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
+
+
+class Compared(NamedTuple):
+    """The SQL of the sums that a report compares, to put into a WITH clause.
+
+    * `tables`: the tables of the clause. The one named `compared` has a row for each group: its values (`columns_of`),
+      its sums (`SUMS`), the column `cost_before` with its dollars in the period before, and the column `cost_compared`
+      with the dollars that are compared with these.
+    * `values`: the values of the parameters in `tables`.
+    * `every`: the name of the table whose rows add up to the sums of all groups; usually it has few rows.
+    * `has_past`: false if the dollars of the period before cannot be read; `cost_before` is 0 then.
+    """
+
+    tables: str
+    values: list[Parameter]
+    every: str
+    has_past: bool
+
+
+def days_to_read(before: Days, groups: Sequence[str]) -> tuple[Days, date | None]:
+    """Returns the days whose dollars are read to know those of the days `before`, and the first of them to subtract.
+
+    These are the days `before`, and None, or also the rest of the last month. A month has far fewer sums than its days:
+    if most of it is wanted, it is quicker to read it, and to subtract what its other days have cost.
+    """
+    start, end = before[1].replace(day=1), (before[1].replace(day=1) + timedelta(days=31)).replace(day=1)
+    if "day" in groups or start < before[0] or 2 * (end - before[1]) > before[1] - start:
+        return before, None
+    return (before[0], end), before[1]
 
 
 def columns_of(groups: Sequence[str]) -> list[str]:
@@ -20,94 +59,154 @@ def columns_of(groups: Sequence[str]) -> list[str]:
 
 
 def compared_sums(
-    days: Days, before: Days, compared_end: date, groups: Sequence[str], only: Only, are_complete: tuple[bool, bool]
-) -> tuple[Query, bool]:
-    """Returns the SQL query for each group's sums on `days` and dollars on `before`, and whether it reads the latter.
+    days: Days,
+    before: Days,
+    compared_end: date,
+    groups: Sequence[str],
+    only: Only,
+    are_complete: tuple[bool, bool],
+    *,
+    has_lines: bool,
+) -> Compared:
+    """Returns the SQL of each group's sums on `days` and dollars on `before`, as tables of a WITH clause.
 
-    The dollars are the column `cost_before`; the column `cost_compared` has those of `days` until before
-    `compared_end`. If the former cannot be read, they are 0, and the second result is False. `are_complete` says for
-    each of the two periods whether the sums by label include all calls.
+    Those of `days` until before `compared_end` are compared with the days `before`. `are_complete` says for each of the
+    two periods whether the sums by label include all calls. If `has_lines` is true, names of a model that differ only
+    in their date share a row: its value is the name without a date, and `ANY_DATE_IN_SQL`.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
-    is_complete, is_complete_before = are_complete
+    join = partial(_periods_joined, days, before, compared_end, only=only, are_complete=are_complete)
+    labels = labels_among(groups, only)
+    label = labels[0] if len(labels) == 1 and labels[0] not in only else ""
+    others = [name for name in groups if name != label]
+    (sql, values), figures, has_past = join(others)
+    has_lines = has_lines and "model" in groups
+    tables = _lines(sql, others, figures) if has_lines else f"every AS MATERIALIZED ({sql})"
+    rows = "every"
+    if label:
+        # The sums of calls without the label are the difference of those of all calls and of those with it. They are
+        # computed after both periods are joined, since that takes less time than to compute them for each period.
+        (labelled, labelled_values), *_ = join(groups, has_rest=False, lines="lines" if has_lines else "")
+        values = [*values, *labelled_values]
+        tables = f"""
+            {tables}, labelled AS MATERIALIZED ({labelled}), rest AS MATERIALIZED ({_rest(groups, label, figures)})
+        """
+        rows = "(SELECT * FROM labelled UNION ALL SELECT * FROM rest)"
+    cost = partial(_cost_compared, days, compared_end)
+    tables = f"""{tables},
+        compared AS MATERIALIZED (SELECT *, {cost(groups)} AS cost_compared FROM {rows} AS one),
+        added AS (SELECT *, {cost(others)} AS cost_compared FROM every)
+    """
+    return Compared(tables, values, "added", has_past=has_past)
+
+
+def _rest(groups: Sequence[str], label: str, figures: Sequence[str]) -> str:
+    """Returns the SQL query for the sums of calls without `label`: those of the table `every` less those of `labelled`.
+
+    `groups` are those of the table `labelled`; `every` has all of them but the label.
+    """
+    others = columns_of([name for name in groups if name != label])
+    numbers = iter(others)
+    keys = ["NULL" if name == label else next(numbers) for name in groups]
+    known = [column for name, column in zip(groups, columns_of(groups), strict=True) if name != label]
+    less = [f"-COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0)" for name in figures]
+    return f"""
+        SELECT {", ".join((*keys, *(f"sum({name}) AS {name}" for name in figures)))} FROM (
+            SELECT {", ".join((*others, *figures))} FROM every
+            UNION ALL SELECT {", ".join((*known, *less))} FROM labelled{grouping(known)}
+        ) AS one{grouping(others)}
+    """
+
+
+def _lines(sql: str, groups: Sequence[str], figures: Sequence[str]) -> str:
+    """Returns the SQL of a table `every`, for a WITH clause: the rows of a query, with one for all dates of a model.
+
+    `sql` is the query for sums (`figures`) by `groups`. Only the rows of models with several names are added up. The
+    table `lines` has their `name`, and the `line` that the models of one line share.
+    """
+    columns = columns_of(groups)
+    model = columns[groups.index("model")]
+    keys = ["line" if column == model else column for column in columns]
+    added = [f"COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0)" for name in figures]
+    undated = UNDATED_SQL.format("name")
+    return f"""
+        exact AS MATERIALIZED ({sql}),
+        lines AS MATERIALIZED (
+            SELECT name, line FROM (
+                SELECT name, {undated} || {ANY_DATE_IN_SQL} AS line, count(*) OVER (PARTITION BY {undated}) AS names
+                FROM (SELECT DISTINCT {model} AS name FROM exact) AS model
+            ) AS known WHERE names > 1
+        ),
+        every AS MATERIALIZED (
+            SELECT * FROM exact WHERE {model} NOT IN (SELECT name FROM lines)
+            UNION ALL
+            SELECT {", ".join((*keys, *added))} FROM exact JOIN lines ON name = {model} GROUP BY {", ".join(keys)}
+        )
+    """
+
+
+def _cost_compared(days: Days, compared_end: date, groups: Sequence[str]) -> str:
+    """Returns the SQL expression for the dollars of a row that are compared: those of days before `compared_end`."""
+    if "day" in groups:
+        return f"CASE WHEN by_{groups.index('day')} < DATE '{compared_end}' THEN cost ELSE 0 END"
+    if compared_end <= days[0]:
+        return "0::numeric"
+    return f"cost - {COST_LATER}" if compared_end < days[1] else "cost"
+
+
+def _periods_joined(
+    days: Days,
+    before: Days,
+    compared_end: date,
+    groups: Sequence[str],
+    *,
+    only: Only,
+    are_complete: tuple[bool, bool],
+    has_rest: bool = True,
+    lines: str = "",
+) -> tuple[Query, Sequence[str], bool]:
+    """Returns the SQL query for each group's sums on `days` and dollars on `before`, and whether it reads the latter.
+
+    The dollars are the column `cost_before`. If they cannot be read, they are 0, and the last result is False. The
+    second result has the names of all columns but those of `groups`. `has_rest` and `lines` have the same
+    meaning as for `grouped_sums`.
+
+    Raises:
+        LabelsUnreadable: as in `compared_sums`.
+    """
+    here, there = (
+        partial(grouped_sums, only=only, is_complete=one, has_rest=has_rest, lines=lines) for one in are_complete
+    )
     shift = (days[0] - before[0]).days
     has_past = before[0] < before[1]
     if "day" in groups and len(groups) > 1 and len(labels_among(groups, only)) < 2:
         # Day by day, few rows are grouped and joined at once, in the order of the primary key.
         others = [name for name in groups if name != "day"]
-        present = grouped_sums(*days, others, only, is_complete=is_complete, day="days.day")
-        earlier = grouped_sums(
-            *before, others, only, ("cost",), is_complete=is_complete_before, day=f"(days.day - {shift})"
-        )
+        present = here(*days, others, day="days.day")
+        earlier = there(*before, others, sums=("cost",), day=f"(days.day - {shift})")
         every_day = days_between(days[0], max(days[1], before[1] + timedelta(days=shift)))
-        joined = _day_by_day(_joined(present, earlier, others, shift), groups, every_day)
-        return _until(joined, groups, compared_end), has_past
-    present = grouped_sums(*days, groups, only, is_complete=is_complete)
+        joined = _joined(present, earlier, others, SUMS, shift)
+        return _day_by_day(joined, groups, every_day), (*SUMS, "cost_before"), has_past
+    later = compared_end if days[0] < compared_end < days[1] and "day" not in groups else None
+    sums = SUMS if later is None else (*SUMS, COST_LATER)
+    present = here(*days, groups, later=later)
+    read, excess = days_to_read(before, groups)
     past: Query | None
     try:
-        past = grouped_sums(*before, groups, only, ("cost",), is_complete=is_complete_before) if has_past else None
+        past = there(*read, groups, sums=("cost",), later=excess) if has_past else None
     except LabelsUnreadable:  # rows of the period before have been deleted; those of this one have not
         past = None
-    joined = _alone(present, groups) if past is None else _joined(present, past, groups, shift)
-    if "day" in groups or compared_end == days[1]:
-        return _until(joined, groups, compared_end), past is not None
-    later = grouped_sums(compared_end, days[1], groups, only, ("cost",), is_complete=is_complete)
-    return _less(joined, later, groups), past is not None
+    cost = "past.cost" if excess is None else f"past.cost - past.{COST_LATER}"
+    joined = _alone(present, groups, sums) if past is None else _joined(present, past, groups, sums, shift, cost)
+    return joined, (*sums, "cost_before"), past is not None
 
 
-def with_lines_of_models(compared: Query, groups: Sequence[str]) -> Query:
-    """Returns the SQL query that adds up the rows of `compared` whose models differ only in the date of their names.
-
-    A model with several names, such as `gpt-4o` and `gpt-4o-2024-08-06`, becomes one value: the name without a date,
-    and `ANY_DATE_IN_SQL`. `groups` include the model.
-    """
-    columns = columns_of(groups)
-    model = columns[groups.index("model")]
-    undated = UNDATED_SQL.format(model)
-    names = f"min({model}) OVER same <> max({model}) OVER same"
-    line = f"CASE WHEN {names} THEN {undated} || {ANY_DATE_IN_SQL} ELSE {model} END AS line"
-    keys = ["line" if column == model else column for column in columns]
-    sums = [f"sum({name}) AS {name}" for name in (*SUMS, "cost_before", "cost_compared")]
-    selected = [f"{key} AS {column}" for key, column in zip(keys, columns, strict=True)]
-    sql = f"""
-        SELECT {", ".join((*selected, *sums))}
-        FROM (SELECT *, {line} FROM ({compared[0]}) AS exact WINDOW same AS (PARTITION BY {undated})) AS lines
-        GROUP BY {", ".join(keys)}
-    """
-    return sql, compared[1]
-
-
-def _alone(present: Query, groups: Sequence[str]) -> Query:
+def _alone(present: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
     """Returns the SQL query for the sums of the query `present`, in which nothing has cost anything before."""
-    columns = ", ".join((*columns_of(groups), *SUMS))
+    columns = ", ".join((*columns_of(groups), *sums))
     return f"SELECT {columns}, 0::numeric AS cost_before FROM ({present[0]}) AS present", present[1]
-
-
-def _until(joined: Query, groups: Sequence[str], compared_end: date) -> Query:
-    """Returns the SQL query that adds the column `cost_compared` to `joined`: the dollars of rows that are compared.
-
-    By day, these are the rows of days before `compared_end`, otherwise all.
-    """
-    if "day" not in groups:
-        return f"SELECT *, cost AS cost_compared FROM ({joined[0]}) AS joined", joined[1]
-    compared = f"CASE WHEN by_{groups.index('day')} < %s THEN cost ELSE 0 END AS cost_compared"
-    return f"SELECT *, {compared} FROM ({joined[0]}) AS joined", [compared_end, *joined[1]]
-
-
-def _less(joined: Query, later: Query, groups: Sequence[str]) -> Query:
-    """Returns the SQL query that adds the column `cost_compared` to `joined`: its dollars without those of `later`.
-
-    `later` has the dollars of each group on the days that are not compared.
-    """
-    columns = columns_of(groups)
-    sql = f"""
-        SELECT joined.*, joined.cost - COALESCE(later.cost, 0) AS cost_compared
-        FROM ({joined[0]}) AS joined LEFT JOIN ({later[0]}) AS later
-            ON {" AND ".join(_same(column, "joined", "later") for column in columns)}
-    """
-    return sql, [*joined[1], *later[1]]
 
 
 def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
@@ -125,10 +224,13 @@ def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> 
     return sql, [every_day, *joined[1]]
 
 
-def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Query:
+def _joined(
+    present: Query, past: Query, groups: Sequence[str], sums: Sequence[str], shift: int, cost: str = "past.cost"
+) -> Query:
     """Returns the SQL query that joins the sums of the present period with the dollars of the past one, group by group.
 
-    `shift` is the number of days from the first day of the past period to that of the present one.
+    `sums` are the names of the sums of the present period. `shift` is the number of days from the first day of the past
+    period to that of the present one. `cost` is the SQL expression for the dollars of the past period.
     """
     # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
     columns = columns_of(groups)
@@ -139,11 +241,11 @@ def _joined(present: Query, past: Query, groups: Sequence[str], shift: int) -> Q
         for name, column in zip(groups, columns, strict=True)
     ]
     keys = [f"COALESCE({one}, {other}) AS {column}" for (one, other, _), column in zip(pairs, columns, strict=True)]
-    sums = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
+    added = [f"COALESCE(present.{name}, 0) AS {name}" for name in sums]
+    conditions = " AND ".join(condition for _, _, condition in pairs)
     sql = f"""
-        SELECT {", ".join((*keys, *sums))}, COALESCE(past.cost, 0) AS cost_before
-        FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past
-            ON {" AND ".join(condition for _, _, condition in pairs)}
+        SELECT {", ".join((*keys, *added))}, COALESCE({cost}, 0) AS cost_before
+        FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past ON {conditions or "TRUE"}
     """
     return sql, [*present[1], *past[1]]
 

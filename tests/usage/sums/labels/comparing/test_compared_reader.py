@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F
 
 from tests.support.ledger.ledgers import call, random_call
 from usage.journal_shipping.rows import write_rows
-from usage.models import LabelTotal, LedgerState
+from usage.models import LabelTotal, LedgerState, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.labels.comparing.compared_reader import ORDERS, ComparedReport, read_compared_report
 from usage.sums.labels.comparing.daily_costs import read_costliest, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
-from usage.sums.labels.label_tables import END_USER
+from usage.sums.labels.label_tables import END_USER, OTHERS
 from usage.sums.labels.tag_names import HAS_TEAMS, has_teams, read_tag_names
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +59,58 @@ def test_each_period_is_as_if_read_alone(groups: tuple[str, ...], only: dict[str
     assert report.total.sums.cost == sum(row.cost for row in alone.values())
     assert report.total.cost_before == sum(row.cost for row in before.values())
     assert report.others is None
+
+
+@pytest.mark.parametrize(
+    "groups", [("team",), ("key", "day"), (END_USER,), ("tag:project", "route"), ("tag:project", END_USER)], ids=str
+)
+@pytest.mark.parametrize("only", [{}, {"team": "red"}, {"tag:project": "x"}], ids=str)
+@pytest.mark.parametrize("number", [0, 3, 9, 28, 29, 30])
+def test_only_the_same_days_of_both_periods_are_compared(
+    groups: tuple[str, ...], only: dict[str, str | None], number: int
+) -> None:
+    """The first days of both months, whether their other days are many or few."""
+    write_random(300)
+    days, before = ((month[0], month[0] + timedelta(days=number)) for month in (NOVEMBER, OCTOBER))
+    wanted: dict[str, Any] = {"only": only, "order": "change", "is_falling": True, "most": 1000}
+    report = read_compared_report(NOVEMBER, before, groups, compared_end=days[1], **wanted)
+    alone, past = (
+        {row.group: row.cost for row in read_label_report(*days, groups, only=only, most=1000).rows if row.cost}
+        if number
+        else {}
+        for days in (days, before)
+    )
+    assert {row.sums.group: row.cost_compared for row in report.rows if row.cost_compared} == alone
+    assert report.total.cost_compared == sum(alone.values())
+    if number:
+        assert report.total.cost_before == sum(past.values())
+    if number and "day" not in groups:
+        assert {row.sums.group: row.cost_before for row in report.rows if row.cost_before} == past
+    assert report.others is None
+
+
+def test_days_are_subtracted_from_the_end_users_of_their_month() -> None:
+    """A month that has named enough end users counts the others together, where its days may name them."""
+    write_rows(
+        Pricer().priced(
+            [
+                call(moment - timedelta(days=days), end_user=name)
+                for moment in (NOON, NOON.replace(day=30))
+                for name in ("ada", "bob", "cem", "")
+                for days in (0, 30)
+            ]
+        )
+    )
+    LabelTotal.objects.filter(span="month", value="bob").update(value=OTHERS)
+    first, last = NOVEMBER[0], date(2026, 11, 30)
+    before = OCTOBER[0], date(2026, 10, 31)
+    wanted: dict[str, Any] = {"only": {}, "order": "cost", "is_falling": True, "most": 1000}
+    report = read_compared_report((first, NOVEMBER[1]), before, (END_USER,), compared_end=last, **wanted)
+    assert {row.sums.group[0] for row in report.rows} == {"ada", OTHERS, "cem", None}
+    one = report.total.sums.cost / 8
+    assert {row.cost_compared for row in report.rows} == {one}
+    assert {row.cost_before for row in report.rows} == {one}
+    assert report.total.cost_compared == report.total.cost_before == 4 * one
 
 
 @pytest.mark.parametrize("order", [*ORDERS, "by_0", "by_1"])
@@ -175,3 +228,13 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_without_tags_there_are_no_names() -> None:
     assert read_tag_names(NOON.date()) == []
+
+
+@pytest.mark.parametrize("groups", [(END_USER,), (END_USER, "day"), ("team", "model")])
+def test_large_sums_of_tokens_are_exact(groups: tuple[str, ...]) -> None:
+    write_rows(Pricer().priced([call(NOON, end_user="ada", input_tokens=7)]))
+    for table in (LabelTotal, UsageTotal):
+        table.objects.update(input_tokens=F("input_tokens") + 2**53 - 10)
+    report = read(*groups)
+    assert [row.sums.input_tokens for row in report.rows] == [2**53 - 3]
+    assert report.total.sums.input_tokens == 2**53 - 3
