@@ -48,8 +48,10 @@ def read_end(body: bytes, name: str) -> dict[str, object]:
     """
     end = body[-SMALL_BYTES:]
     at = end.rfind(b'"%b"' % name.encode())
+    # A name begins here, and not the rest of a longer one with a quotation mark in it.
+    is_name = end[: max(at, 0)].rstrip()[-1:] in (b"{", b",")
     # This is a member of the outermost object, since no other one ends where the body ends.
-    members = _parse(b"{" + end[at:]) if at >= 0 else None
+    members = _parse(b"{" + end[at:]) if is_name else None
     return members if isinstance(members, dict) else {}
 
 

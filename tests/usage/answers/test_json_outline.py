@@ -57,6 +57,11 @@ def test_the_end_of_an_object_has_its_last_members(pairs: Pairs, chance: Random,
     assert read_end(b'{"x": [%b, {"usage": 1}]}' % text.encode(), "usage") == {}
 
 
+def test_a_name_with_a_quotation_mark_in_it_is_another_one() -> None:
+    assert read_end(rb'{"a": 1, "a\"usage": 2}', "usage") == {}
+    assert read_end(rb'{"a": 1, "usage": 2}', "usage") == {"usage": 2}
+
+
 def test_a_usage_behind_too_many_values_is_read() -> None:
     """Of an answer with `logprobs`, a thousand tokens have some three hundred thousand values."""
     token = {"token": " the", "logprob": -0.01, "bytes": [32, 116]}
