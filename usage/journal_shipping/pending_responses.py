@@ -103,7 +103,7 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
         # Of a response that has ended, an estimate in the call's row stays, unless usage is reserved. In all other
         # cases lower counts in the row are raised to the stored estimate. Of a response that is gone, all reserved
         # usage counts.
-        # Nor does anybody know how long a response goes on that upstream shows to another project only.
+        # So it does if the call named a project: upstream says 404 to the others, though the response may still go on.
         is_hidden = bool((response.supposed or {}).get("is_of_named_account"))
         is_whole = is_gone and (is_reserved or is_hidden)
         written = _count_supposed(response, is_whole=is_whole, is_raised=is_reserved or not has_ended)

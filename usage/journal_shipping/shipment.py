@@ -115,9 +115,9 @@ class JournalShipment:
             self.ship_rest(paths, between)
 
     def _start_over_if_rows_may_lack(self) -> bool:
-        """Forgets how far each file is delivered, if another PostgreSQL server than before may answer; returns that.
+        """Forgets how far each file is delivered if PostgreSQL has restarted or is another server; returns whether so.
 
-        The rows that were written last may lack in that server: after a failover, or after a crash without `fsync`.
+        Such a server may lack the rows that were written last: after a failover, or after a crash without `fsync`.
         """
         changes = self._delivery.count_server_changes()
         if changes == self._server_changes:
