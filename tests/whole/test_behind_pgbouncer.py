@@ -234,4 +234,4 @@ def test_the_pages_without_a_login(gateway: Gateway) -> None:
         headers = {"Authorization": f"Bearer {SECURITY_KEY if path == '/usage' else ACCESS_TOKEN}"}
         answer = gateway.http.get(path, headers=headers)
         assert answer.status_code == 200, (path, answer.text)
-    assert gateway.http.get("/readyz").json()["status"] == "ok"
+    gateway.wait_until_ok()

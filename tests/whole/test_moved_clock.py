@@ -94,9 +94,7 @@ def test_calls_that_run_end_as_they_would_and_the_server_goes_on_by_the_new_cloc
     row = gateway.row(answer)
     assert abs(row["started_at"] - datetime.now(UTC) - ahead) < timedelta(minutes=10)
     assert row["duration_ms"] < 600_000
-    ready = gateway.http.get("/readyz")
-    assert ready.status_code == 200
-    assert ready.json()["status"] == "ok", ready.text
+    assert gateway.wait_until_ok().status_code == 200
     assert gateway.manage("ledger", "verify").returncode == 0
     assert len(gateway.rows()) == 2 + STREAMS
 

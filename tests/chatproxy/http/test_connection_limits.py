@@ -138,7 +138,7 @@ def test_no_descriptor_left_is_survived(start_gateway: Callable[..., Gateway], o
     answer = caller.read_answer()
     assert answer.status == 200, answer.body
     assert still_answers(opened(gateway))
-    wait_until_true(lambda: gateway.http.get("/readyz").json()["status"] == "ok")
+    gateway.wait_until_ok()
 
 
 def test_few_open_files_mean_fewer_calls_at_once(

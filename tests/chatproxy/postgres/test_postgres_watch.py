@@ -66,7 +66,7 @@ def take_its_socket(pid: int) -> None:
 
 def test_variables_for_another_server_do_not_lead_there(bundled: tuple[Gateway, BundledPostgres]) -> None:
     gateway, _ = bundled
-    assert gateway.http.get("/readyz").json()["status"] == "ok"
+    gateway.wait_until_ok()
     assert gateway.row(gateway.post("/openai", CALL))["outcome"] == "success"
 
 

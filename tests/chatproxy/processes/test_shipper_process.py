@@ -31,8 +31,8 @@ def test_it_works(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None
     gateway = start_gateway(WEB_CONCURRENCY="2")
     rows = [gateway.row(gateway.post("/openai", HI)) for _ in range(4)]
     assert [row["outcome"] for row in rows] == ["success"] * 4
-    wait_until(lambda: state(gateway)["status"] == "ok")
-    assert (state(gateway)["shipper"], state(gateway)["database"]) == ("ok", "ok")
+    ready = gateway.wait_until_ok().json()
+    assert (ready["shipper"], ready["database"]) == ("ok", "ok")
     wait_until(lambda: state(gateway)["journal_lag_bytes"] == 0)
     shipper = shipper_of(gateway)
 

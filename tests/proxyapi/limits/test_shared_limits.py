@@ -289,7 +289,7 @@ def test_no_call_fails_when_redis_is_killed_under_load(
             load.result()
 
     assert set(seen) == {200}
-    assert shared.http.get("/readyz").json()["status"] == "ok"
+    shared.wait_until_ok()
     wait_until(lambda: all_outages_are_over(shared.log[printed_before:]))
 
 
