@@ -31,6 +31,7 @@ from usage.models import (
     ErrorTotal,
     LabelTotal,
     Request,
+    RequestBody,
     StoredObject,
     TeamDay,
     UsageBreakdown,
@@ -64,8 +65,10 @@ TABLES: dict[type[models.Model], str] = {
 }
 
 
-def copy_back(start: datetime, weeks: int) -> None:
+def copy_back(start: datetime, weeks: int, weeks_with_bodies: int) -> None:
     """Copies the calls and sums of the week that begins at `start` into each of the `weeks` weeks before it.
+
+    The newest `weeks_with_bodies` of these weeks get copies of the bodies, too.
 
     Raises:
         django.db.Error: the database fails.
@@ -85,6 +88,9 @@ def copy_back(start: datetime, weeks: int) -> None:
                 print(f"{model._meta.db_table}: {rows:,} rows, {time.perf_counter() - began:,.0f} s", flush=True)
         for month in filled:
             print(f"{month.result()}, {time.perf_counter() - began:,.0f} s", flush=True)
+        if weeks_with_bodies:
+            rows = _copy_bodies(cursor, start, min(weeks, weeks_with_bodies))
+            print(f"bodies: {rows:,} rows, {time.perf_counter() - began:,.0f} s", flush=True)
         for model in TABLES:
             cursor.execute(f"DROP TABLE week_of_{model._meta.db_table}")
     fold_labels(start + WEEK, (start - weeks * WEEK).date().replace(day=1))
@@ -103,7 +109,8 @@ def _take_week(cursor: CursorWrapper, model: type[models.Model], start: datetime
     order = " ORDER BY request_id" if model is Request else ""  # two processes have written them
     cursor.execute(f"DROP TABLE IF EXISTS week_of_{table}")
     cursor.execute(
-        f"CREATE UNLOGGED TABLE week_of_{table} AS SELECT * FROM {table} WHERE {TABLES[model]}{order}", values
+        f"CREATE UNLOGGED TABLE week_of_{table} AS SELECT * FROM {table} WHERE {TABLES.get(model, BY_ID)}{order}",
+        values,
     )
     cursor.execute(f"ANALYZE week_of_{table}")
 
@@ -157,6 +164,15 @@ def _copy_table(cursor: CursorWrapper, model: type[models.Model], weeks: Iterabl
     rows = sum(_copy(cursor, model, week, table) for week in weeks)
     for statement in statements:
         cursor.execute(statement)
+    return rows
+
+
+def _copy_bodies(cursor: CursorWrapper, start: datetime, weeks: int) -> int:
+    """Copies the bodies of the week that begins at `start` into the `weeks` weeks before; returns their number."""
+    table = RequestBody._meta.db_table
+    _take_week(cursor, RequestBody, start)
+    rows = sum(_copy(cursor, RequestBody, week, table) for week in range(weeks, 0, -1))
+    cursor.execute(f"DROP TABLE week_of_{table}")
     return rows
 
 

@@ -43,8 +43,9 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
     """Writes `count` made-up calls and all sums of them into a database, which must have the tables and no rows.
 
     The calls are of today and of the `weeks` before, by keys with the names `team-0`, `team-1`, … Two of the calls are
-    rare ones, for which the pages search (`RARE_KEY`). The newest `bodies` calls have bodies, as far as they are of the
-    last week. `end_users` is about the number of end users who have calls; with 0, calls have no tags either.
+    rare ones, for which the pages search (`RARE_KEY`). About the newest `bodies` calls have bodies: if they are
+    more than those since a week ago, by whole weeks. `end_users` is about the number of end users who have calls; with
+    0, calls have no tags either.
 
     Raises:
         django.db.Error: the database fails.
@@ -68,7 +69,7 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
     close_connections()
     half = len(calls) // 2
     _write_at_once(maker, (calls[:half], calls[half:]))
-    copy_back(last_week, weeks - 1)
+    copy_back(last_week, weeks - 1, weeks_with_bodies=max(0, round(-without_bodies / of_a_week)))
     _write(maker.rare_call(now - age * (WEEK * weeks)) for age in RARE_AGES)
 
 

@@ -21,7 +21,7 @@ def moved(field: models.Field[Any, Any], weeks: str) -> str:
         return f"{column} - {weeks} * interval '7 days'"
     if isinstance(field, models.DateField):
         return f"{column} - ({weeks})::int * 7"
-    if isinstance(field, models.UUIDField):
+    if isinstance(getattr(field, "target_field", field), models.UUIDField):
         milliseconds = f"('x' || left({column}::text, 8) || substr({column}::text, 10, 4))::bit(48)::bigint"
         time = f"lpad(to_hex({milliseconds} - {weeks} * {WEEK_MILLISECONDS}::bigint), 12, '0')"
         return f"({time} || substr({column}::text, 15))::uuid"
