@@ -14,14 +14,14 @@
     journal_shipping.shipment            reads the segments of one, and deletes those that are delivered
       │
     journal_shipping.delivery            batches; waits out an outage; sets aside what the database refuses
-      │   money.row_pricing              dollars of each row: custom prices, else the list (prices.price_sources)
+      │   money.row_pricing              dollars of each row: custom prices, else the list (prices.price_lookup)
       ▼
     journal_shipping.rows                one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
-      ├──▶ sums.adding_up                usage_usagehour, _usagetotal, _usagebreakdown, _usageday,
+      ├──▶ sums.rollup                usage_usagehour, _usagetotal, _usagebreakdown, _usageday,
       │                                  _usagepeak, _errortotal, _summedname, _labeltotal
       ├──▶ money.spent_and_reserved      the call's cost is taken off the lease from which it was reserved
-      ├──▶ journal_shipping.background_cost     a response's usage counts once, however often the response is read
+      ├──▶ journal_shipping.response_billing     a response's usage counts once, however often the response is read
       └──▶ journal_shipping.stored_object_rows  which key created an object
               │
               ▼

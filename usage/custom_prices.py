@@ -1,6 +1,6 @@
 """Custom prices, which an administrator sets: their content, and the calls for which each one is valid.
 
-It is no part of `usage.prices.price_sources`, because the tables (`usage.models`) import it, and need no list prices.
+It is no part of `usage.prices.price_lookup`, because the tables (`usage.models`) import it, and need no list prices.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A call is counted when it ends, by its worker, on the event loop. Its tokens and dollars are counted by the shipper when
 its row is in the tables, because only then is it known whether they have been counted before
-(`usage.journal_shipping.background_cost`). The number of labels is limited: a caller can name any model, but only a
+(`usage.journal_shipping.response_billing`). The number of labels is limited: a caller can name any model, but only a
 model that has answered gets a label of its own, and at most `MOST_MODELS` do.
 """
 

@@ -17,7 +17,7 @@ from proxyapi.routes import Route
 from usage.call_record import OtherUsage
 from usage.custom_prices import service_tier
 from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
-from usage.prices.price_sources import IMPLIED_MODELS, TIER_FACTORS
+from usage.prices.price_lookup import IMPLIED_MODELS, TIER_FACTORS
 
 IMAGES = "/v1/images/"
 # Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.

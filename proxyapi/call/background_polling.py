@@ -37,8 +37,8 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.event_kinds import TERMINAL_STATUSES
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.call_record import COUNTS
-from usage.journal_shipping.background_cost import ROUTES
 from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.journal_shipping.response_billing import ROUTES
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
 from usage.money.spent_and_reserved import responses_are_polled

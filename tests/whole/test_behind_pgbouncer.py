@@ -25,6 +25,7 @@ from tests.support.polling import wait_until
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
+from tests.support.servers.readiness import wait_until_ok
 from tests.support.upstreams.fixed import run_fixed_upstream
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -234,4 +235,4 @@ def test_the_pages_without_a_login(gateway: Gateway) -> None:
         headers = {"Authorization": f"Bearer {SECURITY_KEY if path == '/usage' else ACCESS_TOKEN}"}
         answer = gateway.http.get(path, headers=headers)
         assert answer.status_code == 200, (path, answer.text)
-    gateway.wait_until_ok()
+    wait_until_ok(gateway)

@@ -23,6 +23,7 @@ from tests.support.moved_clock import ServerClock
 from tests.support.polling import wait_until
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
+from tests.support.servers.readiness import wait_until_ok
 
 DAY = timedelta(days=1)
 BACK = timedelta(hours=-1)
@@ -94,7 +95,7 @@ def test_calls_that_run_end_as_they_would_and_the_server_goes_on_by_the_new_cloc
     row = gateway.row(answer)
     assert abs(row["started_at"] - datetime.now(UTC) - ahead) < timedelta(minutes=10)
     assert row["duration_ms"] < 600_000
-    assert gateway.wait_until_ok().status_code == 200
+    assert wait_until_ok(gateway).status_code == 200
     assert gateway.manage("ledger", "verify").returncode == 0
     assert len(gateway.rows()) == 2 + STREAMS
 

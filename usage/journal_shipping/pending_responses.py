@@ -2,7 +2,7 @@
 
 Usage that upstream will never state is not free: the call that has created the response then gets an estimate
 (`usage.answers.estimate_rules`). If the exact usage is stated later after all, it replaces the estimate
-(`usage.journal_shipping.background_cost`). The reservation of the call's budget ends in the same transaction.
+(`usage.journal_shipping.response_billing`). The reservation of the call's budget ends in the same transaction.
 
 Transactions lock rows of `PendingResponse` first, in the order of their ids, and all other rows about these responses
 afterwards, so that they never deadlock.
@@ -25,7 +25,7 @@ from usage.journal_shipping.digests import DIGEST
 from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
 from usage.money.row_pricing import Pricer
-from usage.sums.adding_up import Rollup
+from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed

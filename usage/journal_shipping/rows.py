@@ -20,16 +20,16 @@ from usage.answers.estimate_rules import estimate_interrupted
 from usage.call_record import COUNTS, STUB_CODE, CallRecord, SummedRow
 from usage.database.last_statements import LastStatements
 from usage.ids import started_at
-from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.journal_shipping.continued_sessions import begin_sessions, name_sessions
 from usage.journal_shipping.digests import DIGEST, UPDATE_DIGESTS
+from usage.journal_shipping.response_billing import COUNTED_LATER, settle_responses
 from usage.journal_shipping.stored_object_rows import write_objects
 from usage.journal_shipping.stub_rows import FIELDS
 from usage.metric_counters import counters
 from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations, take_off_leases
-from usage.sums.adding_up import Rollup
 from usage.sums.labels.changed_days import mark_changed_days
+from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
 from usage.sums.summed_names import mark_unknown
 
@@ -66,7 +66,7 @@ UPDATE_PRICES = (
     f" RETURNING {SUMMED_SQL}"
 )
 READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Removes the usage from a row since another row counts it, as `background_cost` does in rows that are not written yet.
+# Removes the usage from a row since another row counts it, as `response_billing` does in rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
@@ -153,7 +153,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
     Also marks the sums by all labels together (end user and tags) of these days as wrong, so that reports do not read
     them. Returns the changed rows twice: as they were stored before, and as they are stored now. In the same
     transaction, the caller must subtract the former from the other sums, and add the latter
-    (`usage.sums.adding_up.Rollup`).
+    (`usage.sums.rollup.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:

@@ -51,7 +51,7 @@ def stub(row: CallRecord) -> CallRecord:
     if row.get("usage") is not None:
         kept.setdefault(
             "usage", {}
-        )  # without it, the row would not count as exact (`usage.journal_shipping.background_cost`)
+        )  # without it, the row would not count as exact (`usage.journal_shipping.response_billing`)
     if not _has_owner(row):
         kept.pop("response_id", None)
     return {**_stub_of(row), **kept, **_fields_beside_columns(row)}

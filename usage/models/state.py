@@ -107,7 +107,7 @@ class CountedResponse(models.Model):
     """A response of upstream's, with the request id of the one call that is billed for the response's usage.
 
     The rows of several calls can state the usage of the same response. The docstring of
-    `usage.journal_shipping.background_cost` explains which call is billed.
+    `usage.journal_shipping.response_billing` explains which call is billed.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)

@@ -51,7 +51,7 @@ from usage.money.unbilled import (
     not_counted,
     why_unbilled,
 )
-from usage.prices.price_sources import billed_models, find_rates
+from usage.prices.price_lookup import billed_models, find_rates
 from usage.prices.published_prices import ModelRates, decimal_text
 
 COMPACTION = "/v1/responses/compact"

@@ -12,7 +12,7 @@ from usage.custom_prices import CustomPrice
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
 from usage.money.billing import cost_kind, price_call, rates_of_call
 from usage.prices import genai_price_list
-from usage.prices.price_sources import find_rates
+from usage.prices.price_lookup import find_rates
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.utils.text import capfirst
 
 from usage.call_record import Price, PricedItem
-from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
+from usage.journal_shipping.response_billing import COUNTED_BEFORE, COUNTED_LATER
 from usage.models import CostKind, Outcome, Request
 from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED

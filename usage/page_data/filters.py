@@ -17,7 +17,7 @@ from usage.call_record import CALLED_MODEL_SQL
 from usage.ip_addresses import mapped_address, plain_address
 from usage.models import Dimension, Outcome, SummedName
 from usage.page_data.call_search.searched_words import MAX_WORDS, split_words
-from usage.prices.price_sources import undated_name
+from usage.prices.price_lookup import undated_name
 from usage.sums.labels.label_groups import ANY_DATE as OF_ANY_DATE
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL

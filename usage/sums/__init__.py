@@ -1,6 +1,6 @@
 """Tables of sums: added up when the rows of calls are written, and read for any range of time.
 
-`adding_up` adds the sums of a batch (`group_sums`) to them, in the transaction that writes the rows; `sum_tables` has
+`rollup` adds the sums of a batch (`group_sums`) to them, in the transaction that writes the rows; `sum_tables` has
 the columns of the tables and the statements for it; `summed_names` says which models and errors have sums of their own;
 `histogram` counts latencies; `pruned_calls` finds out since when the rows are complete, so that sums can be compared
 with them. `totals_reader` reads any range of time from months, days, hours and minutes, and `breakdown_reader` the sums

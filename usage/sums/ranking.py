@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from usage.prices.price_sources import undated_name
+from usage.prices.price_lookup import undated_name
 from usage.sums.sum_tables import DURATION
 from usage.sums.totals_reader import Totals
 

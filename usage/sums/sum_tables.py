@@ -1,4 +1,4 @@
-"""The columns of the tables of sums, and the SQL statements that add to them. `usage.sums.adding_up` executes these."""
+"""The columns of the tables of sums, and the SQL statements that add to them. `usage.sums.rollup` executes these."""
 
 from __future__ import annotations
 

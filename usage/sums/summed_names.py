@@ -20,7 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from usage.call_record import CALLED_MODEL_SQL, STUB_CODE, CallRecord, SummedRow, called_model
 from usage.kept_bodies.error_messages import SIGN, group_of, with_group
 from usage.models import Outcome
-from usage.prices.price_sources import listed_models
+from usage.prices.price_lookup import listed_models
 
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"

@@ -16,7 +16,7 @@ from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, ModelPrice, Request
 from usage.money.row_pricing import lacking_prices
 from usage.prices import genai_price_list
-from usage.prices.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
+from usage.prices.price_lookup import LONG_UNITS, TOKEN_UNITS, find_rates
 from usage.prices.published_prices import ModelRates, TieredRate
 from usage.sums.ranges import TimeRange
 

@@ -15,7 +15,7 @@ from usage.models import CALLED_MODEL, CostKind, Request
 from usage.money.unbilled import COUNTED_AT_END
 from usage.prices.genai_price_list import in_use, refresh
 from usage.prices.price_corrections import corrections
-from usage.prices.price_sources import list_rates, listed_models
+from usage.prices.price_lookup import list_rates, listed_models
 from usage.prices.published_prices import ModelRates
 
 RECENT = timedelta(days=30)

@@ -25,10 +25,10 @@ from usage.database.lock import wait_for_lock
 from usage.database.snapshot import one_snapshot
 from usage.ids import first_id
 from usage.models import NEEDS_PRICE, Dimension, Outcome, Request, Span, UsageHour, UsageTotal
-from usage.sums.adding_up import Rollup
 from usage.sums.group_sums import Sums
 from usage.sums.histogram import added, unpack
 from usage.sums.pruned_calls import DAY, comparable_since, histograms_since, latest
+from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import (
     ALL_OF_HOURS,
     BREAKDOWNS,

@@ -11,14 +11,14 @@ from django.db.models import Q
 
 from usage.call_record import CallRecord, SummedRow
 from usage.ids import first_id
-from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
+from usage.journal_shipping.response_billing import COUNTED_BEFORE, COUNTED_LATER
 from usage.journal_shipping.rows import update_prices
 from usage.journal_shipping.stub_rows import FIELDS
 from usage.metric_counters import counters
 from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, UNBILLED_ROUTE
-from usage.sums.adding_up import Rollup
+from usage.sums.rollup import Rollup
 
 BATCH_SIZE = 500
 

@@ -191,7 +191,7 @@ def _pool(chance: random.Random) -> Iterator[Any]:
 
 def _models() -> Sequence[str]:
     """Returns the names of `MODEL_COUNT` models: first those of `bench.ledger.shipper`, then others with a price."""
-    from usage.prices.price_sources import listed_models
+    from usage.prices.price_lookup import listed_models
 
     others = sorted(name for name in listed_models() if name.startswith("gpt-") and name != RARE_MODEL)
     return list(dict.fromkeys((*MODELS, *others)))[:MODEL_COUNT]

@@ -14,7 +14,7 @@ from proxyapi.models import AccessKey
 from proxyapi.pages.handover.model_list import custom_prices
 from proxyapi.team_models import SpenderColumns
 from usage.custom_prices import CustomPrice
-from usage.prices.price_sources import find_rates, listed_models
+from usage.prices.price_lookup import find_rates, listed_models
 
 HELLO = "Hello"
 NO_MODEL = "MODEL-NAME"  # stands where no model is known that the key may use

@@ -20,7 +20,7 @@ from proxyapi.pages.admin_forms import LinesField
 from usage.custom_prices import CustomPrice
 from usage.models import Dimension, ModelPrice
 from usage.page_data.filters import find_names
-from usage.prices.price_sources import find_rates, listed_models, undated_name
+from usage.prices.price_lookup import find_rates, listed_models, undated_name
 from usage.prices.published_prices import ModelRates
 
 # The name of a model as calls state it. The list of prices has others: `ft:gpt-4o`, `decisions:gpt-6-luna`, `gpt-4o*`.

@@ -18,6 +18,7 @@ from tests.support.callers.metrics import value, wait_until
 from tests.support.callers.wire import Wire, WireAnswer, head, json_call
 from tests.support.polling import wait_until as wait_until_true
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
+from tests.support.servers.readiness import wait_until_ok
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 GATED = {**CALL, "model": "fault:gate"}
@@ -138,7 +139,7 @@ def test_no_descriptor_left_is_survived(start_gateway: Callable[..., Gateway], o
     answer = caller.read_answer()
     assert answer.status == 200, answer.body
     assert still_answers(opened(gateway))
-    gateway.wait_until_ok()
+    wait_until_ok(gateway)
 
 
 def test_few_open_files_mean_fewer_calls_at_once(

@@ -17,6 +17,7 @@ from tests.support.calls.held_streams import read_streams
 from tests.support.servers.clusters import give_cluster
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway
 from tests.support.servers.processes import assert_nothing_is_left
+from tests.support.servers.readiness import wait_until_ok
 
 # libpq takes from them what a connection leaves out, so each could let a start fail, or lead it elsewhere.
 FOR_ANOTHER_SERVER = {
@@ -66,7 +67,7 @@ def take_its_socket(pid: int) -> None:
 
 def test_variables_for_another_server_do_not_lead_there(bundled: tuple[Gateway, BundledPostgres]) -> None:
     gateway, _ = bundled
-    gateway.wait_until_ok()
+    wait_until_ok(gateway)
     assert gateway.row(gateway.post("/openai", CALL))["outcome"] == "success"
 
 

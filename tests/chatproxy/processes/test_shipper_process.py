@@ -19,6 +19,7 @@ from tests.support.callers.metrics import wait_until as wait_for_samples
 from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway, launch_gateway, run_gateway
 from tests.support.servers.processes import assert_nothing_is_left, shipper_of
+from tests.support.servers.readiness import wait_until_ok
 
 HELD = {**HI, "model": "fault:gate"}
 
@@ -31,7 +32,7 @@ def test_it_works(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None
     gateway = start_gateway(WEB_CONCURRENCY="2")
     rows = [gateway.row(gateway.post("/openai", HI)) for _ in range(4)]
     assert [row["outcome"] for row in rows] == ["success"] * 4
-    ready = gateway.wait_until_ok().json()
+    ready = wait_until_ok(gateway).json()
     assert (ready["shipper"], ready["database"]) == ("ok", "ok")
     wait_until(lambda: state(gateway)["journal_lag_bytes"] == 0)
     shipper = shipper_of(gateway)

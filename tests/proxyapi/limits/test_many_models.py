@@ -16,7 +16,7 @@ from proxyapi.limits.usage_estimates import most_usage
 from proxyapi.routes import find_route
 from usage.custom_prices import MAX_MODEL_LENGTH, MAX_TIER_LENGTH, CustomPrice
 from usage.money.billing import MaxUsage, highest_cost
-from usage.prices import price_sources
+from usage.prices import price_lookup
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}
@@ -35,7 +35,7 @@ def test_a_name_of_any_length_costs_what_its_row_does(monkeypatch: pytest.Monkey
     def rates(_: object, model: str, tier: str, __: datetime) -> None:
         asked.append((len(model), len(tier)))
 
-    monkeypatch.setattr(price_sources, "cached_rates", rates)
+    monkeypatch.setattr(price_lookup, "cached_rates", rates)
     long = "x" * 10**6
     own = CustomPrice("own-*", NOW, input=Decimal(1), output=Decimal(1))
     assert highest_cost(f"own-{long}", "", NOW, MaxUsage(10**6), [own]) == 1

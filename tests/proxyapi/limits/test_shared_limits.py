@@ -29,6 +29,7 @@ from tests.support.callers.metrics import reports_since
 from tests.support.callers.wire import Wire, connect, head
 from tests.support.polling import repeat_until, wait_until, wait_until_quick
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, Gateway, free_port, run_gateway
+from tests.support.servers.readiness import wait_until_ok
 from tests.support.servers.redis_server import RedisServer
 
 CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -289,7 +290,7 @@ def test_no_call_fails_when_redis_is_killed_under_load(
             load.result()
 
     assert set(seen) == {200}
-    shared.wait_until_ok()
+    wait_until_ok(shared)
     wait_until(lambda: all_outages_are_over(shared.log[printed_before:]))
 
 

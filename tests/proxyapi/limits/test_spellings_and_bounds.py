@@ -16,7 +16,7 @@ from proxyapi.limits.output_limits import limit_by_key
 from proxyapi.limits.request_content import Form
 from proxyapi.routes import find_route
 from usage.money.billing import MaxUsage, highest_cost
-from usage.prices import price_sources
+from usage.prices import price_lookup
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}
@@ -87,7 +87,7 @@ def test_a_part_in_a_part_is_taken_off_the_text_once() -> None:
 @pytest.mark.parametrize("model", ["gemini-2.5-flash-image", "gemini-3-pro-image-preview", "gemini-nano-banana-2.1"])
 def test_a_chat_model_may_answer_with_pictures(model: str) -> None:
     usage = most_of("/chat/completions", {**CHAT, "model": model, "max_tokens": 1_000_000})
-    rates = price_sources.find_rates(model, "default", NOW, ())
+    rates = price_lookup.find_rates(model, "default", NOW, ())
     assert rates is not None
     picture = rates.rate("image_output", 0)
     assert picture is not None

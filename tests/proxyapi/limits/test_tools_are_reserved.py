@@ -20,7 +20,7 @@ from proxyapi.routes import find_route
 from usage.answers.estimate_rules import reasoning_tokens
 from usage.money.billing import highest_cost
 from usage.prices.price_corrections import corrections
-from usage.prices.price_sources import find_rates
+from usage.prices.price_lookup import find_rates
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}

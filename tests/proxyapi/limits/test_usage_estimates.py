@@ -30,7 +30,7 @@ from proxyapi.routes import find_route
 from usage.answers.estimate_rules import REASONING_TOKENS, TOKENS_PER_SECOND
 from usage.call_record import CallRecord, Counts, OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage, dearest_picture_model, highest_cost, price_call
-from usage.prices.price_sources import find_rates, listed_models
+from usage.prices.price_lookup import find_rates, listed_models
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SOUND_PART = {"type": "input_audio", "input_audio": {"data": "A" * 9000, "format": "mp3"}}

@@ -29,7 +29,7 @@ from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.roles import browser_of
 from tests.support.ledger.pages import HOSTILE, make_call, make_failure, pieces_of, text_of
 from usage.admin_pages import export
-from usage.journal_shipping.background_cost import COUNTED_LATER
+from usage.journal_shipping.response_billing import COUNTED_LATER
 from usage.models import Request
 from usage.money.spent_and_reserved import Spent
 from usage.page_data import search

@@ -8,6 +8,7 @@ from django.conf import settings
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, head
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway
+from tests.support.servers.readiness import wait_until_ok
 
 TOKEN = {"access_token": ACCESS_TOKEN}
 GUARDED = ["/log", "/log_errors", "/debug/runtime", "/health", "/health2"]
@@ -46,7 +47,7 @@ def test_healthz_says_that_the_process_is_up(gateway: Gateway, simulator: Simula
 
 
 def test_readyz_says_that_calls_may_come(gateway: Gateway, simulator: Simulator) -> None:
-    answer = gateway.wait_until_ok()
+    answer = wait_until_ok(gateway)
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -57,7 +58,7 @@ def test_readyz_says_that_calls_may_come(gateway: Gateway, simulator: Simulator)
 
 
 def test_a_web_page_elsewhere_reads_the_status_of_readyz_only(gateway: Gateway, simulator: Simulator) -> None:
-    gateway.wait_until_ok()
+    wait_until_ok(gateway)
     answer = gateway.http.get("/readyz", headers={"origin": "https://elsewhere.example"})
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

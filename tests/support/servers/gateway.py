@@ -196,20 +196,6 @@ class Gateway:
         """Waits until a worker of the server answers; before that, connections only wait in the queue of the port."""
         self.http.get("/healthz").raise_for_status()
 
-    def wait_until_ok(self) -> httpx2.Response:
-        """Waits until `/readyz` says `ok`, and returns that answer.
-
-        A server that has just started says `degraded`: its shipper, a process of its own, reports later.
-        """
-        answers: list[httpx2.Response] = []
-
-        def is_ok() -> bool:
-            answers[:] = [self.http.get("/readyz")]
-            return bool(answers[0].json()["status"] == "ok")
-
-        polling.wait_until(is_ok, PATIENCE, lambda: answers[0].text)
-        return answers[0]
-
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.support.ledger.pages import REQUESTS, listed, make_call, page_of, text_of
-from usage.journal_shipping.background_cost import COUNTED_BEFORE
+from usage.journal_shipping.response_billing import COUNTED_BEFORE
 from usage.models import Request
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import call_page

@@ -28,7 +28,7 @@ from tests.support.ledger.pages import (
     text_of,
 )
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
-from usage.journal_shipping.background_cost import COUNTED_BEFORE
+from usage.journal_shipping.response_billing import COUNTED_BEFORE
 from usage.kept_bodies.redaction import REDACTED
 from usage.models import Request
 from usage.page_data import call_page, reproduction

@@ -38,7 +38,7 @@ from tests.support.ledger.response_rows import (
 )
 from tests.support.polling import PATIENCE
 from usage.journal_shipping import rows as usage_rows
-from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
+from usage.journal_shipping.response_billing import COUNTED_BEFORE, COUNTED_LATER, ROUTES
 from usage.metric_counters import counters
 from usage.models import (
     CountedResponse,

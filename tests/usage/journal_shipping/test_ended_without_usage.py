@@ -19,7 +19,7 @@ from tests.support.ledger.response_rows import (
     queued,
     seen,
 )
-from usage.journal_shipping.background_cost import COUNTED_LATER
+from usage.journal_shipping.response_billing import COUNTED_LATER
 from usage.models import PendingResponse, UsageDay
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.upkeep.repricing import reprice

@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 from tests.support.ledger.ledgers import call_id
 from tests.support.ledger.response_rows import about, assert_sums_are_right, cost_of, counted, deliver, queued, seen
 from tests.support.other_connection import Beside
-from usage.journal_shipping import background_cost, pending_responses
+from usage.journal_shipping import pending_responses, response_billing
 from usage.journal_shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
 from usage.models import CountedResponse, Hold, PendingResponse, Request
 from usage.upkeep import verify
@@ -141,7 +141,7 @@ def test_who_gives_up_second_changes_nothing(
     response: PendingResponse, monkeypatch: pytest.MonkeyPatch, give_up: Callable[[PendingResponse], None], step: str
 ) -> None:
     other = Beside(lambda: give_up(response))
-    with stopped_before(monkeypatch, background_cost, step, other):
+    with stopped_before(monkeypatch, response_billing, step, other):
         deliver([seen()])
     other.join()
     assert_counted_once()
@@ -151,7 +151,7 @@ def test_two_hosts_that_write_the_same_responses_in_other_orders_both_end(monkey
     ids = [f"resp_{number}" for number in range(4)]
     deliver([queued(one) for one in ids])
     other = Beside(lambda: deliver([seen(one) for one in reversed(ids)]))
-    with stopped_before(monkeypatch, background_cost, "_claim", other):
+    with stopped_before(monkeypatch, response_billing, "_claim", other):
         deliver([seen(one) for one in ids])
     other.join()
     assert counted()[:2] == (4 * 4005, 4 * 500)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from usage.money.billing import MaxUsage, cost_kind, highest_cost, price_call
-from usage.prices.price_sources import listed_models
+from usage.prices.price_lookup import listed_models
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from usage.admin import ModelPriceAdmin
 from usage.custom_prices import PRICES, CustomPrice
 from usage.models import ModelPrice
 from usage.money.billing import price_call
-from usage.prices.price_sources import TOKEN_UNITS, find_rates
+from usage.prices.price_lookup import TOKEN_UNITS, find_rates
 from usage.prices.published_prices import TOKEN_PRICES
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

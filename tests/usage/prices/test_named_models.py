@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
 from usage.prices.genai_price_list import bundled, names_in
-from usage.prices.price_sources import find_rates, undated_name
+from usage.prices.price_lookup import find_rates, undated_name
 from usage.prices.published_prices import ModelRates
 from usage.sums.unpriced_calls import propose_custom_price
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from usage.prices.price_corrections import FILE, Correction, corrections
-from usage.prices.price_sources import TIER_FACTORS, cached_rates, find_rates
+from usage.prices.price_lookup import TIER_FACTORS, cached_rates, find_rates
 from usage.prices.published_prices import ModelRates, published_rates
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

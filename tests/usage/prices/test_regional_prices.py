@@ -9,7 +9,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from usage.custom_prices import CustomPrice
-from usage.prices.price_sources import find_rates
+from usage.prices.price_lookup import find_rates
 from usage.prices.published_prices import ModelRates
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

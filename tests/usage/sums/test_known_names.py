@@ -21,8 +21,8 @@ from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.filters import Filters, read_filters
 from usage.page_data.search import find
 from usage.sums import summed_names
-from usage.sums.adding_up import Rollup
 from usage.sums.ranges import TimeRange
+from usage.sums.rollup import Rollup
 from usage.sums.summed_names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 from usage.upkeep.retention import prune

@@ -22,7 +22,7 @@ from tests.support.servers.gateway import run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 from usage.prices import genai_price_list
 from usage.prices.genai_price_list import bundled, in_use
-from usage.prices.price_sources import find_rates, listed_models
+from usage.prices.price_lookup import find_rates, listed_models
 from usage.upkeep.price_update import EVERY_SECONDS, UpdateFailed, update, update_if_due
 from usage.upkeep.price_update_thread import PriceUpdates
 

@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from tests.support.ledger.ledgers import Row
 from tests.support.ledger.months import months
 from tests.support.ledger.response_rows import EXACT, about, cost_of, counted, deliver, seen
-from usage.journal_shipping.background_cost import COUNTED_BEFORE
+from usage.journal_shipping.response_billing import COUNTED_BEFORE
 from usage.journal_shipping.stored_object_rows import makers
 from usage.models import CountedResponse, Request, StoredObject
 from usage.sums.totals_reader import next_month

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from uuid import UUID
 
-from usage.prices.price_sources import DATE
+from usage.prices.price_lookup import DATE
 from usage.sums.labels.label_tables import END_USER, TAG
 
 # The columns by which sums can be grouped, by the name of the group. The others are labels.

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from usage.models import Span
-from usage.sums.adding_up import Group
 from usage.sums.labels.label_tables import (
     ADD_LABELS,
     END_USER,
@@ -23,6 +22,7 @@ from usage.sums.labels.label_tables import (
     counted_groups,
 )
 from usage.sums.pruned_calls import comparable_since
+from usage.sums.rollup import Group
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
 from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, one_snapshot_of_rows

@@ -13,8 +13,8 @@ from typing import Any
 
 from usage.database.snapshot import one_snapshot
 from usage.models import LabelTotal, Span
-from usage.sums.adding_up import Group
 from usage.sums.labels.label_tables import ADD_LABELS, CLOSED, GROUP_COLUMNS, OTHERS, SUMS, TABLE, TAG
+from usage.sums.rollup import Group
 from usage.sums.totals_reader import ceiling
 from usage.upkeep.differing_sums import DIFFERS, adding_cursor
 from usage.upkeep.sum_mending.group_differences import add_groups

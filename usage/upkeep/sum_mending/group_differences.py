@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from usage.sums.adding_up import Group, as_json
 from usage.sums.histogram import unpack
+from usage.sums.rollup import Group, as_json
 from usage.sums.sum_tables import TAKE_TURN, SumTable
 from usage.upkeep.differing_sums import DOUBLES, LOCK_AS_WRITER
 

@@ -20,7 +20,7 @@ from proxyapi.pages.handover.presets import FIELD_WORDS, PRESETS
 from proxyapi.team_models import Team
 from tests.support.callers.roles import browser_of
 from tests.support.ledger.pages import make_call
-from usage.prices.price_sources import listed_models
+from usage.prices.price_lookup import listed_models
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/proxyapi/accesskey/add/"

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db import connection
 
-from usage.prices.price_sources import undated_name
+from usage.prices.price_lookup import undated_name
 from usage.sums.labels.comparing.compared_reader import DailyCosts
 from usage.sums.labels.comparing.compared_sql import Days
 from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, Query, column_of, is_of_any_date, labels_among

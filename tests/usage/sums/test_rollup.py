@@ -24,8 +24,8 @@ from usage.models import (
     UsageTotal,
 )
 from usage.money.row_pricing import Pricer
-from usage.sums.adding_up import Rollup
 from usage.sums.histogram import unpack
+from usage.sums.rollup import Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 
 pytestmark = pytest.mark.django_db
