@@ -23,11 +23,7 @@ def database_now() -> datetime:
     Raises:
         django.db.Error: the database does not answer.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        [(now,)] = cursor.fetchall()
-    assert isinstance(now, datetime)  # noqa: S101  (timestamptz)
-    return now
+    return _read_time("clock_timestamp()")
 
 
 def database_started_at() -> datetime:
@@ -38,11 +34,7 @@ def database_started_at() -> datetime:
     Raises:
         django.db.Error: the database does not answer.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_postmaster_start_time()")
-        [(started_at,)] = cursor.fetchall()
-    assert isinstance(started_at, datetime)  # noqa: S101  (timestamptz)
-    return started_at
+    return _read_time("pg_postmaster_start_time()")
 
 
 def check_clocks() -> datetime:
@@ -88,3 +80,12 @@ def _compare_clocks() -> tuple[datetime, float]:
     # The clocks agree if the database's time lies between the times before and after the query.
     ahead, behind = asked_at - now.timestamp(), now.timestamp() - time.time()
     return now, max(ahead, 0.0) - max(behind, 0.0)
+
+
+def _read_time(expression: str) -> datetime:
+    """Returns the value of an SQL expression for a point in time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {expression}")
+        [(moment,)] = cursor.fetchall()
+    assert isinstance(moment, datetime)  # noqa: S101  (timestamptz)
+    return moment
