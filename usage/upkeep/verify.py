@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from django.db import connection, connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from usage.database.time_limits import without_time_limits
 from usage.journal import segments
@@ -96,6 +98,17 @@ def find_faults(
                 yield from results[number - 1].result() if results else faults
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def is_of_newer_version() -> bool:
+    """Returns whether a newer version of chatproxy has migrated the ledger's tables.
+
+    The digest of a row that it has written may cover columns that this version does not know. Then this version takes
+    the row for a changed one.
+    """
+    known = MigrationLoader(None).disk_migrations
+    applied = MigrationRecorder(connection).applied_migrations()
+    return any(app == "usage" and (app, name) not in known for app, name in applied)
 
 
 def _run_check(faults: Iterator[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, begin, call, end, leave, ship
@@ -94,6 +96,27 @@ def test_verify_of_some_days(journal: Path) -> None:
     assert ledger("verify", "--since", "2026-11-02") == ["the ledger is whole"]
     with pytest.raises(SystemExit):
         ledger("verify", "--since", "2026-11-01")
+
+
+@pytest.fixture
+def newer_database() -> Iterator[None]:
+    """The database has a migration that this version does not know."""
+    migration = ("usage", "9999_of_a_newer_version")
+    MigrationRecorder(connection).record_applied(*migration)
+    yield
+    MigrationRecorder(connection).record_unapplied(*migration)
+
+
+@pytest.mark.usefixtures("newer_database")
+def test_after_a_downgrade_verify_says_that_rows_of_the_newer_version_may_look_changed(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship(journal, end(call()))
+    assert ledger("verify") == ["the ledger is whole"]
+    Request.objects.update(digest="0" * 32)  # as a digest over a column that this version does not know
+    with pytest.raises(SystemExit):
+        call_command("ledger", "verify")
+    assert capsys.readouterr().out.endswith("faults: verify with the newer version\n")
 
 
 def test_verify_mentions_what_could_not_be_written(journal: Path) -> None:

@@ -27,7 +27,7 @@ from usage.upkeep import retention
 from usage.upkeep.label_sums.combining import combine_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds
-from usage.upkeep.verify import find_faults
+from usage.upkeep.verify import find_faults, is_of_newer_version
 
 # Records that could not be written to the database, by the file in which they are kept.
 SET_ASIDE = {
@@ -101,8 +101,9 @@ class Command(BaseCommand):
     def verify(self, options: Options) -> None:
         """Checks the ledger and prints each fault; exits with status 1 if there is a fault.
 
-        Also prints how many records are set aside in files; these are no faults. What is checked goes to the standard
-        error: DATA_DIR, the database and, on a terminal, the name of the running check.
+        Also prints how many records are set aside in files, which are no faults, and whether a newer version may be the
+        cause of faults. What is checked goes to the standard error: DATA_DIR, the database and, on a terminal, the name
+        of the running check.
         """
         database = connection.settings_dict
         place = f" on {database['HOST']}" if database["HOST"] else ""
@@ -119,6 +120,11 @@ class Command(BaseCommand):
                 self.stdout.write(f"beside the ledger: {count} {what}")
         self.stdout.write(f"{faults} faults" if faults else "the ledger is whole")
         if faults:
+            if is_of_newer_version():
+                self.stdout.write(
+                    "a newer version of chatproxy has migrated this database, and rows that it wrote may be among "
+                    "these faults: verify with the newer version"
+                )
             sys.exit(1)
 
     def show_progress(self, check: str) -> None:
