@@ -102,7 +102,7 @@ clean:  ## remove what make made; var/, the data, stays
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "chatproxy: needs Python 3.11 or later; make PYTHON=/path/to/python3.13" >&2; exit 1; }
+		{ echo "chatproxy: $(PYTHON) is no Python 3.11 or later; name another: PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "chatproxy: this Python cannot make a venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "making $(VENV) …"

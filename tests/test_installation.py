@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.polling import PATIENCE
 
 INSTALLER = BASE_DIR / "requirements" / "install.py"
 PINS = "".join(f"package-{number}[extra]==1.0 \\\n    --hash=sha256:00\n" for number in range(12))
+MAKE = shutil.which("make") or "make"
 # Stands in the place of pip: it says what pip says, and with which arguments it was called.
 PIP = """
 import os, sys
@@ -48,3 +50,20 @@ def test_it_says_how_far_it_is_and_ends_as_pip_does(tmp_path: Path, code: int) -
     called = (tmp_path / "called").read_text()
     assert "install" in called
     assert f"--require-hashes --requirement {tmp_path / 'base.txt'}" in called
+
+
+@pytest.mark.parametrize("missing", ["no-such-python", "/no/such/python3.13"])
+def test_a_python_that_is_missing_is_named_with_what_to_do(tmp_path: Path, missing: str) -> None:
+    done = subprocess.run(
+        [MAKE, "--file", BASE_DIR / "Makefile", ".venv/bin/python", f"PYTHON={missing}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == (
+        f"chatproxy: {missing} is no Python 3.11 or later; name another: PYTHON=/path/to/python3.13"
+    )
+    assert not (tmp_path / ".venv").exists()
