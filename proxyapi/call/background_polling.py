@@ -110,6 +110,7 @@ async def ask(response: PendingResponse) -> None:
         django.db.Error: the database is away; the response is polled again when the lease has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
+    request_id = str(uuid7())  # now: lists of calls take the time of a row from its id, sums from `started_at`
     deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS
     request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
     try:
@@ -146,7 +147,7 @@ async def ask(response: PendingResponse) -> None:
         seconds=time.perf_counter() - started,
         size=len(body),
     )
-    ledger.record_poll(str(uuid7()), row)
+    ledger.record_poll(request_id, row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
         await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response, has_ended=True)))

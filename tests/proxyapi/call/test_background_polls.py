@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from django.db import OperationalError
 from pytest_django.fixtures import Settings
+from uuid_utils import uuid7
 
 from proxyapi.call import background_polling
 from proxyapi.call.background_polling import BATCH, POLL_TIMEOUT_SECONDS, ask, watch_pending
@@ -28,7 +29,8 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from tests.support.upstreams.raw import until
 from usage.journal_shipping import pending_responses
-from usage.models import PendingResponse
+from usage.ledger import ledger
+from usage.models import PendingResponse, Request
 
 REQUEST = UpstreamRequest("GET", "/responses", Credentials("sk-any"), deadline=0.0)
 
@@ -192,6 +194,30 @@ async def test_an_answer_to_a_look_is_closed_whatever_happens(
     looking = asyncio.create_task(ask(PendingResponse(response_id="resp_1", request_id=call_id())))
     await asyncio.wait({looking})
     assert answer.is_closed
+
+
+async def test_the_id_of_a_look_says_when_it_began(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Lists choose calls by their ids, sums by their starts: both must have a long look in the same hour."""
+    settings.OPENAI_API_KEY = "sk-any"
+    in_between: list[UUID] = []
+    recorded: list[UUID] = []
+
+    class Completed(Answer):
+        request_id = "req_1"
+
+        async def read(self) -> bytes:
+            return b'{"id": "resp_1", "object": "response", "status": "completed", "usage": {"input_tokens": 1}}'
+
+    async def send(_request: UpstreamRequest) -> Answer:
+        in_between.append(UUID(str(uuid7())))
+        return Completed()
+
+    monkeypatch.setattr(client, "send", send)
+    monkeypatch.setattr(background_polling, "_maker_of", lambda _response: Request(route="/v1/responses"))
+    monkeypatch.setattr(ledger, "record_poll", lambda one, _row: recorded.append(UUID(one)))
+    await ask(PendingResponse(response_id="resp_1", request_id=call_id(), key_name="a", created_at=datetime.now(UTC)))
+    assert len(recorded) == len(in_between) == 1
+    assert recorded < in_between
 
 
 @pytest.mark.parametrize("page", [0, 1])
