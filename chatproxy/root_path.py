@@ -97,7 +97,6 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()
-    # Otherwise the proxy has removed the root path already.
     if raw_path == encoded or raw_path.startswith(encoded + b"/"):
         path, raw_path = path[len(root_path) :] or "/", raw_path[len(encoded) :] or b"/"
     return {

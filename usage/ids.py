@@ -39,5 +39,4 @@ def seconds_ahead() -> float:
     The ids run ahead when the clock is set back, because a new id is never lower than the last one. This ends when the
     clock has caught up, or the process starts again.
     """
-    # A new id is never lower than the last one.
     return uuid7().timestamp / 1000 - time.time()

@@ -133,7 +133,6 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
-        # The field of the password would show the start of its hash.
         return [
             (title, {**options, "fields": tuple(name for name in options["fields"] if name != "password")})
             for title, options in fieldsets

@@ -121,7 +121,6 @@ class Protocol(RequestReader):
 
         Its bytes are also parsed at once from now on, before those of clients without a valid key.
         """
-        # The connection's bytes are then parsed at once, without queueing behind those of strangers.
         if not self.is_known:
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive

@@ -34,8 +34,6 @@ class BehindHead:
     CONNECT). The second one must read this head, too, to know where the body ends; then it reads the rest.
     """
 
-    # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know
-    # where the body ends.
     def __init__(self, protocol: Callbacks) -> None:
         self._protocol = protocol
         self._is_head_over = False

@@ -263,7 +263,6 @@ def _seconds_to_wait(until: float, rate: PageRate, now: float) -> float:
     `until` is the time at which this request and all earlier ones would be done if they ran one after the other at the
     rate. The wait ends earlier than that, since `rate.burst` requests may run at once.
     """
-    # `rate.burst` requests may run at once: the wait is shorter by the time that they would take one after the other.
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 

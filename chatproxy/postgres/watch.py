@@ -42,7 +42,6 @@ class PostgresWatch(KeepRunning):
         """
         if not self._postgres.running:
             return False
-        # A server that is stopped by hand removes the socket before it ends.
         lacked_socket, self._lacked_socket = self._lacked_socket, not self._postgres.has_socket
         return not (lacked_socket and self._lacked_socket)
 

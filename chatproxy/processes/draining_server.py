@@ -134,8 +134,7 @@ class DrainingServer(Server):
         This happens when the clock is put back, since the times in ids never go back; new processes begin at the
         clock's time. Does nothing while this worker drains.
         """
-        # Rows are listed, filtered and pruned by the time in their id, which never goes back. So when the clock is put
-        # back, new ids are ahead of it; a new process takes the time from the clock again.
+        # Rows are listed, filtered and pruned by the time in their id.
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD or self._closes_at < math.inf:
             return

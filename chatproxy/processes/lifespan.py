@@ -85,7 +85,6 @@ async def start_parts(steps: ShutdownSteps) -> None:
     steps.add("limits", limiter.stop)
     await asyncio.to_thread(upstream.prepare)
     steps.add("upstream's connections", upstream.close)
-    # deletes the files that record owners of stored objects, once the database has these owners as well
     sweep = asyncio.create_task(owner_store.sweep_forever())
 
     async def end_sweep() -> None:

@@ -78,7 +78,6 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
     """
     if request.method == "GET" and request.user.is_authenticated:
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
-        # Staff who lack the right for the page that they asked for may want to sign in as somebody else.
         if not request.user.is_staff or not wanted:
             return redirect(landing(request.user, wanted if is_own(request, wanted) else ""))
     context = {

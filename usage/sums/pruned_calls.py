@@ -43,7 +43,6 @@ def histograms_since() -> datetime | None:
     """
     mark = _stored_state().histograms_emptied_before
     now = database_now()
-    # A mark in the future was left by a wrong clock, which may have emptied all histograms that there were.
     return ceiling(now, Span.DAY) if mark and mark > now else mark
 
 
@@ -96,7 +95,6 @@ def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
 
     It cannot be true if it is in the future, where a wrong clock has put it. If `mark` is None, the result is None.
     """
-    # A time in the future was left by a wrong clock.
     return mark if mark and mark <= now else None
 
 

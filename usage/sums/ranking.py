@@ -64,8 +64,6 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
     totals = Totals()
     for group in groups:
         totals.merge(group.totals)
-    # The histogram of durations is the total's without those shown: so the others', which may be thousands, need not be
-    # read.
     totals.add_histogram(DURATION, total.histograms.get(DURATION, []))
     for group in shown:
         totals.add_histogram(DURATION, [-count for count in group.totals.histograms.get(DURATION, [])])

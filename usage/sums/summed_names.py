@@ -134,7 +134,7 @@ def _may_be_learnt(row: CallRecord) -> bool:
 
     The name of any other model comes from the request alone, and callers could invent any number of such names.
     """
-    # Otherwise only the request states the name, which may be any text. Error codes may always get sums of their own.
+    # Error codes may always get sums of their own.
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 
 

@@ -55,7 +55,6 @@ class NeededPrice:
 
         The price is to be valid from the day of the first call that needs it.
         """
-        # The price is valid from the day of the first call that needs it.
         tier = service_tier(self.tier)
         return {
             "model": self.model,
@@ -73,7 +72,6 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     is put into use first.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
-    # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.
     calls: Any = Request.objects.filter(
         NEEDS_PRICE, pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end)
     ).order_by()

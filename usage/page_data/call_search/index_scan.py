@@ -125,7 +125,6 @@ class IndexScan:
             return
         self.at = last
         is_quick = time.monotonic() - started < SLICE_SECONDS
-        # A slice that was read quickly is followed by a larger one.
         self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
     @property

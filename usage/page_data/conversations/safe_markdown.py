@@ -44,7 +44,6 @@ def _may_have_large_tables(text: str) -> bool:
     A table may have more cells than are written, since each row gets as many as the head has. It is too large if it has
     more than `MAX_COLUMNS` columns, or more cells than the text has characters.
     """
-    # A row gets all the cells of its table's head, also those that are not written.
     lines = [line for line in text.split("\n") if line.strip()]
     columns = max((line.count("|") for line in lines), default=0)
     return columns > MAX_COLUMNS or columns * len(lines) > len(text)

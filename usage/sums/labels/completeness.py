@@ -58,7 +58,6 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key
     If `key` is given, only the sums of this key's calls are examined. So the result tells the key's holder nothing of
     other keys' labels.
     """
-    # All values together include `OTHERS`, so nothing is missing of them.
     wanted = {"label": label, "value": OTHERS if value is None else value, "key": key}
     with connection.cursor() as cursor:
         for span, first, end in periods:
