@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -192,15 +193,22 @@ def _periods_joined(
     later = compared_end if days[0] < compared_end < days[1] and "day" not in groups else None
     sums = SUMS if later is None else (*SUMS, COST_LATER)
     present = here(*days, groups, later=later)
-    read, excess = days_to_read(before, groups)
-    past: Query | None
-    try:
-        past = there(*read, groups, sums=("cost",), later=excess) if has_past else None
-    except LabelsUnreadable:  # rows of the period before have been deleted; those of this one have not
-        past = None
-    cost = "past.cost" if excess is None else f"past.cost - past.{COST_LATER}"
+    past, cost = _read_past(there, before, groups) if has_past else (None, "")
     joined = _alone(present, groups, sums) if past is None else _joined(present, past, groups, sums, shift, cost)
     return joined, (*sums, "cost_before"), past is not None
+
+
+def _read_past(there: Callable[..., Query], before: Days, groups: Sequence[str]) -> tuple[Query | None, str]:
+    """Returns the SQL query for each group's dollars on the days `before`, and the SQL expression for these dollars.
+
+    `there` is `grouped_sums` with its further arguments. If the dollars cannot be read, the query is None.
+    """
+    # Two labels can be read call by call, but for few days only: perhaps not for the rest of the month, too.
+    for days, excess in dict.fromkeys((days_to_read(before, groups), (before, None))):
+        with suppress(LabelsUnreadable):
+            past = there(*days, groups, sums=("cost",), later=excess)
+            return past, "past.cost" if excess is None else f"past.cost - past.{COST_LATER}"
+    return None, ""  # rows of the period before have been deleted; those of the present one have not
 
 
 def _alone(present: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:

@@ -157,6 +157,17 @@ def test_two_labels_without_the_rows_of_the_period_before() -> None:
     assert {row.cost_before for row in read("tag:project", END_USER).rows} == {None}
 
 
+@pytest.mark.parametrize("last", [date(2026, 10, 22), date(2026, 10, 26), date(2026, 10, 31)], ids=str)
+def test_two_labels_of_the_thirty_days_before(last: date) -> None:
+    """They can be read call by call, and are, although the rest of their last month makes the days too many."""
+    write_random(300)
+    before = last - timedelta(days=30), last
+    days = last, last + timedelta(days=30)
+    groups = ("tag:project", END_USER)
+    report = read_compared_report(days, before, groups, only={}, order="cost", is_falling=True, most=1000)
+    assert report.total.cost_before == read_label_report(*before, groups, most=1000).total.cost > 0
+
+
 def test_reading_writes_nothing() -> None:
     """A page reads in a snapshot, in which PostgreSQL refuses every write."""
     LedgerState.objects.all().delete()
