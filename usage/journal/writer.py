@@ -218,8 +218,9 @@ class Journal:
             self._rotate()
 
     def _rotate(self) -> None:
-        old = self._fd
         try:
+            self._restore_deleted()  # before a file is closed that has the only record of a call's end
+            old = self._fd
             self._open_segment()
         except OSError as error:
             logger.error("the journal cannot start a new segment, and goes on with the old one: %s", error.strerror)

@@ -68,6 +68,21 @@ def test_they_are_made_again_with_all_records(journal: Journal, delete: Callable
 
 
 @pytest.mark.parametrize("delete", DELETIONS)
+def test_a_new_segment_that_begins_meanwhile_costs_no_record(
+    journal: Journal, delete: Callable[[Path], None]
+) -> None:
+    journal.begin(before := new_id(), FACTS)
+    journal.begin(open_call := new_id(), FACTS)
+    delete(journal.directory)
+    journal.end(before, FACTS)
+    journal.rotate()
+
+    assert segments.is_alive(journal.directory, journal.writer)
+    assert ids(journal.directory, "end") == [before]
+    assert set(ids(journal.directory, "begin")) == {before, open_call}
+
+
+@pytest.mark.parametrize("delete", DELETIONS)
 def test_at_the_close_they_are_made_again_too(
     disk: PretendedOS, tmp_path: Path, delete: Callable[[Path], None]
 ) -> None:
