@@ -16,7 +16,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from usage.answers.tokens import MAX_COUNT
+from usage.answers.tokens import MAX_COUNT, is_count
 from usage.call_record import COUNTS, STUB_CODE, CallRecord, LeaseShare, SupposedUsage
 from usage.ids import started_at
 from usage.journal_shipping.stored_object_rows import object_ids
@@ -93,8 +93,7 @@ def _fields_beside_columns(row: CallRecord) -> CallRecord:
         leases["team_lease"] = share
     supposed: CallRecord = {}
     if isinstance(stated := row.get("supposed"), dict):
-        counts = _sound_columns(cast(CallRecord, stated), SUPPOSED_COLUMNS)
-        supposed = {"supposed": cast(SupposedUsage, counts)}
+        supposed = {"supposed": _sound_supposed(stated)}
     return {
         **supposed,
         **leases,
@@ -104,6 +103,16 @@ def _fields_beside_columns(row: CallRecord) -> CallRecord:
         "pollable": row.get("pollable") is True,
         "unbilled": row.get("unbilled") is True,
     }
+
+
+def _sound_supposed(stated: Mapping[str, object]) -> SupposedUsage:
+    """Returns the estimated usage of a refused row, without invalid values."""
+    sound = cast(SupposedUsage, _sound_columns(cast(CallRecord, stated), SUPPOSED_COLUMNS))
+    if is_count(answers := stated.get("answers")) and answers >= 1:
+        sound["answers"] = int(answers)
+    if stated.get("is_of_named_account") is True:
+        sound["is_of_named_account"] = True
+    return sound
 
 
 def _sound_share(share: object) -> LeaseShare | None:
