@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from usage.journal.lock_files import is_locked
 from usage.journal.records import Scan, scan
 
 READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are delivered at once
@@ -114,26 +115,6 @@ def is_alive(directory: Path, writer: str) -> bool:
         return is_locked(directory / f"{writer}.lock")
     except OSError:
         return False
-
-
-def is_locked(path: Path) -> bool:
-    """Returns whether a process holds an exclusive lock on the file at `path`; False for a missing file.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import threading
@@ -28,6 +27,7 @@ from uuid_utils import uuid7
 
 from usage.call_record import RECORD_VERSION, CallRecord
 from usage.journal.full_disk import FullDisk, JournalFull
+from usage.journal.lock_files import is_at, make_lock_file
 from usage.journal.records import frame
 
 logger = logging.getLogger(__name__)
@@ -170,16 +170,8 @@ class Journal:
             OSError: the directory cannot be written.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Locked before it has its name, because nobody may find it unlocked and think its writer dead.
-        unnamed = self.directory / f".{self.writer}.new"
-        lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX)
-            lock = unnamed.rename(self.directory / f"{self.writer}.lock")
-        except OSError:
-            os.close(lock_fd)
-            raise
-        self._lock_fd = lock_fd
+        lock = self.directory / f"{self.writer}.lock"
+        self._lock_fd = make_lock_file(lock)
         return lock
 
     # Below, the caller holds the lock.
@@ -279,12 +271,12 @@ class Journal:
             OSError: the disk refuses a file.
         """
         # Without its lock, the shipper takes this process for dead, and deletes its files itself.
-        if not _is_at(self.directory / f"{self.writer}.lock", self._lock_fd):
+        if not is_at(self.directory / f"{self.writer}.lock", self._lock_fd):
             old = self._lock_fd
             self._make_lock()
             os.close(old)
             logger.warning("the lock of this process's journal was deleted, and is made again")
-        if not _is_at(self.directory / f"{self.writer}.{self._next_number - 1:08d}.journal", self._fd):
+        if not is_at(self.directory / f"{self.writer}.{self._next_number - 1:08d}.journal", self._fd):
             old = self._fd
             self._open_segment(os.pread(old, self._written, 0))
             self._retired.append(old)
@@ -350,14 +342,6 @@ class Journal:
             _sync_file(current)
         for loop, waiter in waiters:
             loop.call_soon_threadsafe(_release, waiter)
-
-
-def _is_at(path: Path, fd: int) -> bool:
-    """Returns whether the file at `path` is the one that is open as `fd`; False if that file was deleted or moved."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
-    except OSError:
-        return False
 
 
 def _sync_file(fd: int) -> None:

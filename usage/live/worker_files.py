@@ -6,10 +6,11 @@ once, and removes its files. So counters go on through restarts and `kill -9`, a
 not counted. The shipper does the same with `<id>.shipper.json`; in this module, "worker" includes the shipper unless it
 is named.
 
-A worker whose files cannot be made or written serves without them, and tries again each second. A worker that reads the
-reports first writes its own one, and uses that from memory, so that a full or read-only disk cannot hide its own
-trouble. The other workers' reports are the last ones that could be written. A report may have been written by another
-version of this program: a reader uses the fields that it knows, and defaults for missing ones.
+A worker whose files cannot be made or written serves without them, and tries again each second; so it makes files again
+that somebody has deleted or moved. A worker that reads the reports first writes its own one, and uses that from memory,
+so that a full or read-only disk cannot hide its own trouble. The other workers' reports are the last ones that could be
+written. A report may have been written by another version of this program: a reader uses the fields that it knows, and
+defaults for missing ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import orjson
 from django.conf import settings
 from uuid_utils import uuid7
 
-from usage.journal.segments import is_locked
+from usage.journal.lock_files import is_at, is_locked, make_lock_file
 from usage.metric_counters import ServerCounters, counters
 
 logger = logging.getLogger(__name__)
@@ -76,19 +77,15 @@ class WorkerFile:
         self._thread.start()
 
     def _make_lock_file(self) -> None:
-        """Makes and locks this worker's lock file. Raises OSError if DATA_DIR cannot be written."""
+        """Makes and locks this worker's lock file if it is missing. Raises OSError if DATA_DIR cannot be written."""
+        lock = self.path.with_suffix(".lock")
+        if is_at(lock, self._lock_fd):
+            return
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory() / DEAD_COUNTS_LOCK).touch(mode=0o600)  # now, because the disk may be full later
-        # Locked before it has its name, because nobody may find it unlocked and think its worker dead.
-        unnamed = directory() / f".{self._id}.new"
-        lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX)
-            unnamed.rename(directory() / f"{self._id}.lock")
-        except OSError:
-            os.close(lock_fd)
-            raise
-        self._lock_fd = lock_fd
+        deleted, self._lock_fd = self._lock_fd, make_lock_file(lock)
+        if deleted >= 0:
+            os.close(deleted)
 
     def stop(self) -> None:
         """Writes this worker's last report, and unlocks its lock file, so that others see that the worker has ended."""
@@ -101,6 +98,7 @@ class WorkerFile:
         finally:
             if self._lock_fd >= 0:
                 os.close(self._lock_fd)
+                self._lock_fd = -1
 
     @property
     def path(self) -> Path:
@@ -119,8 +117,7 @@ class WorkerFile:
         with self._writing:
             report = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
             try:
-                if self._lock_fd < 0:
-                    self._make_lock_file()  # first, since a report without it would be a dead worker's
+                self._make_lock_file()  # first, since a report without it would be a dead worker's
                 _write(self.path, report)
                 self._is_refused = False
             except OSError as error:

@@ -68,9 +68,7 @@ def test_they_are_made_again_with_all_records(journal: Journal, delete: Callable
 
 
 @pytest.mark.parametrize("delete", DELETIONS)
-def test_a_new_segment_that_begins_meanwhile_costs_no_record(
-    journal: Journal, delete: Callable[[Path], None]
-) -> None:
+def test_a_new_segment_that_begins_meanwhile_costs_no_record(journal: Journal, delete: Callable[[Path], None]) -> None:
     journal.begin(before := new_id(), FACTS)
     journal.begin(open_call := new_id(), FACTS)
     delete(journal.directory)

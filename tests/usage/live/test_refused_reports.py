@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.support.ledger.ledgers import call
 from tests.support.polling import wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, Gateway
 from usage.live import worker_files
-from usage.live.worker_files import WorkerFile, read_worker_reports
+from usage.live.worker_files import SHIPPER_SUFFIX, WorkerFile, read_shipper_report, read_worker_reports
 from usage.metric_counters import WorkerCounters
 
 
@@ -86,6 +87,26 @@ def test_a_worker_starts_without_its_files_and_makes_them_when_it_can(
     finally:
         worker.stop()
     assert (read_worker_reports().alive, calls()) == ([], 1)
+
+
+def delete_locks(directory: Path) -> None:
+    for path in directory.glob(f"*{SHIPPER_SUFFIX}.lock"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("delete", [delete_locks, shutil.rmtree, lambda path: path.rename(path.with_name("moved"))])
+def test_files_that_somebody_deletes_are_made_again(directory: Path, delete: Callable[[Path], None]) -> None:
+    """Others would think that the process is dead: without a shipper that they see, no server is ready."""
+    shipper = WorkerFile(lambda: {"shipper": ""}, SHIPPER_SUFFIX)
+    shipper.start()
+    try:
+        delete(directory)
+        shipper.write_report()
+        assert (read_shipper_report() or {}).get("shipper") == ""
+        assert len(list(directory.glob(f"*{SHIPPER_SUFFIX}.lock"))) == 1
+    finally:
+        shipper.stop()
+    assert read_shipper_report() is None
 
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text(""), lambda path: path.symlink_to("nowhere")])
