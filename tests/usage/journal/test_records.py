@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils import uuid7
 
+from tests.support.growth import wait_until_linear
 from usage.call_record import RECORD_VERSION
 from usage.journal.records import Scan, damaged_id, frame, scan
 
@@ -137,6 +138,15 @@ def test_a_text_that_looks_like_a_record_is_none_even_if_its_checksum_is_right()
     damaged = b"X" + line[1:]
     assert damaged.endswith(inner + b"\n")
     assert scan(damaged) == Scan([], [damaged[:-1]], len(damaged))
+
+
+@pytest.mark.parametrize("text", ["0badcafe 0badcafe {", '0badcafe 0badcafe {"request_id":"'])
+def test_texts_that_look_like_records_are_read_in_linear_time(text: str) -> None:
+    def read(length: int) -> None:
+        damaged = b"X" + frame({"kind": "end", "request_id": str(uuid7()), "body": text * (length // len(text))})[1:]
+        assert len(scan(damaged).damaged) == 1
+
+    wait_until_linear(read, 200_000)
 
 
 def test_the_id_of_a_damaged_record_is_read() -> None:
