@@ -93,8 +93,9 @@ class CreatedObjects:
     async def record_perhaps_older(self, key_name: str) -> None:
         """Records the key as the owner of the objects that may be older than the call, if they belong to no key yet.
 
-        To be called once the answer has ended. If the database is unavailable, nothing is recorded here: the call's row
-        brings the owner into the database, which keeps the first owner of each object.
+        To be called once the answer has ended. Those of another key are left out of the call's row. If the database is
+        unavailable, nothing is recorded here: the call's row brings the owner into the database, which keeps the first
+        owner of each object.
         """
         # The code interpreter goes on in the container of an earlier response, which may be another key's; and who
         # changes an assistant gets the ids of its vector stores, which may be shared ones.
@@ -104,6 +105,8 @@ class CreatedObjects:
             owners = await owner_store.owners_of(self._perhaps_older)
         except DatabaseUnavailable:
             return
+        foreign = {object_id for object_id, owner in owners.items() if owner != key_name}
+        self._made = [object_id for object_id in self._made if object_id not in foreign]
         for object_id in self._perhaps_older:
             if object_id not in owners:
                 owner_store.record_owner(object_id, key_name)

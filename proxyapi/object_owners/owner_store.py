@@ -5,7 +5,8 @@ a single system call, is never half written, and is seen by every worker of this
 the database, the owner is there too (`usage.journal_shipping.stored_object_rows`), and the link is removed. An object
 that is in neither place was not created through this gateway.
 
-An owner never changes, so a worker caches owners in memory.
+An owner never changes, so a worker caches owners in memory. An id that upstream gives to a second key, too, keeps its
+owner; that the second key was given it is recorded in the same way, under another name (`given_name`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from django.db import connection
 
 from proxyapi.database_threads import in_own_thread
 from proxyapi.exceptions import DatabaseUnavailable
-from usage.journal_shipping.stored_object_rows import makers
+from usage.journal_shipping.stored_object_rows import given_name, makers
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,20 @@ _unknown_until: dict[str, float] = {}
 def record_owner(object_id: str, key_name: str) -> None:
     """Records on this host's disk and in memory that the key `key_name` has created the object, and so owns it.
 
-    If the object has an owner already, it keeps this owner. Raises nothing, even if the disk is full.
+    If the object has an owner already, it keeps this owner, and it is recorded that `key_name` was given the id, too.
+    Raises nothing, even if the disk is full.
     """
-    if object_id in _owners:
+    known: dict[str, str] = {}
+    if _link_owner(object_id, key_name) or not _read_owner(object_id, known):
         return
+    if known[object_id] != key_name:
+        _link_owner(given_name(object_id, key_name), key_name)
+
+
+def _link_owner(object_id: str, key_name: str) -> bool:
+    """Makes the link that records the owner of an object, unless an owner is known; returns whether it was made."""
+    if object_id in _owners:
+        return False
     # This takes some 40 µs. If the disk is full, only this process knows the owner at first: about a second later the
     # call's row brings the owner into the database.
     link, target = _link(object_id), f"{quote(object_id, safe='')}/{key_name}"
@@ -62,13 +73,14 @@ def record_owner(object_id: str, key_name: str) -> None:
             _make_folder(Path(link).parent)
             os.symlink(target, link)
     except FileExistsError:
-        return
+        return False
     except OSError as error:
         logger.warning("an owner could not be remembered: %s", error.strerror)
     except ValueError:
         logger.warning("an owner could not be remembered: the id is no name for a file")
-        return
+        return False
     _cache_owner(object_id, key_name)
+    return True
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
@@ -100,6 +112,24 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
         _unknown_until.clear()
     _unknown_until.update(dict.fromkeys(set(others_unknown) - found.keys(), now + UNKNOWN_SECONDS))
     return known | found
+
+
+async def given_to(key_name: str, object_ids: Collection[str]) -> dict[str, str]:
+    """Returns those of the ids that upstream has given to the key, as a dict from object id to the key's name.
+
+    To be called for ids whose owner seems to be another key, which is seldom. The database is asked for all ids that
+    this host has not recorded as given to the key; an error of the database is ignored.
+    """
+    names = {object_id: given_name(object_id, key_name) for object_id in object_ids}
+    known: dict[str, str] = {}
+    unknown = set(await _read_owners(names.values(), known))
+    # The database knows the owner, too: a link of this host may be of a key that was given the id later.
+    asked = {*unknown, *(object_id for object_id, name in names.items() if name in unknown)}
+    if asked:
+        with suppress(TimeoutError, DatabaseError):
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+                known |= await in_own_thread(lambda: _makers(asked))
+    return {one: key_name for one, name in names.items() if key_name in (known.get(name), known.get(one))}
 
 
 async def sweep_forever() -> None:

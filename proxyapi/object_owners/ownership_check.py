@@ -23,7 +23,7 @@ from proxyapi.keys.globs import matches_any
 from proxyapi.object_owners.created_objects import expected_ids
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
-from proxyapi.object_owners.owner_store import owners_of
+from proxyapi.object_owners.owner_store import given_to, owners_of
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
@@ -121,6 +121,7 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
     named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
     if named and caller.name != SECURITY_KEY_NAME:
         owners = await owners_of(named.references, named.mentions)
+        owners |= await _given_mentions(named, owners, caller)
         await large_bodies.run(size, _check_named, named, owners, caller)
     return frozenset({*named.references, *named.mentions})
 
@@ -183,6 +184,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
         raise missing
     if any(_is_foreign(one, request.method, owners, caller) for one in further):
         raise missing
+    owners |= await _given_mentions(named, owners, caller)
     await large_bodies.run(request.text_size, _check_named, named, owners, caller)
     return _access(route, request, frozenset({*needed, *named.mentions, *_ids_in_path(route)}), is_own=is_own)
 
@@ -193,10 +195,22 @@ def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 
+async def _given_mentions(named: NamedObjects, owners: dict[str, str], caller: Caller) -> dict[str, str]:
+    """Returns which mentions of other keys' objects upstream has given to the caller's key as well, with that key.
+
+    Some servers give the same id to two keys, which both send it back with its content. The id alone stays its first
+    owner's: a mention that is also a reference is left out.
+    """
+    foreign = [one for one in named.mentions if owners.get(one, caller.name) != caller.name]
+    foreign = [one for one in foreign if one not in named.references and not is_shared(one, caller)]
+    return await given_to(caller.name, foreign) if foreign else {}
+
+
 def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
     """Checks that the caller's key may use every object that a request's body, form or query names.
 
-    A text that may be an id or a free name (a mention) is refused only if another key owns an object with this id.
+    A text that may be an id or a free name (a mention) is refused only if another key owns an object with this id, and
+    upstream has not given the id to the caller's key as well.
 
     Raises:
         NotFound: the key may not use one of the objects; the message is the same as for a missing object.

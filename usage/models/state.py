@@ -122,7 +122,7 @@ class StoredObject(models.Model):
 
     If upstream stores the object until somebody deletes it, the row stays for ever; otherwise the row is deleted
     together with the row of the call that created the object (RETENTION_DAYS), but after 30 days at the earliest. Only
-    `usage.journal_shipping.stored_object_rows` inserts rows.
+    `usage.journal_shipping.stored_object_rows` inserts rows, also for a second key that upstream has given the same id.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="The id that upstream gave to the object.")

@@ -25,7 +25,7 @@ from tests.support.servers.gateway import Gateway, run_gateway
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
-from usage.journal_shipping.stored_object_rows import makers
+from usage.journal_shipping.stored_object_rows import given_name, makers
 from usage.models import StoredObject
 from usage.upkeep.retention import prune
 from usage.upkeep.verify import find_faults
@@ -50,9 +50,14 @@ class TestInTheDatabase:
     def test_the_first_maker_stays_the_maker(self, tmp_path: Path) -> None:
         first, later = call(NOON, key_name="a", objects=["x"]), call(NOON + timedelta(1), key_name="b", objects=["x"])
         ship(tmp_path / "one", end(later), end(first))
-        ship(tmp_path / "two", end(call(NOON + timedelta(2), key_name="c", objects=["x"])))
+        ship(tmp_path / "two", end(call(NOON + timedelta(2), key_name="c", objects=["x", "x" * 512])))
+        ship(tmp_path / "three", end(call(NOON + timedelta(3), key_name="a", objects=["x"])))
+        ship(tmp_path / "four", end(call(NOON + timedelta(4), key_name="b", objects=["x", "x" * 512])))
 
-        assert owners() == {"x": "a"}
+        assert makers(["x"]) == {"x": "a"}
+        # that the others were given the id, too, has rows of its own, unless it has no room in the column
+        given = {given_name("x", key): key for key in ("b", "c")}
+        assert owners() == {"x": "a", "x" * 512: "c", **given}
 
     def test_a_call_that_is_shipped_twice_says_it_once(self, tmp_path: Path) -> None:
         row = call(key_name="a", objects=["x", "y"])
