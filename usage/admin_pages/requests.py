@@ -170,7 +170,7 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
-    after = _cursor(request, "after")
+    after, opened_from = (_cursor(request, name) for name in ("after", "call"))
     found = calls_in_order(column, value, after) if value else None
     calls = [one.call for one in found.calls] if found else []
     texts = texts_of(calls, is_start=after is None) if calls and may_see_bodies(request) else SessionTexts()
@@ -185,7 +185,8 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
         value=value,
         query=urlencode({column: value}),
         list_query=urlencode({column: in_address(value)}) if value else "",
-        opened_from=_cursor(request, "call"),
+        opened_from=opened_from,
+        later_query=urlencode({column: value, **({"call": str(opened_from)} if opened_from else {})}),
         found=found,
         rows=[(one, one.call, texts.new_turns.get(one.call.pk)) for one in found.calls] if found else [],
         read_to=texts.read_to,

@@ -13,8 +13,10 @@ from django.test import Client
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import REQUESTS, make_call, page_of
 from usage.journal_shipping.rows import write_rows
+from usage.page_data.conversations import new_turns, session_calls
 
 pytestmark = pytest.mark.django_db
+IN_ORDER = f"{REQUESTS}in-order/"
 
 
 def test_one_goes_back_page_by_page(admin: Client) -> None:
@@ -56,3 +58,16 @@ def test_a_whole_conversation_leads_back_to_its_call(admin: Client) -> None:
     whole = admin.get(unescape(link[1])).content.decode()
     assert f'href="{page_of(request_id)}">Back to the call</a>' in whole
     assert f'href="{REQUESTS}?session=s+1">These calls in Requests</a>' in whole
+
+
+def test_each_later_page_of_a_conversation_leads_back_to_the_call(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make_call(5 - number, session="s", request_body='{"input": "Hi"}') for number in range(4)]
+    monkeypatch.setattr(session_calls, "MAX_CALLS", 3)
+    monkeypatch.setattr(new_turns, "MAX_PAGE_CHARACTERS", 1)
+    page = admin.get(IN_ORDER, {"session": "s", "call": made[0]}).content.decode()
+    later = {words: unescape(link) for link, words in re.findall(r'href="(\?[^"]*after=[^"]*)">([^<]*)</a>', page)}
+    assert list(later) == ["Show the calls and texts from here", "Later calls"]
+    back = f'href="{page_of(made[0])}">Back to the call</a>'
+    assert all(back in admin.get(IN_ORDER + link).content.decode() for link in later.values())
