@@ -150,7 +150,8 @@ class Shipper:
             del self._shipments[writer]
         for writer, ended_at in list(self._ended.items()):
             if time.monotonic() - ended_at >= LATE_SECONDS:
-                end_leases(writer)
+                if writer not in living:  # it is alive if it was taken for dead, since somebody had deleted its lock
+                    end_leases(writer)
                 del self._ended[writer]
         if faults:
             raise faults[0]

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledger.journals import FACTS, ids, new_id, pass_a_second, running
+from tests.support.ledger.ledgers import NOON, call_id
 from tests.support.servers.disks import PretendedOS
 from usage.journal import segments
 from usage.journal import writer as journal_module
 from usage.journal.full_disk import JournalFull
 from usage.journal.writer import Journal
+from usage.journal_shipping import shipper as shipper_module
 from usage.journal_shipping.delivery import Delivery
-from usage.journal_shipping.shipper import adopt_dead
-from usage.models import Request
+from usage.journal_shipping.shipper import Shipper, adopt_dead
+from usage.models import Hold, Request
 
 
 @pytest.fixture
@@ -126,3 +128,20 @@ def test_a_process_that_was_taken_for_dead_has_each_call_in_the_ledger_once(disk
     adopt_dead(tmp_path, Delivery(tmp_path))
     rows = Request.objects.order_by("request_id").values_list("request_id", "outcome")
     assert [(str(request_id), outcome) for request_id, outcome in rows] == [(one, "success") for one in calls]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_was_taken_for_dead_keeps_the_leases_that_it_gets_afterwards(
+    disk: PretendedOS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipper = Shipper(tmp_path)
+    monkeypatch.setattr(shipper_module, "LATE_SECONDS", float("inf"))
+    with running(tmp_path) as journal:
+        journal.begin(new_id(), FACTS)
+        delete_locks(tmp_path)
+        shipper._ship_once()
+        pass_a_second(journal)
+        Hold.objects.create(pk=call_id(), key_name="alice", day=NOON.date(), dollars=1, writer=journal.writer)
+        monkeypatch.setattr(shipper_module, "LATE_SECONDS", 0.0)
+        shipper._ship_once()
+        assert Hold.objects.exists()
