@@ -19,7 +19,7 @@ from usage.custom_prices import service_tier
 from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
 from usage.prices.price_lookup import IMPLIED_MODELS, TIER_FACTORS
 
-IMAGES = "/v1/images/"
+IMAGES, RESPONSES = "/v1/images/", "/v1/responses"
 # Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.
 TIERED_ROUTES = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
 USUAL_SIZE = "1024x1024"  # without `size` (OpenAI's reference); also for sizes that do not exist
@@ -41,9 +41,7 @@ def read_asked_usage(route: Route | None, fields: Fields) -> OtherUsage | None:
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
         asked: OtherUsage = {}
-        options = last_value(fields, "background_options")
-        window = options.get("completion_window") if isinstance(options, dict) else None
-        if isinstance(window, str) and window in WINDOW_FACTORS:
+        if name == RESPONSES and (window := _completion_window(fields)):
             asked["completion_window"] = window
         if isinstance(tier := last_value(fields, "service_tier"), str) and service_tier(tier) in TIER_FACTORS:
             asked["asked_tier"] = service_tier(tier)
@@ -55,6 +53,20 @@ def read_asked_usage(route: Route | None, fields: Fields) -> OtherUsage | None:
     elif name.startswith(IMAGES):
         return {"pictures": count_pictures(route, fields), "picture_format": _picture_format(fields)}
     return None
+
+
+def _completion_window(fields: Fields) -> str:
+    """Returns the completion window, such as `2h`, by which a request for a response costs less; else an empty text.
+
+    Such a window requires `background: true` and no stream (the SDK's `responses.response_create_params`). A member
+    that is given twice asks for none: upstream may read either value.
+    """
+    background, streams = fields.get("background", ()), fields.get("stream", ())
+    options = fields.get("background_options", ())
+    if list(background) != [True] or any(streams) or len(options) != 1 or not isinstance(options[0], dict):
+        return ""
+    window = options[0].get("completion_window")
+    return window if isinstance(window, str) and window in WINDOW_FACTORS else ""
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:

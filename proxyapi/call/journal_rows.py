@@ -157,7 +157,10 @@ def end_row(
     if facts.is_unbilled or answer.has_failed:
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
-        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
+        used: OtherUsage = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
+        if answer.usage is not None and not answer.is_background:
+            used.pop("completion_window", None)  # the server has answered at once, and so at the usual price
+        facts_of_answer["other_usage"] = used or None
     if facts.is_callers_timeout:
         facts_of_answer["is_callers_timeout"] = True
     if parameter := column_text(parameter_name(error.get("param")), MAX_PARAMETER_LENGTH, facts.secrets):

@@ -19,6 +19,8 @@ from usage.call_record import OtherUsage
 PREVIEW_TOOL = "web_search_preview"
 SEARCH_TOOL = "web_search"
 CONTAINER_SIZES = ("1g", "4g", "16g", "64g")  # of memory; the first is upstream's default
+# The tools that run in containers: the type of their items, their own type, and their member with the container.
+CONTAINER_TOOLS = (("code_interpreter_call", "code_interpreter", "container"), ("shell_call", "shell", "environment"))
 BEGIN_EVENT, ITEM_EVENT = "response.output_item.added", "response.output_item.done"
 PICTURE_EVENT = "response.image_generation_call.completed"
 BILLED_ITEMS = {"web_search_call", "file_search_call", "image_generation_call"}
@@ -55,7 +57,7 @@ class ToolUse:
         self._searches = 0  # billed searches of the web
         self._begun: dict[str, str] = {}  # the type of each billed item that a stream has begun and not ended, by id
         self._file_searches = 0
-        self._containers: set[str] = set()
+        self._containers: dict[str, set[str]] = {}  # the types of the items whose tools ran in each container, by id
         self._pictures: list[int] = []  # the estimated tokens of each picture that is complete
         self._svg: list[dict[str, object]] = []
         self._image_usage: dict[str, object] = {}
@@ -142,7 +144,7 @@ class ToolUse:
         if file_searches := self._file_searches + self._count_begun("file_search_call"):
             found["file_searches"] = file_searches
         if self._containers:
-            found["containers"] = [self._container_size()] * len(self._containers)
+            found["containers"] = [self._container_size(kinds) for kinds in self._containers.values()]
         return found
 
     @property
@@ -165,10 +167,13 @@ class ToolUse:
 
     def _read_container(self, item: Mapping[str, object]) -> None:
         """Counts the container in which a tool ran, if an output item names one. Each container counts once."""
-        place: object = {"code_interpreter_call": item, "shell_call": item.get("environment")}.get(_text(item, "type"))
+        kind = _text(item, "type")
+        place: object = {"code_interpreter_call": item, "shell_call": item.get("environment")}.get(kind)
         container_id = place.get("container_id") if isinstance(place, dict) else None
-        if isinstance(container_id, str) and container_id and len(self._containers) < MAX_KEPT:
-            self._containers.add(container_id)
+        if not isinstance(container_id, str) or not container_id:
+            return
+        if container_id in self._containers or len(self._containers) < MAX_KEPT:
+            self._containers.setdefault(container_id, set()).add(kind)
 
     def _search_tool(self) -> str:
         """Returns the type of the web search tool whose fee applies to the response's searches.
@@ -181,13 +186,17 @@ class ToolUse:
         only_preview = searching and all(kind.startswith(PREVIEW_TOOL) for kind in searching)
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
-    def _container_size(self) -> str:
-        """Returns the memory size of the response's containers that its tools state, such as `4g`, or the default."""
-        for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
-            place = self._tool(tool).get(member)
-            if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:
-                return size
-        return CONTAINER_SIZES[0]
+    def _container_size(self, kinds: set[str]) -> str:
+        """Returns the memory size, such as `4g`, of a container in which the tools of the item types `kinds` ran.
+
+        It is the largest one that the configured tools of these types state, or else the default. If none of these
+        tools is configured, the largest one of all tools counts.
+        """
+        configured = [(item, tool, member) for item, tool, member in CONTAINER_TOOLS if self._tool(tool)]
+        own = [one for one in configured if one[0] in kinds]
+        places = [self._tool(tool).get(member) for _, tool, member in own or configured]
+        stated = {_text(place, "memory_limit") for place in places if isinstance(place, dict)}
+        return max(stated.intersection(CONTAINER_SIZES), key=CONTAINER_SIZES.index, default=CONTAINER_SIZES[0])
 
     def _tool(self, kind: str) -> Mapping[str, object]:
         """Returns the first of the response's configured tools with the type `kind`; an empty dict if there is none."""

@@ -74,7 +74,8 @@ class Hold(models.Model):
     * A lease is for the calls that a worker serves on one day (`usage.money.leases`). Its dollars include the cost of
       ended calls until their rows are in the table of calls.
     * A reservation has a row here only if its call created a background response, or if an earlier release made it. For
-      all other calls, the worker reserves dollars of a lease in its memory.
+      all other calls, the worker reserves dollars of a lease in its memory. It counts in the budgets of its day and of
+      each later day, because nobody knows on which of them the response ends.
 
     `usage.money.spent_and_reserved` says when a row is deleted.
     """

@@ -59,6 +59,9 @@ PICTURE = "picture"  # the unit of models that take a price for each picture
 # Counted from the request: if the whole answer has come, they are no estimate.
 CERTAIN_UNITS = frozenset({PICTURE, "characters"})
 
+# The texts in place of a service tier while upstream has not chosen one yet.
+UNDECIDED_TIERS = {None, "", "auto"}
+
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
 # Dollars. No real call costs so much, and the columns of the sums hold a million such costs.
@@ -231,8 +234,9 @@ def rates_of_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Mode
     """Returns the price of a call's model in the call's service tier; None if no price is known.
 
     This is the price of the model and of the tier that the answer states, or else of the default tier. But if the
-    answer states no tier because the usage is estimated, or because the call is a compaction, it is the price of the
-    tier that the request asks for, marked as provisional. If that tier has no price, the default tier counts.
+    answer states no tier (or `auto`, as the first events of a stream do) because the usage is estimated, or because the
+    call is a compaction, it is the price of the tier that the request asks for, marked as provisional. If that tier has
+    no price, the default tier counts.
 
     If the answer states a tier without a price, that of the default tier is assumed; if it states a model without a
     price, that of the model which the request names. Both are marked as provisional.
@@ -244,8 +248,9 @@ def rates_of_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Mode
         return None
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
-    is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
-    if asked and not stated and is_unstated and (price := find_rates(names[0], asked, at, custom_prices)) is not None:
+    is_estimate = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
+    is_unstated = is_estimate and stated in UNDECIDED_TIERS
+    if asked and is_unstated and (price := find_rates(names[0], asked, at, custom_prices)) is not None:
         return replace(price, is_provisional=True)
     tier = service_tier(stated)
     if (price := find_rates(names[0], tier, at, custom_prices)) is not None:

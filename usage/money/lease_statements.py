@@ -4,6 +4,9 @@ A grant first takes the advisory lock of its spender (a key or a team). The snap
 shows every earlier grant. This statement adds to the lease's row no more than the spent, reserved and leased dollars
 leave of each budget. Dollars are given back without that lock, since more room in a budget harms nobody.
 
+The reservation of a background response (a row without a writer) counts in the budget of its call's day, and of each
+later day and month until the response's usage is known: the cost is filed under the day on which it becomes known.
+
 A worker that gets no answer to a statement does not know whether it was executed, or will be later. So each statement
 has the number of its round trip, `version`, and has no effect on a row that was changed in a later round trip.
 
@@ -48,7 +51,10 @@ WITH spent AS (
         COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day = %(day)s), 0) AS day,
         COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
         COALESCE(sum(GREATEST(dollars, 0)), 0) AS total
-    FROM usage_hold WHERE {column} = %(name)s
+    FROM (
+        SELECT dollars, CASE WHEN writer = '' THEN GREATEST(day, %(day)s) ELSE day END AS day
+        FROM usage_hold WHERE {column} = %(name)s
+    ) AS one
 ), room AS (
     SELECT COALESCE(LEAST(
         %(day_budget)s::numeric - spent.day - held.day,

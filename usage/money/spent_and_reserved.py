@@ -4,7 +4,8 @@ One transaction writes a call's row, adds its cost to `UsageDay` and `TeamDay`, 
 worker's lease (a row of `Hold`, `usage.money.leases`); so every reader finds the dollars in exactly one of the two
 places. A call of a key in a team may have shares of two leases: the key's and the team's. In the same transaction, the
 reservation for a background response becomes a row of its own (for key and team). This row stays while the gateway
-polls upstream for the response (`PendingResponse`), until the usage is counted. If the gateway does not poll
+polls upstream for the response (`PendingResponse`), until the usage is counted. Until then it counts in the budgets of
+each day, since the cost is filed under the day on which it becomes known. If the gateway does not poll
 (BACKGROUND_POLL_SECONDS is 0), the reservation ends with the call.
 
 A worker deletes its own leases. The leases of a killed worker are deleted when its journal has been shipped to the end
@@ -73,7 +74,8 @@ _SPENT = """
     FROM (
         SELECT {column}, day, cost AS dollars, calls, false AS is_held FROM {days} WHERE {column} = ANY(%(names)s)
         UNION ALL
-        SELECT {column}, day, GREATEST(dollars, 0), 0, true FROM usage_hold WHERE {column} = ANY(%(names)s)
+        SELECT {column}, CASE WHEN writer = '' THEN GREATEST(day, %(today)s) ELSE day END, GREATEST(dollars, 0), 0, true
+        FROM usage_hold WHERE {column} = ANY(%(names)s)
     ) AS spent
     GROUP BY {column}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -29,3 +30,27 @@ def test_a_price_of_ones_own_counts_what_is_asked_for(path: str, fields: Fields,
     row["other_usage"] = read_asked_usage(route, fields)
     own = CustomPrice(model="kokoro", valid_from=NOW, characters=Decimal(1), per_picture=Decimal(2))
     assert price_call(row, [own])[0] == Decimal(dollars)
+
+
+WINDOW: dict[str, list[Any]] = {"background": [True], "background_options": [{"completion_window": "8h"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "window"),
+    [
+        ("/responses", WINDOW, "8h"),
+        ("/responses", {**WINDOW, "stream": [False]}, "8h"),
+        ("/responses", {**WINDOW, "stream": [None]}, "8h"),
+        ("/responses", {**WINDOW, "stream": [True]}, None),
+        ("/responses", {**WINDOW, "background": [False]}, None),
+        ("/responses", {"background_options": WINDOW["background_options"]}, None),
+        ("/responses", {**WINDOW, "background": [False, True]}, None),
+        ("/responses", {**WINDOW, "background_options": [{}, *WINDOW["background_options"]]}, None),
+        ("/responses/compact", WINDOW, None),
+        ("/chat/completions", WINDOW, None),
+    ],
+)
+def test_only_what_a_background_response_may_have_lowers_a_price(path: str, fields: Fields, window: str | None) -> None:
+    """Otherwise any caller could take 40 percent off the bill, at a server that ignores what it does not know."""
+    asked = read_asked_usage(find_route(path), fields) or {}
+    assert asked.get("completion_window") == window

@@ -136,7 +136,7 @@ CASES: tuple[BillCase, ...] = (
                        error={"code": "server_error", "message": "Oh"}),
     of_response("background", None, "gpt-5", None, "", {"background": True}, status="queued", output=[]),
     *(
-        of_response(f"window of {window}", dollars, "gpt-6.1-sol", KNOWN,
+        of_response(f"window of {window}", dollars, "gpt-6.1-sol", KNOWN, background=True,
                     asked={"background": True, "background_options": {"completion_window": window}})
         for window, dollars in (("2h", "0.0021"), ("8h", "0.0018"), ("soonest", "0.003"))  # 3,000 * 0.7, * 0.6
     ),

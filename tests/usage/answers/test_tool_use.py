@@ -209,6 +209,34 @@ def test_what_a_cut_stream_has_begun_counts(
 
 
 @pytest.mark.parametrize(
+    ("interpreter", "shell", "used", "sizes"),
+    [
+        ("1g", "64g", ("shell",), ["64g"]),
+        ("64g", "1g", ("shell",), ["1g"]),
+        ("1g", "64g", ("code", "shell"), ["1g", "64g"]),
+        ("1g", "64g", ("code", "shell in it"), ["64g"]),
+        (None, "16g", ("code", "shell"), ["1g", "16g"]),
+    ],
+)
+def test_a_container_has_the_memory_that_its_own_tool_states(
+    interpreter: str | None, shell: str, used: tuple[str, ...], sizes: list[str]
+) -> None:
+    place = {"type": "container_reference", "container_id": "cntr_2"}
+    items = {
+        "code": CODE,
+        "shell": {"type": "shell_call", "id": "sh_1", "environment": place},
+        "shell in it": {"type": "shell_call", "id": "sh_1", "environment": {**place, "container_id": "cntr_1"}},
+    }
+    container = {"type": "auto"} | ({} if interpreter is None else {"memory_limit": interpreter})
+    tools = [
+        {"type": "code_interpreter", "container": container},
+        {"type": "shell", "environment": {"type": "container_auto", "memory_limit": shell}},
+    ]
+    answer = read({**RESPONSE, "tools": tools, "output": [items[name] for name in used]})
+    assert answer.other_usage["containers"] == sizes
+
+
+@pytest.mark.parametrize(
     "item",
     [
         CODE,

@@ -132,6 +132,15 @@ def test_a_background_response_is_counted_when_it_ends(billing: Gateway, upstrea
     assert (created["cost"], created["price"]) == (0, {"source": "counted later"})
 
 
+def test_a_server_that_answers_at_once_gives_no_discount_for_waiting(billing: Gateway, upstream: FixedUpstream) -> None:
+    asked = {"model": "gpt-6.1-sol", "input": "hi", "background": True}
+    asked["background_options"] = {"completion_window": "8h"}
+    body = json.dumps({**response("gpt-6.1-sol", KNOWN), "id": "resp_at_once"}).encode()
+    row = call(billing, upstream, BillCase("", "/v1/responses", asked, body, None))
+    assert (row["cost"], row["cost_kind"]) == (Decimal("0.003"), "exact")
+    assert row["other_usage"] is None
+
+
 def test_zeros_in_a_response_that_is_read_again_take_no_estimate_back(
     billing: Gateway, upstream: FixedUpstream
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -245,3 +247,30 @@ def test_a_grant_waits_for_the_disk_whatever_the_administrator_has_set() -> None
         cursor.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written])
         assert cursor.fetchall() == [(True,)]
     assert Hold.objects.get().dollars >= CENT
+
+
+@pytest.mark.parametrize("spans", [{"day_budget": Decimal(1)}, {"month_budget": Decimal(1)}], ids=["day", "month"])
+async def test_a_response_that_goes_on_over_midnight_is_reserved_on_each_day(spans: dict[str, Decimal]) -> None:
+    """Its cost is filed under the day on which its usage becomes known, which may be any of them."""
+    began = TODAY.replace(day=1) - timedelta(days=1)  # of the month before
+    budgets: dict[str, Any] = {"day_budget": None, "month_budget": None, "total_budget": None, **spans}
+
+    async def is_granted(dollars: str) -> bool:
+        wanted = Wanted(Spender("key", KEY), TODAY, Decimal(dollars), **budgets, least=Decimal(dollars))
+        share = (await worker.leases.take(wanted)).share
+        if share is not None:
+            worker.leases.settle(share, Decimal(0))
+        return share is not None
+
+    async with workers(1) as [worker]:
+        held_back = await in_database(
+            lambda: Hold.objects.create(pk=uuid4(), key_name=KEY, day=began, dollars=Decimal("0.8"))
+        )
+        leased = {"writer": "another", "granted": 1, "dollars": Decimal(1)}
+        await in_database(lambda: Hold.objects.create(pk=uuid4(), key_name=KEY, day=began, **leased))
+        assert not await is_granted("0.3")
+        assert await is_granted("0.2")
+        spent = (await in_database(lambda: spent_by("key", [KEY], TODAY)))[KEY]
+        assert spent.day >= Decimal("0.8")
+        await in_database(held_back.delete)
+        assert await is_granted("0.3")

@@ -146,9 +146,10 @@ def test_spending_of_many_keys_is_one_query(django_assert_num_queries: Any) -> N
     day("a", date(2026, 10, 31), "4")
     day("b", date(2025, 11, 1), "8")
     hold(call(key_name="a"), "16")
-    hold(call(key_name="a"), "32", day=date(2026, 10, 31))
+    hold(call(key_name="a"), "32", day=date(2026, 10, 31), writer="a worker")  # a lease, for the calls of that day
+    hold(call(key_name="a"), "64", day=date(2026, 10, 31))  # a response that goes on, and may be counted today
     with django_assert_num_queries(1):
         found = spent_by("key", ["a", "b", "c"], TODAY)
-    assert found["a"] == Spent(Decimal(17), Decimal(19), Decimal(55), Decimal(48))
+    assert found["a"] == Spent(Decimal(81), Decimal(83), Decimal(119), Decimal(112))
     assert found["b"] == Spent(total=Decimal(8))
     assert found["c"] == Spent()

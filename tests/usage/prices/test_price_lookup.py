@@ -263,6 +263,21 @@ def test_the_tier_answered_is_billed(tier: str, dollars: str) -> None:
     assert cost("gpt-5", service_tier=tier, **counts) == Decimal(dollars)
 
 
+@pytest.mark.parametrize(
+    ("stated", "source", "dollars"),
+    [
+        ("", "estimated", "0.0045"),
+        ("auto", "estimated", "0.0045"),  # as the first events of a stream say that was cut
+        ("default", "estimated", "0.00225"),
+        ("auto", "exact", "0.00225"),
+    ],
+)
+def test_the_tier_asked_for_is_billed_while_upstream_has_chosen_none(stated: str, source: str, dollars: str) -> None:
+    counts = {"input_tokens": 1000, "output_tokens": 100, "usage_source": source}
+    found = cost("gpt-5", service_tier=stated, other_usage={"asked_tier": "priority"}, **counts)
+    assert found == Decimal(dollars)
+
+
 def test_the_price_is_the_one_of_the_day() -> None:
     # o3 was 10 / 40 until 2025-06-10, then 2 / 8
     counts = {"input_tokens": 1000, "output_tokens": 200}
