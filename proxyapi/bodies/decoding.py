@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
+from collections.abc import Iterable
 
 ENCODINGS = {"gzip", "x-gzip", "deflate"}
+# Values of Content-Encoding with which a body is not encoded. `none` stands before streams, so that proxies do not
+# compress them; servers that mean the charset write `utf-8`. Clients read over both.
+NO_ENCODINGS = {"", "identity", "none", "utf-8", "utf8"}
 WITH_HEADER = zlib.MAX_WBITS | 32  # either gzip's or zlib's
 WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 WITHOUT_HEADER = -zlib.MAX_WBITS
@@ -77,6 +81,15 @@ class Decoder:
             if self._member.eof:
                 self._member = None
         return b"".join(pieces)
+
+
+def stated_encoding(values: Iterable[str]) -> str:
+    """Returns the content encoding that the values of an answer's Content-Encoding headers state, in lower case.
+
+    Empty if the body is not encoded. Several encodings, which no decoder can undo, are joined: `gzip, br`.
+    """
+    stated = [name.strip().lower() for value in values for name in value.split(",")]
+    return ", ".join(name for name in stated if name not in NO_ENCODINGS)
 
 
 def is_wrapped(data: bytes) -> bool:

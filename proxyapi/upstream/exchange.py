@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 import httptools
 from multidict import CIMultiDict
 
-from proxyapi.bodies.decoding import ENCODINGS, Decoder
+from proxyapi.bodies.decoding import ENCODINGS, Decoder, stated_encoding
 from proxyapi.upstream.faults import Broken, InvalidStatus, Late, Silent, damaged, lost, unreadable
 from proxyapi.upstream.passed_headers import Headers
 
@@ -415,10 +415,10 @@ class Exchange:
         if status < 200:
             self.headers.clear()
             return
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        encoding = stated_encoding(self.headers.getall("content-encoding", ()))
         if encoding in ENCODINGS:
             self._decoder = Decoder(encoding)
-        elif encoding not in {"", "identity"}:
+        elif encoding:
             raise Broken(f"its answer is encoded as {encoding[:50]}", "its answer has an encoding that is not known")
         self.status = status
         self._state = State.BODY

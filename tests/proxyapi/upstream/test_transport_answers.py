@@ -115,6 +115,8 @@ async def test_an_end_of_upstreams_side_is_an_end_though_it_takes_no_more() -> N
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * MAX_HEAD_BYTES,
         answer(b"{}", b"content-encoding: br"),
         answer(b"{}", b"content-encoding: gzip, gzip"),
+        answer(b"{}", b"content-encoding: identity\r\ncontent-encoding: br"),
+        answer(packed(packed(b"{}")), b"content-encoding: gzip\r\ncontent-encoding: gzip"),
         *(answer(b"{}", status=status) for status in NO_STATUSES),
     ],
     ids=lambda sent: sent[:60],
@@ -179,7 +181,12 @@ async def test_what_came_of_a_cut_answer_is_given_first(sent: bytes) -> None:
         (b"gzip", packed(TEXT[:50]) + packed(TEXT[50:])),
         (b"deflate", zlib.compress(TEXT)),
         (b"deflate", BARE_TEXT),
+        (b"gzip, identity", packed(TEXT)),
+        (b"gzip\r\ncontent-encoding: identity", packed(TEXT)),
         (b"identity", TEXT),
+        (b"none", TEXT),
+        (b"UTF-8", TEXT),
+        (b"", TEXT),
     ],
 )
 async def test_an_encoded_answer_is_decoded(encoding: bytes, body: bytes) -> None:
