@@ -37,13 +37,14 @@ def find_misspelt_names() -> Iterator[str]:
             if value.strip() and name not in known and not FOR_COMPOSE.fullmatch(name):
                 near = nearest_name(name, known)
                 shown = name if near or PLAIN_NAME.fullmatch(name) else "a variable"
-                yield f"{shown} in {path} is no setting, and has no effect" + (f"; {near} is meant?" if near else "")
+                question = f"; did you mean {near}?" if near else ""
+                yield f"{shown} in {path} is no setting, and has no effect{question}"
     missing = known - set(os.environ)
     for name, value in os.environ.items():
         if value.strip() and name not in known | {NO_ENV_FILES}:
             near = nearest_name(name, missing)
             if near:
-                yield f"{name} in the environment is no setting, and has no effect; {near} is meant?"
+                yield f"{name} in the environment is no setting, and has no effect; did you mean {near}?"
 
 
 def nearest_name(name: str, known: set[str]) -> str:

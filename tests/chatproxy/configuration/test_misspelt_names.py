@@ -91,7 +91,7 @@ def test_the_environment_is_judged_by_near_names_only(project: Path, monkeypatch
     assert list(find_misspelt_names()) == []
     monkeypatch.setenv("PROT", "4000")
     assert list(find_misspelt_names()) == [
-        "PROT in the environment is no setting, and has no effect; PORT is meant?",
+        "PROT in the environment is no setting, and has no effect; did you mean PORT?",
     ]
     monkeypatch.setenv("PORT", "4000")
     assert list(find_misspelt_names()) == []
@@ -103,7 +103,7 @@ def test_every_unknown_name_of_an_env_file_is_named(project: Path) -> None:
     text = "PORT=4000\nOPENAI_APIKEY=sk-1\nLOG_LEVEL=debug\nPROT=\nPOSTGRES_PASSWORD=x\nCOMPOSE_PROJECT_NAME=y\n"
     (project / ".env").write_text(text)
     assert list(find_misspelt_names()) == [
-        f"OPENAI_APIKEY in {project}/.env is no setting, and has no effect; OPENAI_API_KEY is meant?",
+        f"OPENAI_APIKEY in {project}/.env is no setting, and has no effect; did you mean OPENAI_API_KEY?",
         f"LOG_LEVEL in {project}/.env is no setting, and has no effect",
     ]
 
