@@ -31,6 +31,9 @@ TEXT_MEMBERS = frozenset({
 })  # fmt: skip
 
 IMAGE_TOOL = "image_generation"
+# The member that names some of the request's tools again, by their types, without their models
+# (`openai.types.responses.ToolChoiceAllowedParam`).
+TOOL_CHOICE = "tool_choice"
 
 # Objects whose names the caller chooses, also names of `TEXT_MEMBERS`, and whose values are no texts: the graders of a
 # grader.
@@ -132,17 +135,17 @@ def implied_by_tools(body: JSONObject) -> list[str]:
 
     These are `DEFAULT_IMAGE_MODEL` for an image generation tool that names no model, and an empty text for an SVG
     picture whose author is not named (`svg.model`), since OpenAI does not say which model it chooses. They are found at
-    any depth, but not in the caller's own text (`TEXT_MEMBERS`).
+    any depth, but not in the caller's own text (`TEXT_MEMBERS`), nor in `tool_choice`, which only names tools again.
     """
     waiting = [(name, value) for name, value, *_ in pairs_of(body)]
     if _leaves_author_open(waiting):
         return [""]
     while waiting:
         name, value = waiting.pop()
-        if name.casefold() in TEXT_MEMBERS:
+        if name.casefold() in TEXT_MEMBERS or name.casefold() == TOOL_CHOICE:
             continue
         if isinstance(value, list):
-            waiting += [(name, item) for item in value]
+            waiting += [(name, item) for item in value if isinstance(item, list | dict)]
         elif isinstance(value, dict):
             pairs = _pairs(value)
             if name.casefold() == "tools" and (_leaves_model_open(pairs) or _leaves_author_open(pairs)):
@@ -240,6 +243,9 @@ def _in_json(name: str, text: str) -> list[str | None]:
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     """Yields the models that JSON members name, at any depth; None for a model that is not given as text.
 
+    The value of a member such as `models` may be a text, a list, an object with a member `model`, or an object whose
+    values are models. A null names none.
+
     `waiting` has the members to search, as pairs of name and value; the search empties it. Skipped are the caller's own
     text (`TEXT_MEMBERS`) and, in the items of a conversation (`ITEM_LISTS`), all members but `tools`. Names that the
     caller chooses (`OWN_NAMES`) hide nothing.
@@ -247,7 +253,14 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     while waiting:
         name, value = waiting.pop()
         if is_model_name(name):
-            yield from _named(value)
+            if isinstance(value, list):
+                waiting += [(name, item) for item in value]
+            elif isinstance(value, dict):
+                pairs = _pairs(value)
+                is_of_models = not any(is_model_name(inner) for inner, _ in pairs)  # under names of the caller's choice
+                waiting += [(name, each) for _, each in pairs] if is_of_models else pairs
+            elif value is not None:
+                yield _as_text(value)
         elif name.casefold() in TEXT_MEMBERS:
             continue
         elif isinstance(value, dict):
@@ -267,27 +280,6 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
                 ]
             else:
                 waiting += [("", item) for item in objects]
-
-
-def _named(value: object) -> Iterator[str | None]:
-    """Yields the models in the value of a JSON member such as `models`; None for a value such as a number.
-
-    The value may be a text, a list, an object with a member `model`, or an object whose values are models. A null
-    yields nothing.
-    """
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list):
-            waiting += item
-        elif isinstance(item, dict):
-            pairs = _pairs(item)
-            if any(is_model_name(name) for name, _ in pairs):
-                yield from _search(pairs)
-            else:
-                waiting += [each for _, each in pairs]
-        elif item is not None:
-            yield _as_text(item)
 
 
 def _pairs(value: dict[str, object]) -> list[tuple[str, object]]:

@@ -240,8 +240,10 @@ class RequestedWork:
         return frozenset(tier.strip().lower()[:MAX_TIER_LENGTH] for tier in self.texts("service_tier"))
 
     def tool_lists(self) -> Sequence[object]:
-        """Returns the request's lists named `tools`, wherever in the request they are."""
-        nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
+        """Returns the request's lists named `tools`, wherever they are, but not those in which it names tools again."""
+        again = set(map(id, dictionaries(self.values(model_places.TOOL_CHOICE))))
+        parts = (part for part in self.objects if id(part) not in again)
+        nested = [part["tools"] for part in parts if isinstance(part.get("tools"), list)]
         return [*self.values("tools"), *nested]
 
     def count(self, *names: str, otherwise: int) -> int:
@@ -262,17 +264,19 @@ class RequestedWork:
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
         not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
         hosted = [kind for tool in tools if (kind := str(tool.get("type"))).startswith(HOSTED_TOOLS)]
+        kinds_hosted = set(hosted)
         # of other vendors, or newer than this code
-        unknown = [tool for tool in offered_tools(lists) if not is_own_tool(tool) and str(tool["type"]) not in hosted]
+        unknown = [tool for tool in offered_tools(lists) if not is_own_tool(tool) and tool["type"] not in kinds_hosted]
         calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
             kind: self.count("max_tool_calls", otherwise=supposed)
             for kind, supposed in SUPPOSED_CALLS.items()
-            if any(one.startswith(kind) for one in hosted)
+            if any(one.startswith(kind) for one in kinds_hosted)
         }
         named = self.values(*EARLIER_TURNS)
         elsewhere = len(files) + len(hosted) + len(unknown) + len(self.values("web_search_options")) + len(named)
         elsewhere += sum(is_one_of(part, LINKED_PARTS) for part in parts)
-        elsewhere += any(_is_stored(part) for part in parts if part not in named)
+        counted = set(map(id, named))
+        elsewhere += any(_is_stored(part) for part in parts if id(part) not in counted)
         elsewhere += count_subagents(self._fields)  # each reads what it is told and what its tools find
         small = any(own_name(model).startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
@@ -289,7 +293,7 @@ class RequestedWork:
             pictures=calls.get("image_generation", 0),
             picture_models=frozenset(islice(dict.fromkeys(_named_by_tool(tools, "image_generation")), MOST_MODELS)),
             containers=tuple(containers_of(tools)),
-            search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in hosted) else "",
+            search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in kinds_hosted) else "",
             kinds=frozenset(kind for kind, has in kinds.items() if has),
             answers=self.limit.answers,
         )

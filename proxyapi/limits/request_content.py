@@ -71,14 +71,21 @@ def most_tokens_of_file(inline: str) -> int:
 
 
 def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object (as a dictionary) that is in the given JSON values, at any depth."""
+    """Yields every JSON object (as a dictionary) that is in the given JSON values, at any depth, once.
+
+    A value may be a part of another one.
+    """
     waiting = list(values)
+    seen: set[int] = set()  # the objects and lists that were searched; without it, lists in lists would take for ever
     while waiting:
         value = waiting.pop()
+        if not isinstance(value, dict | list) or id(value) in seen:
+            continue
+        seen.add(id(value))
         if isinstance(value, dict):
             yield value
             waiting.extend(value.values())
-        elif isinstance(value, list):
+        else:
             waiting.extend(value)
 
 

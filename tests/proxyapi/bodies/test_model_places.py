@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from proxyapi.bodies.large_bodies import LARGE_BYTES
-from proxyapi.bodies.model_places import implied_by_fields, in_fields, is_model_name
+from proxyapi.bodies.model_places import implied_by_fields, implied_by_tools, in_fields, is_model_name
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import WireAnswer, connect, head
 from tests.support.inputs.ambiguous_forms import END, FILE, TYPE, named
@@ -165,6 +165,13 @@ def test_the_models_of_a_form(
 )
 def test_the_model_that_a_form_leaves_to_upstream(fields: list[tuple[str, str]], implied: list[str]) -> None:
     assert implied_by_fields(fields) == implied
+
+
+def test_tools_that_are_named_again_leave_no_model_to_upstream() -> None:
+    tool = {"type": "image_generation", "model": "gpt-image-1-mini"}
+    again = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "image_generation"}]}
+    assert implied_by_tools({"tools": [tool], "tool_choice": again}) == []
+    assert implied_by_tools({"tools": [{"type": "image_generation"}], "tool_choice": again}) != []
 
 
 def test_a_batch_is_closed_to_a_limited_key(open_gateway: Gateway, simulator: Simulator, key: str) -> None:

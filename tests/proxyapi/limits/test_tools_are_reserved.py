@@ -74,6 +74,15 @@ def test_tools_in_the_input_are_reserved() -> None:
     assert with_tool - without > Decimal("0.6")
 
 
+def test_tools_are_reserved_once_wherever_they_are_named_again() -> None:
+    tool = {"type": "mcp", "server_label": "docs"}
+    offered = {"model": "gpt-5", "input": "hi", "max_output_tokens": 10, "tools": [tool]}
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [tool]}
+    a_tool = reserved("/responses", offered) - reserved("/responses", {**offered, "tools": []})
+    for more in ({"tool_choice": choice}, {"tools": [{"type": "namespace", "tools": [tool]}]}):
+        assert reserved("/responses", {**offered, **more}) - reserved("/responses", offered) < a_tool / 10
+
+
 @pytest.mark.parametrize(
     ("agents", "answers"),
     [

@@ -1,0 +1,116 @@
+"""Whatever a body is like, the work of searching it grows with its size alone: the event loop does it for small bodies.
+
+Work is counted in calls of functions, comparisons of texts among them, and not in time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.bodies.model_places import implied_by_tools, in_body
+from proxyapi.limits.cost_ceiling import ceiling_of
+from proxyapi.limits.usage_estimates import most_usage
+from proxyapi.object_owners.named_objects import NamedObjects
+from proxyapi.routes import find_route
+
+ROUTE = find_route("/responses")
+SEARCHES: dict[str, Callable[[JSONBody], object]] = {
+    "models": lambda body: in_body(body.members),
+    "implied models": lambda body: implied_by_tools(body.members),
+    "objects": lambda body: NamedObjects("responses", skips_faults=True).add_body(body.members),
+    "ceiling": lambda body: ceiling_of("POST", ROUTE, body),
+    "estimate": lambda body: most_usage("POST", ROUTE, body, body.size),
+}
+MCP, NEW = '{"type":"mcp"}', '{"type":"new"}'
+PROMPT, ITEM = '"prompt":{"id":"","x":"a"}', '{"id":"","x":"b"}'
+
+
+def _repeat(item: str, number: int) -> str:
+    return ",".join([item] * number)
+
+
+def _nested(name: str, number: int) -> str:
+    """Returns a member whose value has `number` objects, below a tenth as many lists that are inside each other."""
+    depth = number // 10
+    begin, end = f'[{{"{name}":' * depth, "}]" * depth
+    return f'"{name}":{begin}[{_repeat("{}", number)}]{end}'
+
+
+def _tools(number: int) -> str:
+    return f'"tools":[{_repeat(MCP, number)},{_repeat(NEW, number)}]'
+
+
+def _prompts(number: int) -> str:
+    return f'{_repeat(PROMPT, number)},"input":[{_repeat(ITEM, number)}]'
+
+
+# The members of a body of about so many values.
+BODIES: dict[str, Callable[[int], str]] = {
+    **{name: partial(_nested, name) for name in ("tools", "input", "models", "content", "prompt", "x")},
+    "hosted and new tools": _tools,
+    "many prompts": _prompts,
+}
+
+
+class Text(str):
+    """A text whose comparisons are calls of a Python function, so that they are counted."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True
+
+
+def _count_comparisons(value: object) -> object:
+    """Replaces the texts in a JSON value by those of `Text`."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            value[name] = _count_comparisons(one)
+    elif isinstance(value, list):
+        value[:] = map(_count_comparisons, value)
+    return Text(value) if isinstance(value, str) else value
+
+
+def work_of(kind: str, members: str) -> int:
+    body = JSONBody.parse(f'{{"model":"gpt-5",{members}}}'.encode())
+    if kind != "objects":  # which takes no subclass of `str` for a text
+        for member in body.members:
+            _count_comparisons(member.value)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        SEARCHES[kind](body)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize("shape", BODIES)
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_twice_the_body_is_twice_the_work(kind: str, shape: str) -> None:
+    members = BODIES[shape]
+    work_of(kind, members(200))  # fills caches
+    assert work_of(kind, members(400)) < 2.5 * work_of(kind, members(200)) + 100
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+@pytest.mark.parametrize("name", ["model", "models", "tools", "input", "x"])
+def test_a_body_may_be_as_deep_as_can_be_parsed(kind: str, name: str) -> None:
+    for depth in range(200, 2000, 100):
+        try:
+            body = JSONBody.parse(f'{{"a":1,{_nested(name, depth * 10)}}}'.encode())
+        except RecursionError:
+            break
+        SEARCHES[kind](body)
