@@ -8,6 +8,7 @@ Over 300 lines, since the rows of a call's beginning, of its end and of polls sh
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -31,7 +32,7 @@ from proxyapi.limits.usage_estimates import (
 from usage.answers.audio_duration import TIMED_FORMATS, length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR, parameter_name
-from usage.answers.estimate_rules import at_least
+from usage.answers.estimate_rules import at_least, tool_use_of
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.tokens import whole_count
@@ -204,7 +205,7 @@ def poll_row(
     * `answer`: upstream's answer to the poll. It has `size` bytes, and took `seconds`.
 
     If the response was cancelled and states no usage, the usage is estimated, unless `maker` already has the estimate
-    of a stream that broke off.
+    of a stream that broke off. If the response was too large to be read to its end, its hosted tools are estimated.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -215,6 +216,9 @@ def poll_row(
         supposed = supposed_by(response, maker.started_at, maker.request_bytes, datetime.now(UTC))
         known = cast(Counts, {name: getattr(maker, name) for name in COUNTS})
         usage = at_least(at_least(supposed, known, maker.other_usage), answer.counts)
+        source = UsageSource.ESTIMATED
+    elif answer.lacks_tools and (tools := tool_use_of(response.supposed or SupposedUsage())):
+        usage = _with_tools(usage, tools)
         source = UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
@@ -291,6 +295,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
       price, as for speech billed by characters, and the whole answer has come.
     * Estimated: upstream has stated no usage, but the call may be billed (`may_be_billed`), or its stream has brought
       text. Or upstream has stated the usage of a stream of pictures that broke off: its missing pictures are estimated.
+      Or it has stated the tokens of a response that could not be read to its end: its hosted tools are estimated.
     * Unknown: all other calls; without a stated usage, also a `GET`, a failed response, and a response that the gateway
       will ask upstream about later (poll).
     """
@@ -299,6 +304,8 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
+        if answer.lacks_tools and (tools := _supposed_tools(facts)):
+            return _with_tools(answer.counts, tools), UsageSource.ESTIMATED
         return cast(SupposedUsage, answer.counts), UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
     if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
@@ -323,10 +330,23 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
                 stated = {**stated, "output_tokens": max(until_then, estimate.get("output_tokens") or 0)}
             if facts.most_usage is not None:
                 return at_least(estimate, stated), UsageSource.ESTIMATED
+            if answer.lacks_tools:
+                return _with_tools({**estimate, **stated}, tool_use_of(estimate)), UsageSource.ESTIMATED
             if facts.response_is_whole and not is_unfinished:
                 estimate.pop("other_usage", None)  # the whole answer shows which tools have worked
             return {**estimate, **stated}, UsageSource.ESTIMATED
     return cast(SupposedUsage, answer.counts), UsageSource.UNKNOWN
+
+
+def _supposed_tools(facts: CallFacts) -> SupposedUsage:
+    """Returns the highest possible use of the call's hosted tools, by its request; empty if it has no such tools."""
+    return facts.tool_use if facts.most_usage is None else tool_use_of(supposed_usage(facts.most_usage, facts.model))
+
+
+def _with_tools(stated: Mapping[str, object], tools: SupposedUsage) -> SupposedUsage:
+    """Returns the `stated` counts of a call with the estimated use of its hosted `tools`, or the stated one if more."""
+    counts = cast(SupposedUsage, stated)
+    return {**counts, **at_least(tools, cast(Counts, counts))}
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:

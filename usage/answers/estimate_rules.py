@@ -7,7 +7,8 @@
 * If some of several pictures of a stream have come: each missing one counts like the last one that came.
 * Hosted tools: as much use as a reservation for the request assumes, since a tool may work on after the answer has
   broken off; or the use that was seen, if that is more (`at_least`). In a stream of a key without a budget, only the
-  use that was seen.
+  use that was seen. Of an answer with too many values to be read to its end, the tools are estimated so even if the
+  answer states its tokens (`tool_use_of`).
 * Input: with a streamed answer, a token for every four bytes of the request's text; otherwise the tokens that the
   call's cost ceiling assumes (`proxyapi.limits.cost_ceiling`).
 
@@ -140,6 +141,16 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
     if seen_use:
         raised["other_usage"] = _larger_use(supposed.get("other_usage") or {}, seen_use)
     return raised
+
+
+def tool_use_of(supposed: SupposedUsage) -> SupposedUsage:
+    """Returns those fields of the estimated usage `supposed` that state the use of hosted tools; empty if none does."""
+    found: SupposedUsage = {}
+    if searches := supposed.get("web_searches"):
+        found["web_searches"] = searches
+    if other := supposed.get("other_usage"):
+        found["other_usage"] = other
+    return found
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:

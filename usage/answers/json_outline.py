@@ -26,6 +26,10 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,5000}+")
 
 
+class PartialOutline(dict[str, object]):
+    """The outline of a JSON object with so many values that the reader has stopped before the object's end."""
+
+
 class _GivenUp(Exception):
     """Exception that ends the reading of a JSON value: the text ends too early, is no JSON, or takes too many steps."""
 
@@ -35,9 +39,12 @@ def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str
 
     A long string becomes None, a large array keeps only the objects at its start, and large nested objects are read
     down to `MAX_DEPTH` levels. If the JSON is invalid, the members in front of the fault are returned; if it is no
-    object, an empty dict. `wanted` names the members to return, by default all.
+    object, an empty dict. `wanted` names the members to return, by default all. If `MAX_STEPS` do not suffice, the
+    result is a `PartialOutline`.
     """
-    return _Outline(body).read_object(0, MAX_DEPTH, wanted)
+    reader = _Outline(body)
+    members = reader.read_object(0, MAX_DEPTH, wanted)
+    return PartialOutline(members) if reader.is_exhausted else members
 
 
 def read_end(body: bytes, name: str) -> dict[str, object]:
@@ -64,6 +71,11 @@ class _Outline:
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._steps = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True once the reader has stopped because it took `MAX_STEPS`; what follows in the body has not been read."""
+        return self._steps > MAX_STEPS
 
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
         """Returns the members of the JSON object at position `at`, or only those in `wanted`; long strings become None.
@@ -194,7 +206,7 @@ class _Outline:
 
     def _count_step(self) -> None:
         self._steps += 1
-        if self._steps > MAX_STEPS:
+        if self.is_exhausted:
             raise _GivenUp
 
 

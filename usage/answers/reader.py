@@ -37,7 +37,7 @@ from usage.answers.event_kinds import (
     is_text_delta,
     may_matter,
 )
-from usage.answers.json_outline import read_end, read_outline
+from usage.answers.json_outline import PartialOutline, read_end, read_outline
 from usage.answers.streamed_text import StreamedText
 from usage.answers.tokens import (
     WITHOUT_OUTPUT_TOKENS,
@@ -81,6 +81,7 @@ class AnswerReader:
 
     * `has_ended`: True once the event that ends this kind of stream has come.
     * `tools`: the use of hosted tools until now.
+    * `lacks_tools`: True if a response had too many values to be read to its end, so it may have used more tools.
     * `is_background`: True if upstream continues the response even if the caller leaves.
     """
 
@@ -94,6 +95,7 @@ class AnswerReader:
         self.usage: dict[str, object] | None = None
         self.counts: Counts = {}
         self.tools: ToolUse | None = None
+        self.lacks_tools = False
         self.error: ErrorFacts | None = None
         self.has_ended = False
         self.has_done_marker = False  # `[DONE]` has been read
@@ -123,6 +125,7 @@ class AnswerReader:
         body in bytes.
         """
         self.read(answer)
+        self.lacks_tools = isinstance(answer, PartialOutline) and _text(answer, "object") == "response"
         self.has_output = size > MAX_PARSED_BYTES or shows_output(answer)
         self.forget_false_usage()
         if self.created is not None:
