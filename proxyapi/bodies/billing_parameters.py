@@ -6,12 +6,16 @@
 * The older speech models are billed by the characters of the request's text, the older image models by the number,
   quality and size of the pictures.
 * Only the request says how many pictures a stream will have.
+
+If a request gives a parameter several times, upstream may take any of the values: the one that costs most counts, as it
+does in the reservation (`proxyapi.limits.cost_ceiling`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from proxyapi.routes import Route
 from usage.call_record import OtherUsage
@@ -25,7 +29,7 @@ TIERED_ROUTES = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact
 USUAL_SIZE = "1024x1024"  # without `size` (OpenAI's reference); also for sizes that do not exist
 _SIZE = re.compile(r"[0-9]{2,5}x[0-9]{2,5}")
 MAX_PICTURES = 100  # more than any call may ask for (OpenAI's reference, `n`: 10)
-Fields = Mapping[str, Sequence[object]]  # all values that are given under each name; the last counts
+Fields = Mapping[str, Sequence[object]]  # all values that are given under each name
 
 
 def read_asked_usage(route: Route | None, fields: Fields) -> OtherUsage | None:
@@ -36,20 +40,21 @@ def read_asked_usage(route: Route | None, fields: Fields) -> OtherUsage | None:
     * Speech: the number of characters to speak; some models are billed by them.
     * Images: the number of pictures to make, and their quality and size.
 
-    `fields` has the values of the body's members, by name. If a name is given several times, its last value counts.
+    `fields` has the values of the body's members, by name. If a name is given several times, its dearest value counts.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
         asked: OtherUsage = {}
         if name == RESPONSES and (window := _completion_window(fields)):
             asked["completion_window"] = window
-        if isinstance(tier := last_value(fields, "service_tier"), str) and service_tier(tier) in TIER_FACTORS:
-            asked["asked_tier"] = service_tier(tier)
+        tiers = map(service_tier, _texts(fields, "service_tier"))
+        tier = max(tiers, key=lambda tier: TIER_FACTORS.get(tier, Decimal(1)), default="")
+        if tier in TIER_FACTORS:
+            asked["asked_tier"] = tier
         return asked or None
     if name == "/v1/audio/speech":
-        text = last_value(fields, "input")
-        if isinstance(text, str):
-            return {"characters": len(text)}
+        if texts := _texts(fields, "input"):
+            return {"characters": max(map(len, texts))}
     elif name.startswith(IMAGES):
         return {"pictures": count_pictures(route, fields), "picture_format": _picture_format(fields)}
     return None
@@ -87,11 +92,15 @@ def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str)
 def count_pictures(route: Route | None, fields: Fields) -> int:
     """Returns how many pictures a request to the Images API asks for; 1 for requests to other APIs.
 
-    Also 1 if the request's `n` is missing, invalid or over `MAX_PICTURES`.
+    A missing `n`, and one that is invalid or over `MAX_PICTURES`, counts as 1.
     """
     if route is None or not route.name.startswith(IMAGES):
         return 1
-    wanted = last_value(fields, "n")
+    return max(map(_picture_number, fields.get("n", ())), default=1)
+
+
+def _picture_number(wanted: object) -> int:
+    """Converts a value of `n` in a request to the number of pictures; 1 if it is invalid or over `MAX_PICTURES`."""
     try:
         number = float(wanted) if isinstance(wanted, int | float | str) else 1  # some servers take `2.0` or `"2"` for 2
     except (ValueError, OverflowError):
@@ -104,9 +113,20 @@ def _picture_format(fields: Fields) -> str:
 
     Every quality other than `hd` becomes `standard`. If the request has no valid size, the size is `USUAL_SIZE`.
     """
-    quality, size = last_value(fields, "quality"), last_value(fields, "size")
-    known_size = isinstance(size, str) and _SIZE.fullmatch(size)
-    return f"{'hd' if quality == 'hd' else 'standard'} {size if known_size else USUAL_SIZE}"
+    sizes = [size if _SIZE.fullmatch(size) else USUAL_SIZE for size in _texts(fields, "size")]
+    largest = max(sizes, key=_area, default=USUAL_SIZE)
+    return f"{'hd' if 'hd' in _texts(fields, 'quality') else 'standard'} {largest}"
+
+
+def _area(size: str) -> int:
+    """Returns the number of pixels of a picture whose size is given as text, such as `1024x1792`."""
+    width, _, height = size.partition("x")
+    return int(width) * int(height)
+
+
+def _texts(fields: Fields, name: str) -> list[str]:
+    """Returns the strings among the values of the member `name` in a request's body."""
+    return [value for value in fields.get(name, ()) if isinstance(value, str)]
 
 
 def last_value(fields: Fields, name: str) -> object:

@@ -39,7 +39,7 @@ from proxyapi.exceptions import (
 )
 from proxyapi.keys.callers import Caller
 from proxyapi.limits import budgets
-from proxyapi.limits.output_limits import add_output_limit, limit_by_key
+from proxyapi.limits.output_limits import add_output_limit, by_plain_name, limit_by_key
 from proxyapi.limits.request_content import Form
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
@@ -149,8 +149,9 @@ class CallView(ProxyView):
         if request.json is not None and request.method == "POST":
             fields = request.json.by_name
             facts.read_body_labels(fields)
-            facts.asked_usage = read_asked_usage(request.route, fields)
-            call.answer.expected_pictures = count_pictures(request.route, fields)
+            asked = by_plain_name(fields)
+            facts.asked_usage = read_asked_usage(request.route, asked)
+            call.answer.expected_pictures = count_pictures(request.route, asked)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
         access = await ownership_check.check(request, caller)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import cast
 
 from proxyapi.bodies import large_bodies
-from proxyapi.bodies.billing_parameters import last_value
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member
 from proxyapi.exceptions import RouteNotAllowed
@@ -270,8 +269,9 @@ def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)
-    quality, size = last_value(fields, "quality"), last_value(fields, "size")
-    tokens = tokens_of_picture(model, str(quality), str(size))
+    qualities, sizes = fields.get("quality") or [""], fields.get("size") or [""]
+    # upstream may take any of the values of a name that is given twice
+    tokens = max(tokens_of_picture(model, str(quality), str(size)) for quality in qualities for size in sizes)
     counts["output_tokens"] = min(most.output_tokens, most.images * tokens)
     return counts
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxyapi.bodies.billing_parameters import Fields, read_asked_usage
+from proxyapi.bodies.billing_parameters import Fields, count_pictures, read_asked_usage
 from proxyapi.routes import find_route
 from usage.call_record import CallRecord
 from usage.custom_prices import CustomPrice
@@ -54,3 +54,26 @@ def test_only_what_a_background_response_may_have_lowers_a_price(path: str, fiel
     """Otherwise any caller could take 40 percent off the bill, at a server that ignores what it does not know."""
     asked = read_asked_usage(find_route(path), fields) or {}
     assert asked.get("completion_window") == window
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "dear", "cheap"),
+    [
+        ("/images/generations", "n", 10, 1),
+        ("/images/edits", "n", "10", "1"),
+        ("/images/generations", "n", 10, "many"),
+        ("/images/generations", "quality", "hd", "standard"),
+        ("/images/generations", "size", "1024x1792", "1024x1024"),
+        ("/images/generations", "size", "1024x1024", "256x256"),
+        ("/audio/speech", "input", "a long text", "text"),
+        ("/responses/compact", "service_tier", "priority", "flex"),
+        ("/responses/compact", "service_tier", "default", "flex"),
+    ],
+)
+def test_of_a_parameter_given_twice_the_dearer_value_counts(path: str, name: str, dear: object, cheap: object) -> None:
+    """Upstream may take either, and the larger one was reserved."""
+    route = find_route(path)
+    alone = read_asked_usage(route, {name: [dear]}), count_pictures(route, {name: [dear]})
+    for values in ([dear, cheap], [cheap, dear]):
+        assert (read_asked_usage(route, {name: values}), count_pictures(route, {name: values})) == alone
+    assert read_asked_usage(route, {name: [cheap]}) != alone[0]
