@@ -220,9 +220,13 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     """Returns the directory that `DATA_DIR` in `environment` names; a relative path begins at the project's folder.
 
     Raises:
-        ImproperlyConfigured: the path leads through a symbolic link to itself; the message is one line.
+        ImproperlyConfigured: the path begins with `~`, or leads through a symbolic link to itself; the message is one
+            line.
     """
-    path = BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)
+    named = environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR
+    if named.startswith("~"):  # else all data would go into a folder of that name
+        raise ImproperlyConfigured("DATA_DIR begins with ~, which only a shell replaces; write the whole path")
+    path = BASE_DIR / named
     try:
         return path.resolve()
     except (RuntimeError, OSError):  # Python 3.11 and 3.12 raise RuntimeError

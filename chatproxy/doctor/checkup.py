@@ -33,6 +33,7 @@ SECRETS = "secrets of the database"
 
 OF_HOST: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "names of settings": setting_checks.check_names,
+    "options of gunicorn": setting_checks.check_gunicorn_options,
     DEMO: setting_checks.check_demo_directory,
     DEBUG: setting_checks.check_debug,
     "debug pages for others": setting_checks.check_debug_address,

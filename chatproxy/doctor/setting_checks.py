@@ -21,6 +21,15 @@ def check_names() -> Iterator[Finding]:
     yield from map(warning, find_misspelt_names())
 
 
+def check_gunicorn_options() -> Iterator[Finding]:
+    """Yields a warning if the environment has options for gunicorn, which take precedence over settings."""
+    if os.environ.get("GUNICORN_CMD_ARGS", "").strip():
+        yield warning(
+            "GUNICORN_CMD_ARGS is in the environment, and its options take precedence over HOST, PORT, WEB_CONCURRENCY "
+            "and what else chatproxy tells gunicorn; unset it"
+        )
+
+
 def check_demo_directory() -> Iterator[Finding]:
     """Yields a fault if DATA_DIR is the directory of a demo; `serve` skips this check for `make demo`."""
     if setting_reader.is_demo(os.environ):

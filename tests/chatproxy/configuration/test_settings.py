@@ -112,6 +112,18 @@ def test_data_dir_of_a_file_says_where_the_secrets_are(sources: Path) -> None:
     assert setting_reader.load()["SECURITY_KEY"] == "key-from-elsewhere-77"
 
 
+@pytest.mark.parametrize("path", ["~/data", "~", "~other/data"])
+def test_a_tilde_that_no_shell_has_replaced_is_refused(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It would be a folder of that name in the project's."""
+    (sources / ".env").write_text(f"DATA_DIR={path}\n")
+    with pytest.raises(ImproperlyConfigured, match="^DATA_DIR begins with ~, .*; write the whole path$"):
+        setting_reader.load()
+    monkeypatch.setenv("DATA_DIR", f"./{path}")
+    assert setting_reader.load()["DATA_DIR"] == f"./{path}"
+
+
 def test_files_do_not_change_the_environment_of_others(sources: Path) -> None:
     (sources / ".env").write_text("PATH=/nowhere\nPORT=4000\n")
     before = dict(os.environ)

@@ -107,6 +107,15 @@ def test_a_server_says_what_is_doubtful_and_starts(simulator: Simulator, gateway
     assert PASSWORD not in "".join(said)
 
 
+def test_options_that_take_precedence_over_settings_are_doubtful(tmp_path: Path) -> None:
+    code, found = examine(tmp_path / "data", GUNICORN_CMD_ARGS="--bind 0.0.0.0:9999 --workers 3")
+    assert code == 0
+    level, words = found["options of gunicorn"]
+    assert level == "warning"
+    assert "precedence over HOST, PORT, WEB_CONCURRENCY" in words
+    assert examine(tmp_path / "data")[1]["options of gunicorn"] == ("ok", "")
+
+
 def test_a_check_that_finds_nothing_is_ok() -> None:
     checks = {"silent": lambda: [], "two": lambda: [fault("a"), fault("b")], "left out": lambda: [fault("c")]}
     assert list(checkup.run_checks(checks, {"left out"})) == [
