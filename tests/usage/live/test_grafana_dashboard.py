@@ -36,6 +36,20 @@ def test_prometheus_understands_every_query(tmp_path: Path) -> None:
     run_promtool("check", "rules", path)
 
 
+def test_the_first_call_without_a_price_is_shown(tmp_path: Path) -> None:
+    """The counter of a model begins with this call: its rate would be 0 if no second one came."""
+    [query] = [one.replace("$__rate_interval", "5m") for one in QUERIES if "unpriced_calls_total" in one]
+    series = 'chatproxy_unpriced_calls_total{instance="a",model="gpt-9",route="/v1/responses"}'
+    shown = [
+        {"expr": query, "eval_time": time, "exp_samples": [{"labels": '{model="gpt-9"}', "value": calls}]}
+        for time, calls in (("20m", 1), ("69m", 1), ("100m", 0), ("120m", 2))
+    ]
+    values = [{"series": series, "values": "_x10 1x100 3x10"}]
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump({"tests": [{"interval": "1m", "input_series": values, "promql_expr_test": shown}]}))
+    run_promtool("test", "rules", path)
+
+
 def test_panels_have_numbers_and_places_of_their_own() -> None:
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     for one, other in combinations((panel["gridPos"] for panel in PANELS), 2):
