@@ -1,8 +1,10 @@
 """Counts the limits of keys and teams in Redis, for all processes and hosts together.
 
-A slot for a parallel call is a lease: a right that ends at a certain time, by the clock of Redis. Each spender has a
-sorted set with the ids of its leases and the time at which each ends. `renew` extends the leases of this process; the
-leases of a process that was killed expire.
+All times are those of Redis' clock, since the clocks of hosts differ.
+
+A slot for a parallel call is a lease: a right that ends at a certain time. Each spender has a sorted set with the ids
+of its leases and the time at which each ends. `renew` extends the leases of this process; the leases of a process that
+was killed expire.
 """
 
 from __future__ import annotations
@@ -10,13 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import cast
 
-from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond, WindowStats
-from limits.aio.storage import RedisStorage
-from limits.aio.storage.redis.redispy import RedispyBridge
-from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
-from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.callers import Ceilings
@@ -35,20 +31,44 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-# The moving windows of the library `limits`, of several spenders: a list of times each, newest first. KEYS: the lists.
-# ARGV: the present time, the seconds of the window, the limit of each list. Returns 0, or the number of the first list
-# whose limit is reached; then the time is added to none.
-HIT_ALL = """
-for i, key in ipairs(KEYS) do
-    local entry = redis.call('LINDEX', key, ARGV[2 + i] - 1)
-    if entry and tonumber(entry) >= ARGV[1] - ARGV[2] then return i end
+# The moving windows of several spenders: a list of times each, newest first. KEYS: the lists. ARGV: the seconds of the
+# window, the limit of each list. If no limit is reached, the present time is added to all lists, else to none. Returns
+# 0, or the number of the first list whose limit is reached; then, for each list, how many of its newest times up to the
+# limit are in the window, and the milliseconds until the oldest of these leaves it.
+COUNT_ALL = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local begin = now - ARGV[1]
+local function time_at(key, place)
+    local found = redis.call('LINDEX', key, place)
+    return found and tonumber(found) or -1
 end
+local reached = 0
 for i, key in ipairs(KEYS) do
-    redis.call('LPUSH', key, ARGV[1])
-    redis.call('LTRIM', key, 0, ARGV[2 + i] - 1)
-    redis.call('EXPIRE', key, ARGV[2])
+    local limit = tonumber(ARGV[1 + i])
+    if limit < 1 or time_at(key, limit - 1) >= begin then reached = i break end
 end
-return 0
+local result = {reached}
+for i, key in ipairs(KEYS) do
+    local limit = tonumber(ARGV[1 + i])
+    if reached == 0 then
+        redis.call('LPUSH', key, time[1] .. '.' .. string.format('%06d', time[2]))
+        redis.call('LTRIM', key, 0, limit - 1)
+        redis.call('EXPIRE', key, ARGV[1])
+    end
+    local low, high = 0, math.min(limit, redis.call('LLEN', key))
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if time_at(key, middle) >= begin then low = middle + 1 else high = middle end
+    end
+    result[2 * i] = low
+    result[2 * i + 1] = low > 0 and math.ceil((time_at(key, low - 1) - begin) * 1000) or 0
+end
+return result
+"""
+# KEYS: the count of a spender's tokens. ARGV: the tokens to add, the seconds of a window, which begins with the first.
+ADD_TOKENS = """
+if redis.call('INCRBY', KEYS[1], ARGV[1]) == tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 """
 # KEYS: an entry that is only written, then the sorted sets. ARGV: the seconds of a lease; then, for each set, how many
 # leases to extend, and their ids.
@@ -76,11 +96,9 @@ class SharedCounters(LimitCounters):
         self._slots = slots
         self._unconfirmed: dict[tuple[str, str], float] = {}  # when a slot was freed that Redis may still have
         self._take_slot_script = client.register_script(TAKE_SLOT)
-        self._hit_all_script = client.register_script(HIT_ALL)
+        self._count_all_script = client.register_script(COUNT_ALL)
+        self._add_tokens_script = client.register_script(ADD_TOKENS)
         self._renew_script = client.register_script(RENEW_LEASES)
-        self._storage = PreciseRedisStorage(client)
-        self._moving = MovingWindowRateLimiter(self._storage)
-        self._fixed = FixedWindowRateLimiter(self._storage)
 
     # Commands that are passed to `asyncio.gather` are sent together, and Redis runs them in their order.
 
@@ -94,42 +112,31 @@ class SharedCounters(LimitCounters):
         await asyncio.gather(*steps)
 
     async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
-        items = [(MinuteLimit(limit, namespace="requests"), name) for name, limit in limits]
-        windows = (self._moving.get_window_stats(item, name) for item, name in items)
-        results = await asyncio.gather(self._hit_all(items), *windows)
-        refuser, stats = cast(int | None, results[0]), cast(list[WindowStats], results[1:])
+        keys = [f"{PREFIX}:requests/{name}" for name, _ in limits]
+        highest = [limit for _, limit in limits]
+        reached, *windows = await self._count_all(keys, WINDOW_SECONDS, highest)
         states = [
-            _limit_state(item, one.reset_time, one.remaining) for (item, _), one in zip(items, stats, strict=True)
+            LimitState(limit, max(0, limit - count), _seconds(milliseconds, WINDOW_SECONDS))
+            for limit, count, milliseconds in zip(highest, windows[::2], windows[1::2], strict=True)
         ]
-        return refuser, states
+        return reached - 1 if reached else None, states
 
-    async def _hit_all(self, items: Sequence[tuple[MinuteLimit, str]]) -> int | None:
-        """Counts one request for all limits in `items`, or for none of them if one is reached.
-
-        Returns the index of the first reached limit, or None if the request was counted. `items` are pairs of a limit
-        and the name of its spender (key or team).
-        """
-        if len(items) == 1:
-            return None if await self._moving.hit(*items[0]) else 0
-        keys = [self._storage.bridge.prefixed_key(item.key_for(name)) for item, name in items]
-        limits = [item.amount for item, _ in items]
-        refuser: int = await self._hit_all_script(keys=keys, args=[time.time(), WINDOW_SECONDS, *limits])
-        return refuser - 1 if refuser else None
+    async def _count_all(self, keys: Sequence[str], seconds: int, limits: Sequence[int]) -> list[int]:
+        """Runs the script `COUNT_ALL` for the lists `keys` and their `limits` in `seconds`; returns its result."""
+        counted: list[int] = await self._count_all_script(keys=keys, args=[seconds, *limits])
+        return counted
 
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        item = MinuteLimit(limit, namespace="tokens")
-        key = item.key_for(name)
-        spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
-        return _limit_state(item, ends_at, limit - spent)
+        key = _tokens_key(name)
+        spent, milliseconds = await asyncio.gather(self._client.get(key), self._client.pttl(key))
+        return LimitState(limit, max(0, limit - int(spent or 0)), _seconds(milliseconds, WINDOW_SECONDS))
 
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        await self._fixed.hit(MinuteLimit(limit, namespace="tokens"), name, cost=tokens)
+        await self._add_tokens_script(keys=[_tokens_key(name)], args=[tokens, WINDOW_SECONDS])
 
     async def pace(self, name: str, seconds: int) -> float:
-        item = RateLimitItemPerSecond(1, seconds, namespace="pace")
-        if await self._moving.hit(item, name):
-            return 0.0
-        return _seconds_until((await self._moving.get_window_stats(item, name)).reset_time, seconds)
+        reached, _, milliseconds = await self._count_all([f"{PREFIX}:pace/{name}"], seconds, [1])
+        return _seconds(milliseconds, seconds) if reached else 0.0
 
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
         return bool(await self._take_slot_script(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
@@ -171,44 +178,15 @@ class SharedCounters(LimitCounters):
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
-class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute, counted for each spender (key or team) by itself; the counts stay when the limit changes."""
-
-    def key_for(self, *identifiers: bytes | str | int | float) -> str:
-        return "/".join((self.namespace, *map(str, identifiers)))
-
-
-class PreciseRedisStorage(RedisStorage):
-    """The Redis storage of the Python library `limits`, changed to use the gateway's own client of Redis.
-
-    It also reads to the millisecond when a count expires; the library reads whole seconds.
-    """
-
-    STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-        super().__init__("async+redis://", implementation="redispy", key_prefix=PREFIX)
-
-    def configure_bridge(self) -> None:
-        bridge = cast(RedispyBridge, self.bridge)
-        bridge.storage = self._client
-        bridge.connection_getter = lambda _: cast(AsyncRedisClient, self._client)
-
-    async def get_expiry(self, key: str) -> float:
-        milliseconds: int = await self._client.pttl(self.bridge.prefixed_key(key))
-        return time.time() + max(0, milliseconds) / 1000
-
-
 def _key(name: str) -> str:
     return f"{PREFIX}:calls/{name}"
 
 
-def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitState:
-    return LimitState(item.amount, max(0, remaining), _seconds_until(reset_at, WINDOW_SECONDS))
+def _tokens_key(name: str) -> str:
+    return f"{PREFIX}:tokens/{name}"
 
 
-def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds from now until the Unix time `reset_at`; at least 0, and at most `most`."""
-    # It would be more than `most` if the clock has been put back meanwhile.
-    return min(max(0.0, reset_at - time.time()), most)
+def _seconds(milliseconds: int, most: int) -> float:
+    """Converts a time until the end of a window, as Redis returns it, to seconds; at least 0, and at most `most`."""
+    # It is negative if there is no window, and would be more than `most` if Redis' clock has been put back meanwhile.
+    return min(max(0, milliseconds) / 1000, most)

@@ -118,7 +118,7 @@ def test_a_tilde_that_no_shell_has_replaced_is_refused(
 ) -> None:
     """It would be a folder of that name in the project's."""
     (sources / ".env").write_text(f"DATA_DIR={path}\n")
-    with pytest.raises(ImproperlyConfigured, match="^DATA_DIR begins with ~, .*; write the whole path$"):
+    with pytest.raises(ImproperlyConfigured, match=r"^DATA_DIR begins with ~, .*; write the whole path$"):
         setting_reader.load()
     monkeypatch.setenv("DATA_DIR", f"./{path}")
     assert setting_reader.load()["DATA_DIR"] == f"./{path}"

@@ -63,11 +63,12 @@ async def test_tokens_that_are_spent_stay_spent_when_the_limit_changes(place: st
         assert (await counters.remaining_tokens("a", 20)).remaining == 8
 
 
-async def test_a_limit_of_nothing_lets_nothing_in() -> None:
-    counters = ProcessCounters()
-    assert await count(counters, "a", 0) == (False, (0, 0, 0.0))
-    assert (await count(counters, "a", 1))[0]
-    assert not (await count(counters, "a", 0))[0]
+@places
+async def test_a_limit_of_nothing_lets_nothing_in(place: str, tmp_path: Path) -> None:
+    async with counting(place, tmp_path) as counters:
+        assert await count(counters, "a", 0) == (False, (0, 0, 0.0))
+        assert (await count(counters, "a", 1))[0]
+        assert not (await count(counters, "a", 0))[0]
 
 
 async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,14 +107,37 @@ async def test_a_clock_that_goes_back_frees_nothing_and_lets_nobody_wait_long(
         assert 0 < await counters.pace("page", 10) <= 10
 
 
-async def test_a_clock_that_goes_forward_changes_no_limit_of_this_process(put_clock: PutClock) -> None:
-    counters = ProcessCounters()
-    for _ in range(3):
-        await count(counters, "a", 3)
-    await counters.add_tokens("a", 10, 8)
-    put_clock(timedelta(days=365))
-    assert not (await count(counters, "a", 3))[0]
-    assert (await counters.remaining_tokens("a", 10)).remaining == 2
+@places
+@pytest.mark.parametrize("ahead", [timedelta(days=365), timedelta(seconds=40)], ids=str)
+async def test_a_clock_that_goes_forward_changes_no_limit(
+    place: str, tmp_path: Path, put_clock: PutClock, ahead: timedelta
+) -> None:
+    async with counting(place, tmp_path) as counters:
+        for _ in range(3):
+            await count(counters, "a", 3)
+        await counters.add_tokens("a", 10, 8)
+        assert await counters.pace("page", 10) == 0
+        put_clock(ahead)
+        assert not (await count(counters, "a", 3))[0]
+        assert (await counters.remaining_tokens("a", 10)).remaining == 2
+        assert 0 < await counters.pace("page", 10) <= 10
+
+
+@pytest.mark.parametrize("differs", [timedelta(seconds=40), timedelta(seconds=-40)], ids=str)
+async def test_hosts_whose_clocks_differ_share_one_minute(
+    tmp_path: Path, put_clock: PutClock, differs: timedelta
+) -> None:
+    """The other host says when the oldest request leaves the minute: not 40 seconds earlier or later."""
+    async with counting("in Redis", tmp_path) as counters:
+        await count(counters, "a", 4)
+        put_clock(differs)
+        is_counted, state = await count(counters, "a", 4)
+        assert (is_counted, state.remaining) == (True, 2)
+        assert 50 < state.reset <= 60
+        put_clock(timedelta(0))
+        is_counted, state = await count(counters, "a", 4)
+        assert (is_counted, state.remaining) == (True, 1)
+        assert 50 < state.reset <= 60
 
 
 # A key and its team
