@@ -19,6 +19,7 @@ import uvloop
 from django.conf import settings
 from django.db import Error, connections
 
+from usage.database.fault_words import is_explained
 from usage.journal_shipping.pending_responses import suppose_unasked
 from usage.ledger import ledger
 from usage.models import PendingResponse
@@ -61,9 +62,11 @@ class BackgroundPolls:
                     _estimate_unasked()
                 elif _is_any_pending():
                     self._poll_until_stopped()
-            except Error:  # the shipper's other thread meets the same outage, and reports it
-                continue
-            except Exception:  # the border: without this thread nobody would learn what these responses have used
+            except (
+                Exception
+            ) as error:  # the border: without this thread nobody would learn what these responses have used
+                if isinstance(error, Error) and is_explained(error):
+                    continue  # the shipper's other thread meets the same outage, and reports it
                 logger.exception("background responses cannot be counted, and it is tried again")
 
     def _poll_until_stopped(self) -> None:

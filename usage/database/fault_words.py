@@ -43,6 +43,11 @@ def words_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}"
 
 
+def is_explained(error: BaseException) -> bool:
+    """Returns whether the meaning of a database error is known, such as an outage; any other one may be a bug."""
+    return is_unreached(error) or _sqlstate(error) in WORDS
+
+
 def is_unreached(error: BaseException) -> bool:
     """Returns whether an error of the database means that no connection was made, or that it has broken."""
     return isinstance(error, UNREACHED) and not _sqlstate(error)

@@ -8,13 +8,15 @@ from abc import ABC, abstractmethod
 
 from django.db import Error, connections
 
+from usage.database.fault_words import is_explained
+
 
 class PeriodicThread(ABC):
     """A daemon thread that calls `work` after `first_seconds`, and again every `every_seconds`, until it is stopped.
 
-    No error ends the thread. Errors of the database are ignored, because another thread of the process reports them;
-    any other error is logged with the text `failure`. The thread's database connections are closed after each call of
-    `work`.
+    No error ends the thread. An outage of the database, or another error of it whose meaning is known (`is_explained`),
+    is ignored, because another thread of the process reports it; any other error is logged with the text `failure`. The
+    thread's database connections are closed after each call of `work`.
     """
 
     name: str
@@ -58,13 +60,12 @@ class PeriodicThread(ABC):
         self.finish()
 
     def work_once(self) -> None:
-        """Calls `work` once, then closes the database connections; ignores errors of the database, logs all others."""
+        """Calls `work` once, then closes the database connections; logs errors, except for outages of the database."""
         try:
             try:
                 self.work()
             finally:
                 connections.close_all()
-        except Error:
-            pass
-        except Exception:  # the border: without this thread the work would not be done until the next start
-            logging.getLogger(type(self).__module__).exception(self.failure)
+        except Exception as error:  # the border: without this thread the work would not be done until the next start
+            if not (isinstance(error, Error) and is_explained(error)):
+                logging.getLogger(type(self).__module__).exception(self.failure)

@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 from pytest_django.fixtures import Settings
 
 from chatproxy.configuration.setting_reader import BASE_DIR
@@ -66,8 +66,18 @@ def test_it_polls_from_the_first_response_on_until_it_is_stopped(monkeypatch: py
     assert not polls._thread.is_alive()
 
 
-@pytest.mark.parametrize("error", [OperationalError("away"), OSError(28, "No space left"), RuntimeError("a bug")])
-def test_an_error_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "is_logged"),
+    [
+        (OperationalError("away"), False),
+        (ProgrammingError("a bug"), True),
+        (OSError(28, "No space left"), True),
+        (RuntimeError("a bug"), True),
+    ],
+)
+def test_an_error_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, is_logged: bool
+) -> None:
     tries = []
 
     def fail() -> bool:
@@ -79,6 +89,7 @@ def test_an_error_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Excepti
     polls.start()
     wait_until(lambda: len(tries) > 2)
     polls.stop()
+    assert bool(caplog.records) == is_logged
     assert not polls._thread.is_alive()
 
 

@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 
 from tests.support.polling import PATIENCE
 from usage.upkeep import periodic_thread
@@ -37,14 +37,15 @@ class Worker(PeriodicThread):
 
 
 def test_no_error_ends_it_and_only_its_own_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    worker = Worker(OperationalError("away"), ValueError("a bug"), OperationalError("away"))
+    bugs = [ValueError("a bug"), ProgrammingError("a statement that the database does not understand")]
+    worker = Worker(OperationalError("away"), *bugs, OperationalError("away"))
     worker.start()
     assert worker.has_worked.wait(PATIENCE)
     worker.stop()
 
     assert (worker.is_running, worker.has_finished) == (False, True)
     logged = [(record.name, record.getMessage()) for record in caplog.records]
-    assert logged == [(__name__, Worker.failure)]
+    assert logged == [(__name__, Worker.failure)] * 2
 
 
 def test_connections_that_cannot_be_closed_do_not_end_it(
