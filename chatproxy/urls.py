@@ -10,11 +10,13 @@ from django.contrib import admin
 from django.urls import include, path
 
 from chatproxy.sign_in import password_login
+from usage.admin_pages import navigation
 
 admin.autodiscover()
 
 admin.site.login = password_login.login  # type: ignore[assignment]  # people who are no staff sign in there, too
 admin.site.password_change = password_login.change_password  # type: ignore[assignment]  # it is in the audit log
+admin.site.search = navigation.search  # type: ignore[attr-defined]  # the theme's, which keeps results and fails at page=a
 
 urlpatterns = [
     # By its name: only with these settings, a library is imported behind it.

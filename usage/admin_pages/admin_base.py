@@ -18,7 +18,7 @@ from typing import TypeVar
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, Model
+from django.db.models import ForeignKey, Model, QuerySet
 from django.forms import BaseForm, BaseModelFormSet
 from django.forms.models import _get_foreign_key
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -114,6 +114,17 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         title = self.list_title or capfirst(self.opts.verbose_name_plural)
         answer: HttpResponseBase = super().changelist_view(request, {"title": title, **(extra_context or {})})
         return answer
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
+    ) -> tuple[QuerySet[Model], bool]:
+        """Returns the rows of `queryset` in which `search_term` is found, and whether a row may be among them twice.
+
+        NUL is removed from the term, since PostgreSQL refuses it.
+        """
+        found: tuple[QuerySet[Model], bool]
+        found = super().get_search_results(request, queryset, search_term.replace("\0", ""))
+        return found
 
     def get_form(
         self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: object
