@@ -206,7 +206,11 @@ class NamedObjects:
                 for object_id in found:
                     self._refer(object_id, ITEM, "input")
             for name, one in pairs:
-                self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
+                is_weak = weak or name in mentioned
+                if one.__class__ not in _PLAIN and name.casefold() in ITEMS:  # later, since it may be nested deep
+                    stack.append(({name: one}, is_weak, False))
+                else:
+                    self._read_members(((name, one),), stack, weak=is_weak, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
         """Adds the id `value` of a stored object to `references`, with its kind of place and its member's name.

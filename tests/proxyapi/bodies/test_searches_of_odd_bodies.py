@@ -106,11 +106,13 @@ def test_twice_the_body_is_twice_the_work(kind: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
-@pytest.mark.parametrize("name", ["model", "models", "tools", "input", "x"])
-def test_a_body_may_be_as_deep_as_can_be_parsed(kind: str, name: str) -> None:
-    for depth in range(200, 2000, 100):
+@pytest.mark.parametrize("is_list", [False, True])
+@pytest.mark.parametrize("name", ["model", "models", "tools", "input", "items", "prompt", "data_source", "x"])
+def test_a_body_may_be_as_deep_as_can_be_parsed(kind: str, is_list: bool, name: str) -> None:
+    begin, end = (f'[{{"{name}":', "}]") if is_list else (f'{{"{name}":', "}")
+    for depth in range(100, 2000, 50):
         try:
-            body = JSONBody.parse(f'{{"a":1,{_nested(name, depth * 10)}}}'.encode())
+            body = JSONBody.parse(f'{{"{name}":{begin * depth}1{end * depth}}}'.encode())
         except RecursionError:
             break
         SEARCHES[kind](body)
