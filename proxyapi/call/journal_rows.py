@@ -30,7 +30,7 @@ from proxyapi.limits.usage_estimates import (
     with_one_picture_model,
 )
 from usage.answers.audio_duration import TIMED_FORMATS, length_in_transcript
-from usage.answers.created_ids import MAX_RECORDED_IDS
+from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
 from usage.answers.errors import NO_ERROR, parameter_name
 from usage.answers.estimate_rules import at_least, tool_use_of
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
@@ -240,9 +240,16 @@ def poll_row(
         "end_user": maker.end_user,
         "session": maker.session,
         "tags": [*maker.tags, "background"],
-        "objects": answer.created.take_new()[:MAX_RECORDED_IDS] if answer.created is not None else [],
+        "objects": [] if answer.created is None else _surely_new(answer.created)[:MAX_RECORDED_IDS],
         "objects_last": False,
     }
+
+
+def _surely_new(created: CreatedIds) -> list[str]:
+    """Returns the ids of the objects in a response that its call has surely created; the others may be older."""
+    # A container may be another key's, or a shared one: only the call knows. Whoever asks for the response becomes
+    # the owner of those that are new, and learns their ids only then.
+    return [object_id for object_id in created.take_new() if object_id not in created.perhaps_older]
 
 
 def _sound_seconds(facts: CallFacts) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.call.journal_rows import goes_on, poll_row
+from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import AnswerReader
 from usage.call_record import CallRecord
 from usage.models import PendingResponse, Request
@@ -23,6 +24,7 @@ def polled(supposed: dict[str, Any] | None, maker: dict[str, Any], ago: int, **s
     """The row of a poll that finds the response cancelled, which was made some seconds ago, and noted a second ago."""
     answer, now = AnswerReader(), datetime.now(UTC)
     body = {"id": "resp_1", "object": "response", "status": "cancelled", "usage": None, "output": [], **stated}
+    answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(json.dumps(body).encode())
     response = PendingResponse(
         response_id="resp_1", key_name="a", supposed=supposed, created_at=now - timedelta(seconds=1)
@@ -65,6 +67,12 @@ def test_hosted_tools_count_what_the_response_says_at_least() -> None:
 def test_a_stated_usage_is_exact() -> None:
     row = polled(SUPPOSED, LEFT, 5, usage={"input_tokens": 3, "output_tokens": 4})
     assert (row["usage_source"], row["output_tokens"], row.get("other_usage")) == ("exact", 4, None)
+
+
+def test_a_poll_makes_no_key_the_owner_of_a_container_that_may_be_shared() -> None:
+    """Whether the request has named the container, only its call knows."""
+    output = [{"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_shared", "status": "completed"}]
+    assert polled(SUPPOSED, LEFT, 5, output=output)["objects"] == ["ci_1"]
 
 
 CREATED = {"type": "response.created", "response": {"id": "resp_1", "object": "response", "background": True}}
