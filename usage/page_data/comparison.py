@@ -2,13 +2,16 @@
 
 A sum of a period that goes on is not compared with that of a whole period: both spans are over, consist of whole
 minutes, hours or days (UTC), and are equally long. Only whole calendar months are compared with each other although
-they have different lengths, as invoices are. While there are no such spans, a page says from when on there are.
+they have different lengths, as invoices are. While there are no such spans, a page says from when on there are. A
+period that began before the ledger did is not compared with: its sums lack calls.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.db.models import QuerySet, Subquery
 
 from usage.models import Dimension, Span, UsageTotal
 from usage.page_data import formatting
@@ -60,9 +63,29 @@ class Comparison:
         shown, before = formatting.period(start, end), formatting.period(earlier, until)
         return f"Changes compare {shown}{days[0]} with {before}{days[1]}, UTC"
 
+    def counted(self, since: datetime | None) -> Comparison:
+        """Returns this comparison, or one without spans if the period before began before calls were counted.
+
+        `since` is the start of the day (UTC) of the first call in the ledger; None if it has no call. The hour of this
+        call does not matter: a server may have no calls at night.
+        """
+        (first, _), (start, _) = self.shown, self.before
+        if not self.is_possible or since is None or since <= start:
+            return self
+        reason = f"No change is shown: calls are counted since {since:%Y-%m-%d}, and the period before began on"
+        return Comparison((first, first), (start, start), f"{reason} {start:%Y-%m-%d}")
+
+
+def read_comparison(shown: TimeRange, now: datetime, unit: Span | None = None) -> Comparison:
+    """Returns the spans to compare, as `compare` does, of periods in which calls were counted.
+
+    The day of the first call in the ledger is read from the database.
+    """
+    return compare(shown, now, unit).counted(_first_days().values_list("start", flat=True).first())
+
 
 def compare(shown: TimeRange, now: datetime, unit: Span | None = None) -> Comparison:
-    """Returns the spans of time to compare on a page that shows the period `shown`.
+    """Returns the spans of time to compare on a page that shows the period `shown`, whichever calls are counted.
 
     They consist of whole `unit`s. By default, these are minutes if the sums of all of them are stored, else hours.
     """
@@ -72,19 +95,28 @@ def compare(shown: TimeRange, now: datetime, unit: Span | None = None) -> Compar
     return by_minute if by_minute.before[0] >= now - MINUTES_READABLE else _compare(shown, now, Span.HOUR)
 
 
-def read_compared(comparison: Comparison, now: datetime, key: str | None = None) -> tuple[Totals, Totals]:
+def read_compared(comparison: Comparison, now: datetime, key: str | None = None) -> tuple[Comparison, Totals, Totals]:
     """Reads the sums of the calls in both spans of a comparison from the database, in one query.
 
-    Returns the sums of the shown period and of the period before; zeros if there is nothing to compare. If `key` is
-    given, only calls of this key count, and there are no histograms.
+    Returns the comparison, without spans if calls were not counted in both of them (`Comparison.counted`), then the
+    sums of the shown period and of the period before; zeros if there is nothing to compare. If `key` is given, only
+    calls of this key count, and there are no histograms.
     """
     found = Totals(), Totals()
     rows = UsageTotal.objects.filter(within_range(*comparison.shown, now) | within_range(*comparison.before, now))
     rows = rows.filter(dimension=Dimension.ALL) if key is None else rows.filter(dimension=Dimension.KEY, value=key)
     histograms = [f"{name}_histogram" for name in HISTOGRAMS] if key is None else []
-    for row in rows.values("start", *COUNTERS, *histograms):
+    since = None
+    for row in rows.values("start", *COUNTERS, *histograms, since=Subquery(_first_days().values("start")[:1])):
+        since = row["since"]
         found[row["start"] < comparison.shown[0]].add(row)
-    return found
+    comparison = comparison.counted(since)
+    return (comparison, *(found if comparison.is_possible else (Totals(), Totals())))
+
+
+def _first_days() -> QuerySet[UsageTotal]:
+    """Returns the sums of all calls by day, the day of the ledger's first call first."""
+    return UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL).order_by("start")
 
 
 def _compare(shown: TimeRange, now: datetime, unit: Span) -> Comparison:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 UNKNOWN = "\N{EN DASH}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
+LEAST_DOLLARS = Decimal("0.000001")  # what six decimals can show
 
 
 def count(value: float | None) -> str:
@@ -33,9 +34,14 @@ def need_price(calls: int) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """Returns dollars as text: $12.34, $0.1234, $0.001234; large sums as $123,456 or $1.23 M. None becomes a dash."""
+    """Returns dollars as text: $12.34, $0.1234, $0.001234; large sums as $123,456 or $1.23 M. None becomes a dash.
+
+    Less than a millionth of a dollar becomes "under $0.000001"; zero becomes $0.00.
+    """
     if value is None:
         return UNKNOWN
+    if 0 < value < LEAST_DOLLARS:
+        return f"under ${LEAST_DOLLARS}"
     size = abs(value)
     if size >= 100_000:
         return f"${count(float(value))}"
@@ -43,13 +49,11 @@ def dollars(value: Decimal | None) -> str:
 
 
 def call_dollars(value: Decimal | None) -> str:
-    """Returns the dollars of one call as text, with six decimals, so that a column is aligned. None becomes a dash.
+    """Returns the dollars of one call as text, with six decimals, so that a column is aligned.
 
-    Less than a millionth of a dollar becomes "under $0.000001"; zero becomes $0.00.
+    What has no six decimals is written as by `dollars`: None, zero, and less than a millionth of a dollar.
     """
-    if value is None or not value:
-        return dollars(value)
-    return f"${value:,.6f}" if value >= Decimal("0.000001") else "under $0.000001"
+    return dollars(value) if value is None or value < LEAST_DOLLARS else f"${value:,.6f}"
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:

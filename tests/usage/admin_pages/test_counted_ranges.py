@@ -172,7 +172,7 @@ def test_a_change_is_shown_where_there_are_sums_to_compare(
     admin: Client, moments: Sequence[datetime], dashboards: list[str], query: dict[str, str]
 ) -> None:
     week_before = [call(at - timedelta(days=7), key_name=KEY) for at in moments]
-    write_rows(Pricer().priced(week_before))
+    write_rows(Pricer().priced([*week_before, call(NOW - timedelta(days=15))]))  # the first call is counted then
     for address in dashboards:
         page = admin.get(address, query).content.decode()
         assert compared(page), address

@@ -75,6 +75,7 @@ def test_the_failed_calls_lead_to_the_newest_errors(admin: Client) -> None:
 def test_the_change_says_against_what(admin: Client, address: str) -> None:
     query = {"from": "2026-11-16", "to": "2026-11-23"}
     make_call(started_at=datetime(2026, 11, 20, tzinfo=UTC))
+    make_call(started_at=datetime(2026, 11, 8, 23, tzinfo=UTC))
     none = "No change is shown: there were no calls in the time before (2026-11-09 to 2026-11-15 UTC)"
     assert none in admin.get(address, query).content.decode()
     make_call(started_at=datetime(2026, 11, 12, tzinfo=UTC))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.ledger.drawn_ranges import ranges
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, USAGE, stated_period, text_of, tiles
+from tests.support.ledger.pages import DASHBOARD, USAGE, make_call, stated_period, text_of, tiles
 from tests.support.moved_clock import Traveller
 from usage.journal_shipping.rows import write_rows
 from usage.models import Span
@@ -123,7 +123,7 @@ def test_the_words(query: dict[str, str], clock: str, words: str) -> None:
 def test_pages_show_the_sums_of_the_spans_that_they_state(admin: Client, time_machine: Traveller, clock: str) -> None:
     now = utc(clock)
     time_machine.move_to(now.timestamp(), tick=False)
-    moments = [now - timedelta(hours=5 * number, minutes=7, seconds=number) for number in range(400)]
+    moments = [now - timedelta(hours=5 * number, minutes=7, seconds=number) for number in range(450)]
     moments += [now - timedelta(minutes=17 * number, seconds=5) for number in range(20)]
     write_rows(Pricer().priced([call(at) for at in moments]))
 
@@ -158,6 +158,29 @@ def test_pages_show_the_sums_of_the_spans_that_they_state(admin: Client, time_ma
             if not same.reason:
                 for figure, period in ((same.cost, same.period), (same.cost_before, same.period_before)):
                     assert read_dollars(figure) == pytest.approx(count(period) * a_call, rel=0.01), name
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", [DASHBOARD, USAGE])
+def test_nothing_is_compared_with_a_period_in_which_counting_began(
+    admin: Client, time_machine: Traveller, address: str
+) -> None:
+    time_machine.move_to(utc("2026-12-09T12:00").timestamp(), tick=False)
+    query = {"range": "2026-11", "by": "model"}
+    for day in (10, 11, 12):
+        make_call(started_at=utc(f"2026-11-{day}"))
+    make_call(started_at=utc("2026-10-31T09:00"))
+    answer = admin.get(address, query)
+    page = text_of(answer.content.decode())
+    assert "No change is shown: calls are counted since 2026-10-31, and the period before began on 2026-10-01" in page
+    assert "Changes compare" not in page
+    if address == USAGE:
+        assert [head.label for head in answer.context["heads"]][-1] == "Cost"
+    else:
+        assert tiles(answer.content.decode())["calls"].startswith("Calls 3 0.1 a day")
+
+    make_call(started_at=utc("2026-10-01T09:00"))  # since the first day
+    assert "Changes compare 2026-11-01" in text_of(admin.get(address, query).content.decode())
 
 
 def read_dollars(text: str) -> float:

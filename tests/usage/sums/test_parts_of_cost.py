@@ -129,6 +129,14 @@ def test_the_dollars_of_calls_are_aligned_in_a_list(cost: str | None, said: str)
     assert formatting.call_dollars(None if cost is None else Decimal(cost)) == said
 
 
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [("0", "$0.00"), ("0.00000002", "under $0.000001"), ("0.000001", "$0.000001"), ("0.0201", "$0.0201")],
+)
+def test_a_sum_that_is_not_zero_does_not_look_so(cost: str, said: str) -> None:
+    assert formatting.dollars(Decimal(cost)) == said
+
+
 def test_the_dashboard_the_list_and_the_export_say_it(admin: Client) -> None:
     now = datetime.now(UTC)
     write_rows([of_kind("exact", "40.9", now), of_kind("estimated", "1.3", now, service_tier="flex")])

@@ -107,8 +107,7 @@ class DashboardNumbers:
 
 def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
     span, step = time_range.bins(now)
-    comparison = compare(time_range, now)
-    compared, before = read_compared(comparison, now)
+    comparison, compared, before = read_compared(compare(time_range, now), now)
     return DashboardNumbers(
         time_range=time_range,
         totals=read_totals(time_range.start, time_range.end, now),
@@ -133,8 +132,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     bins = bins_of(start, end, step)
     by_dimension: dict[Dimension, dict[str, list[Amount]]] = {dimension: {} for dimension in CHARTED}
     series = Series(bins, [None] * len(bins), by_dimension, start, end)
-    comparison = compare(time_range, now)
-    compared, before = read_compared(comparison, now, key)
+    comparison, compared, before = read_compared(compare(time_range, now), now, key)
     by_value: dict[str, dict[str, Totals]] = {dimension: {} for dimension in USED_BY_KEY}
     reading = DashboardNumbers(time_range, Totals(), compared, before, by_value, step, series, comparison)
     for row in _sums(key, start, end, step):

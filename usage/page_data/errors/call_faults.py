@@ -28,6 +28,7 @@ UPSTREAM_ERROR_LABELS = {
     ACCOUNT: "limited by OpenAI",
     UPSTREAM: "OpenAI failed",
 }
+DISCONNECTED = "upstream_disconnected"  # the error code of an `unreachable` call whose connection was there, and broke
 
 
 class Rule(NamedTuple):
@@ -86,8 +87,13 @@ def fault_label(call: Request) -> str:
     return FAULTS.get(fault_of(call), "")
 
 
-def outcome_words(outcome: str, fault: str) -> str:
-    """Returns in words how calls with this outcome and fault (one of `FAULTS`) ended, such as `refused by OpenAI`."""
+def outcome_words(outcome: str, fault: str, error_code: str = "") -> str:
+    """Returns in words how calls with this outcome, fault (one of `FAULTS`) and error code ended.
+
+    For example, `refused by OpenAI`.
+    """
+    if outcome == Outcome.UNREACHABLE and error_code == DISCONNECTED:
+        return "connection lost"
     if outcome == Outcome.UPSTREAM_ERROR:
         return UPSTREAM_ERROR_LABELS.get(fault, OUTCOME_LABELS[outcome])
     return OUTCOME_LABELS.get(outcome, outcome)
@@ -98,7 +104,7 @@ def outcome_label(call: Request) -> str:
     # Its HTTP status does not show the failure, because 200 was sent before.
     if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
         return "stream failed"
-    return outcome_words(call.outcome, fault_of(call))
+    return outcome_words(call.outcome, fault_of(call), call.error_code)
 
 
 def fault_sentence(call: Request, parameter: str = "") -> str:
@@ -121,8 +127,12 @@ def fault_sentence(call: Request, parameter: str = "") -> str:
             return "The gateway refused the call: a limit was reached."
         case Outcome.REJECTED, _:
             return f"The gateway refused {what}."
+        case Outcome.TIMEOUT, 200:
+            return "OpenAI did not finish its answer in time."
         case Outcome.TIMEOUT, _:
             return "OpenAI did not answer in time."
+        case Outcome.UNREACHABLE, _ if call.error_code == DISCONNECTED:
+            return "The connection to OpenAI was lost before the answer was complete."
         case Outcome.UNREACHABLE, _:
             return "OpenAI could not be reached."
         case _, 401 | 403:

@@ -137,7 +137,7 @@ class ErrorGroup:
 
     @property
     def outcome_label(self) -> str:
-        return outcome_words(self.kind.outcome, self.fault)
+        return outcome_words(self.kind.outcome, self.fault, self.kind.error_code)
 
     @property
     def fault_label(self) -> str:

@@ -40,10 +40,10 @@ def read_same_hours(choice: SpendingChoice, now: datetime) -> SameHours | None:
     """
     if choice.only or choice.has_ended:
         return None
-    comparison = compare(choice.days, now)
+    comparison, shown, earlier = read_compared(compare(choice.days, now), now)
     if not comparison.is_possible:
         return SameHours(reason=comparison.reason)
-    cost, before = (totals.cost for totals in read_compared(comparison, now))
+    cost, before = shown.cost, earlier.cost
     return SameHours(
         period=formatting.period(*comparison.shown),
         cost=formatting.dollars(cost),

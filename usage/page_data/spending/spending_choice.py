@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from usage.models import Span
-from usage.page_data.comparison import Comparison, compare
+from usage.page_data.comparison import Comparison, read_comparison
 from usage.page_data.filters import MAX_TEXT, in_address, model_in, name_in
 from usage.sums.labels.comparing.compared_reader import ORDERS
 from usage.sums.labels.label_groups import COLUMNS, is_label
@@ -70,7 +70,7 @@ class SpendingChoice:
     @cached_property
     def comparison(self) -> Comparison:
         """The chosen days that are compared, which are over, and the days before with which they are compared."""
-        return compare(self.days, self.now, Span.DAY)
+        return read_comparison(self.days, self.now, Span.DAY)
 
     @property
     def has_ended(self) -> bool:

@@ -38,6 +38,7 @@ MAX_ROWS = 100
 MAX_CHART_DAYS = 92
 NO_VALUE = "(no value)"  # of calls with a tag that has none
 NEW = "new"  # instead of a change, if the period before has no dollars
+NO_PRICE = "no price"  # instead of the dollars of the period before, for calls without a price in both periods
 NOT_OVER = "not over"  # instead of a change, for a day that goes on
 ChartData = dict[str, object]
 
@@ -198,14 +199,13 @@ def _row(
     the row's calls. `not_compared` stands for the change if the row is not compared.
     """
     sums, before = row.sums, None if not_compared else row.cost_before
-    lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
+    lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls and not sums.cost
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
-    if sums.unpriced_calls:
-        uncertain.append(formatting.need_price(sums.unpriced_calls))
+    uncertain += [formatting.need_price(sums.unpriced_calls)] if sums.unpriced_calls else []
     change = not_compared or formatting.UNKNOWN
-    if before is not None:
+    if before is not None and not lacks_prices:
         change = formatting.change(float(row.cost_compared), float(before)) or (NEW if row.cost_compared else change)
-    cost = formatting.dollars(None if lacks_prices and not sums.cost else sums.cost)
+    cost = formatting.dollars(None if lacks_prices else sums.cost)
     compared = formatting.dollars(row.cost_compared)
     return SpendingRow(
         cells=cells,
@@ -216,9 +216,9 @@ def _row(
         output_tokens=sums.output_tokens,
         cost=cost,
         uncertain=uncertain,
-        before=formatting.dollars(before),
+        before=NO_PRICE if lacks_prices and before == 0 else formatting.dollars(before),
         change=change,
-        compared="" if not before or row.cost_compared == sums.cost or compared == cost else compared,
+        compared="" if not before or lacks_prices or compared == cost else compared,
         share=round(100 * sums.cost / whole) if whole else 0,
     )
 

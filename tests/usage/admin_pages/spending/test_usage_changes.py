@@ -26,6 +26,7 @@ def test_days_that_are_over_are_compared_and_today_is_not(admin: Client) -> None
     answer = admin.get(USAGE, {"first": today, "last": today, "by": "model"})
     assert [head.label for head in answer.context["heads"]][-1] == "Cost"
     assert "No change is shown yet: whole days are compared, the first from " in text_of(answer.content.decode())
+    assert f"Usage on {today}, so far UTC $" in text_of(answer.content.decode())
     by_day = admin.get(USAGE, {"first": first, "last": today, "by": "day"}).context["spending"]
     assert [row.change for row in by_day.rows] == ["\N{MINUS SIGN}50\N{NARROW NO-BREAK SPACE}%", "not over"]
     assert [row.before == formatting.UNKNOWN for row in by_day.rows] == [False, True]
@@ -95,3 +96,17 @@ def test_each_change_is_of_days_that_are_over(
         goes_on = last_days_ago <= 0 and (by["by"] != "day" or row in (found.total, found.others))
         if order == "by_0":
             assert bool(row.compared) == (goes_on and not is_today), row
+
+
+def test_calls_without_a_price_have_no_dollars_to_compare(admin: Client) -> None:
+    rows = [
+        call(midnight() - timedelta(days=days_ago), response_model=model)
+        for days_ago in (1, 2)
+        for model in ("nobody-knows", "gpt-4o")
+    ]
+    write_rows(Pricer().priced(rows))
+    day = f"{midnight() - timedelta(days=1):%Y-%m-%d}"
+    found = admin.get(USAGE, {"first": day, "last": day, "by": "model"}).context["spending"]
+    [known, unknown] = found.rows
+    assert (known.before == known.cost, known.change) == (True, f"±0{formatting.THIN}%")
+    assert (unknown.cost, unknown.before, unknown.change) == (formatting.UNKNOWN, "no price", formatting.UNKNOWN)

@@ -42,6 +42,7 @@ WAYS = [
     ("rejected", 400, "model", "The gateway refused the caller's parameter model."),
     ("rejected", 503, "", "The gateway could not serve the call."),
     ("timeout", 504, "", "OpenAI did not answer in time."),
+    ("timeout", 200, "", "OpenAI did not finish its answer in time."),
     ("unreachable", 502, "", "OpenAI could not be reached."),
     ("upstream_error", 400, "", "OpenAI refused the caller's request."),
     ("upstream_error", 400, "temperature", "OpenAI refused the caller's parameter temperature."),
@@ -101,6 +102,18 @@ def test_a_page_names_the_refused_parameter_to_those_who_may_see_bodies(admin: C
 
     assert "OpenAI refused the caller's parameter temperature." in unescape(admin.get(address).content.decode())
     assert "OpenAI refused the caller's request." in unescape(browser_of(viewer).get(address).content.decode())
+
+
+def test_a_connection_that_was_lost_is_not_called_unreachable(admin: Client) -> None:
+    columns = {"outcome": "unreachable", "error_code": "upstream_disconnected"}
+    for number, of_answer in enumerate([{"status": 502}, {"status": 200, "stream": True}], start=1):
+        page = admin.get(page_of(make_failure(**columns, **of_answer))).content.decode()
+
+        assert '<span class="cp-badge plain">connection lost</span>' in page
+        assert "The connection to OpenAI was lost before the answer was complete." in text_of(page)
+        assert "could not be reached" not in text_of(page)
+        [group] = error_groups(admin)
+        assert (group.calls, group.outcome_label) == (number, "connection lost")
 
 
 @pytest.mark.parametrize(("outcome", "status", "parameter", "words"), WAYS)
