@@ -25,6 +25,7 @@ NAMES = (b"stream_options", b"include_usage")
 # spelling, since upstream's error may repeat them; and what upstream has to fetch, since that may fail once only.
 UNPROVEN = (*NAMES, b"\\u", b"\\/", b"://", b"file_id")
 MOST_MODELS = 1000
+LONGEST_MODEL = 200  # characters
 MOST_SHOWN = 100
 
 
@@ -64,11 +65,13 @@ class UsageRequests:
         """Stops adding `stream_options.include_usage` to streamed chats of the request's model, and logs a warning.
 
         This holds until the process ends. Call this when upstream has refused `request` with this field, and accepted
-        the same request without it. Nothing happens if the refusal may have had another reason (`_proves_refusal`), or
-        if `MOST_MODELS` models have been given up already.
+        the same request without it. Nothing happens if the refusal may have had another reason (`_proves_refusal`), if
+        `MOST_MODELS` models have been given up already, or if the model's name has more than `LONGEST_MODEL`
+        characters: callers make up names, which some upstreams take.
         """
         model = request.model
-        if model in self.refusing or len(self.refusing) >= MOST_MODELS or not _proves_refusal(request):
+        is_remembered = model in self.refusing or len(self.refusing) >= MOST_MODELS
+        if is_remembered or len(model) > LONGEST_MODEL or not _proves_refusal(request):
             return
         self.refusing.add(model)
         logger.warning(
