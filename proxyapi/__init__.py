@@ -27,7 +27,7 @@ A call of the API passes these folders, in this order::
     upstream
       │
     call.call                       reads a copy of the answer: text, tokens, ids of new objects
-    │   object_owners.created_objects   records who owns a new object before its id leaves
+    │   object_owners.owner_recording   records who owns a new object before its id leaves
     │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
     │   streams.stream_end_recording    the row goes to the journal before the last byte of the answer leaves
     ▼

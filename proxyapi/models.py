@@ -141,7 +141,8 @@ class AccessKey(SpenderColumns):
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the new secret.
 
-        The old secret stays valid for the duration `grace`; secrets older than that become invalid at once.
+        The current secret stays valid for the duration `grace`; by default, it becomes invalid at once. If the secret
+        before it is still in its own grace period, that one becomes invalid at once.
 
         Raises:
             ValidationError: the key is revoked, or `grace` is too long or negative.

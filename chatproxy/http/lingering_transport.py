@@ -21,13 +21,13 @@ class LingeringTransport:
         self.write = transport.write  # without `__getattr__`: each event of a stream goes through it
         self.writelines = transport.writelines
 
-    def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` end only the sending: bytes can still be received.
+    def linger(self, on_half_close: Callable[[], None]) -> None:
+        """Makes the next `close` a half-close: it ends only the sending, and bytes can still be received.
 
-        That `close` calls the callback `linger`, which must arrange for a second `close`. The second one closes the
-        connection.
+        After the half-close, `close` calls the function `on_half_close`, which must schedule a second `close`. The
+        second `close` closes the connection.
         """
-        self._linger = linger
+        self._linger = on_half_close
 
     def close(self) -> None:
         """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes it.

@@ -1,7 +1,7 @@
 """The thread of the shipper that polls upstream for background responses (`proxyapi.call.background_polling`).
 
-If the settings do not allow polls, the thread estimates the usage of these responses
-(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending. Only then is the code
+If the settings do not allow polls, the thread estimates the usage of these responses (see
+`usage.journal_shipping.background_responses`). Polling begins when the first response is pending. Only then is the code
 that calls upstream loaded (a quarter as much memory as the rest of the shipper), and a journal opened for the rows of
 polls. These rows are shipped like those of calls.
 """
@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import Error, connections
 
 from usage.database.fault_words import is_explained
-from usage.journal_shipping.pending_responses import suppose_unasked
+from usage.journal_shipping.background_responses import suppose_unasked
 from usage.ledger import ledger
 from usage.models import PendingResponse
 from usage.money.spent_and_reserved import responses_are_polled

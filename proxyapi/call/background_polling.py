@@ -6,7 +6,7 @@ with the usage and cost of the response. The row has the key, model and route of
 does not count as a call of the key. If the response is unfinished, the poll writes no row.
 
 If a response is gone or ends without stating its usage, if upstream refuses the poll, or if polling is switched off,
-the usage is estimated in the row of the call that created the response (`usage.journal_shipping.pending_responses`).
+the usage is estimated in the row of the call that created the response (`usage.journal_shipping.background_responses`).
 
 The shipper process of each host does the polling, for at most `BATCH` responses at a time. It claims a response with a
 lease, and claims no more than it can ask about at once. Otherwise a lease could expire while its response waits, and
@@ -37,7 +37,7 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.event_kinds import TERMINAL_STATUSES
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.call_record import COUNTS
-from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.journal_shipping.background_responses import forget_pending, lease_pending, postpone, suppose_usage
 from usage.journal_shipping.response_billing import ROUTES
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-# Time limit of one request; shorter than a lease (`usage.journal_shipping.pending_responses`).
+# Time limit of one request; shorter than a lease (`usage.journal_shipping.background_responses`).
 POLL_TIMEOUT_SECONDS = 30.0
 # What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = (

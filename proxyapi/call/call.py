@@ -27,7 +27,7 @@ from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
 from proxyapi.limits.usage_estimates import supposed_tool_use, supposed_usage
-from proxyapi.object_owners.created_objects import CreatedObjects
+from proxyapi.object_owners.owner_recording import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
 from usage.answers.created_ids import CreatedIds

@@ -125,9 +125,9 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the answer's next chunk; stores the chunk if it is near the beginning of the answer.
+        """Adds the next chunk's size to `response_size`, and appends the chunk to `response_body` unless that is full.
 
-        A chunk is not stored once more than `LOG_BODY_BYTES` bytes are.
+        `response_body` is full once it has more than `LOG_BODY_BYTES` bytes.
         """
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.

@@ -38,7 +38,7 @@ from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.tokens import whole_count
 from usage.call_record import COUNTS, CallRecord, Counts, OtherUsage, SupposedUsage
 from usage.ip_addresses import plain_address
-from usage.journal_shipping.pending_responses import supposed_by
+from usage.journal_shipping.background_responses import supposed_by
 from usage.kept_bodies.body_excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
@@ -384,10 +384,10 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 def supposed_later(
     facts: CallFacts, answer: AnswerReader, source: UsageSource, *, may_be_billed: bool
 ) -> SupposedUsage | None:
-    """Estimates the usage of a call's background response for the case that nobody ever learns it.
+    """Estimates the usage of a call's background response, in case upstream never states it.
 
-    Returns usage fields for the journal record; None for a call whose response has ended. `source` is the source of the
-    usage that is known now.
+    Returns usage fields for the journal record; None if no estimate is needed, for example because the call's usage is
+    exact. `source` says whether the usage known so far is exact, estimated or unknown (see `usage_of`).
     """
     if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, answer):
         supposed = estimated_usage(facts, answer) or SupposedUsage()

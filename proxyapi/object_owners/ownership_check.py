@@ -20,9 +20,9 @@ from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.globs import matches_any
-from proxyapi.object_owners.created_objects import expected_ids
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
+from proxyapi.object_owners.owner_recording import expected_ids
 from proxyapi.object_owners.owner_store import given_to, owners_of
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest

@@ -36,7 +36,7 @@ from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import caller_credentials
 from proxyapi.object_owners import ownership_check
-from proxyapi.object_owners.created_objects import GROWING_LISTS
+from proxyapi.object_owners.owner_recording import GROWING_LISTS
 from proxyapi.routes import METHODS, Route, find_route
 from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.chat_usage_request import REFUSALS, ask_for_usage, usage_requests

@@ -146,12 +146,13 @@ class AnswerReader:
         return self.response_status == "failed" and self.usage is None
 
     def forget_false_usage(self) -> None:
-        """Drops the usage object that upstream has stated, if it cannot be that of the whole answer.
+        """Sets `usage` to None if the usage object that upstream has stated cannot cover the whole answer.
 
-        It is dropped if text came after it, if it came in the middle of a stream that was cut off, or if it lacks
-        counts that the answer must have. Counts above zero that were read from it stay stored.
+        This is so in three cases: text came after the object; the object came in the middle of a stream that was cut
+        off; or the answer has output, but the object lacks token counts that such an answer must have.
 
-        The usage of a failed response stays if it states tokens: without it, the response would count as not billed.
+        Counts above zero that were read from the object stay in `counts`, for use in an estimate. The usage of a failed
+        response is kept if it states tokens: without it, the response would count as not billed.
         """
         states_tokens = self.counts.get("input_tokens") or self.counts.get("output_tokens")
         if self.usage is None or (self.response_status == "failed" and states_tokens):

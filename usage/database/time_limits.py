@@ -36,8 +36,8 @@ def limits_of(database: psycopg.Connection) -> tuple[str, ...]:
 def lift_limits(database: psycopg.Connection) -> None:
     """Switches off PostgreSQL's time limits, such as `statement_timeout`, for the rest of the open transaction.
 
-    `database` is a psycopg connection. Without an open transaction, this begins one. In autocommit mode, call it only
-    inside of a transaction; outside, it has no effect.
+    `database` is a psycopg connection. If no transaction is open, one is begun; but a connection in autocommit mode
+    begins none, so there the call has an effect only inside a transaction.
 
     Raises:
         psycopg.Error: the statement fails, for example because the database does not answer.

@@ -13,7 +13,7 @@ Some servers give all their responses the same id. So two calls that have each c
 a row that is older than the call that created a response is never billed for it, since it is about another one.
 
 A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
-(`usage.journal_shipping.pending_responses`). All of this is written in the transaction that writes the rows of the
+(`usage.journal_shipping.background_responses`). All of this is written in the transaction that writes the rows of the
 calls.
 
 Over 300 lines, since each of these rules depends on the others.
@@ -30,8 +30,8 @@ from django.db import connection
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
+from usage.journal_shipping.background_responses import remember_pending, settle_pending
 from usage.journal_shipping.maker_labels import with_labels_of
-from usage.journal_shipping.pending_responses import remember_pending, settle_pending
 from usage.models import CostKind, CountedResponse, PendingResponse, Request, UsageSource
 from usage.money.unbilled import NOT_COUNTED
 
@@ -94,7 +94,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
         return Settled(every, {})
     exact = _ids_by_response(filter(_states_usage, own))
     ended = exact | _ids_by_response(filter(_is_stored_completion, own))
-    if ended:  # before anything else of these responses is locked (`usage.journal_shipping.pending_responses`)
+    if ended:  # before anything else of these responses is locked (`usage.journal_shipping.background_responses`)
         settle_pending(PendingResponse.objects.filter(pk__in=list(ended)))
     owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
     others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()

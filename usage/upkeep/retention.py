@@ -49,7 +49,7 @@ from usage.database.partitions import (
 )
 from usage.database.time_limits import without_time_limits
 from usage.ids import first_id
-from usage.journal_shipping.pending_responses import GIVE_UP_AFTER
+from usage.journal_shipping.background_responses import GIVE_UP_AFTER
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned_calls import credible_mark, oldest_call

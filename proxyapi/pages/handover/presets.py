@@ -75,5 +75,5 @@ PRESETS = (
 
 
 def find_preset(name: str | None) -> Preset | None:
-    """Returns the preset with this name; None if there is none."""
+    """Returns the preset with this name, such as `person`, to fill in the form of a new key; None if there is none."""
     return next((preset for preset in PRESETS if preset.name == name), None)

@@ -28,7 +28,7 @@ from tests.support.ledger.ledgers import call_id
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from tests.support.upstreams.raw import until
-from usage.journal_shipping import pending_responses
+from usage.journal_shipping import background_responses
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request
 
@@ -100,7 +100,7 @@ def test_one_that_hangs_holds_up_no_other(
 
 
 def test_a_look_is_shorter_than_its_lease() -> None:
-    assert timedelta(seconds=2 * POLL_TIMEOUT_SECONDS) <= pending_responses.LEASE
+    assert timedelta(seconds=2 * POLL_TIMEOUT_SECONDS) <= background_responses.LEASE
 
 
 @pytest.fixture
@@ -117,14 +117,14 @@ async def test_a_lease_that_has_passed_is_no_second_look_of_the_same_process(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, three_pending: list[str]
 ) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
-    monkeypatch.setattr(pending_responses, "LEASE", timedelta(0))
+    monkeypatch.setattr(background_responses, "LEASE", timedelta(0))
     asked: list[str] = []
     leases = 0
 
     def count(limit: int) -> list[PendingResponse]:
         nonlocal leases
         leases += 1
-        return pending_responses.lease_pending(limit)
+        return background_responses.lease_pending(limit)
 
     async def hang(response: PendingResponse) -> None:
         asked.append(response.response_id)

@@ -35,7 +35,7 @@ from usage.answers.estimate_rules import (
 )
 from usage.answers.streamed_text import StreamedText
 from usage.call_record import CallRecord
-from usage.journal_shipping.pending_responses import supposed_by
+from usage.journal_shipping.background_responses import supposed_by
 from usage.models import PendingResponse
 from usage.money.billing import MaxUsage, price_call
 

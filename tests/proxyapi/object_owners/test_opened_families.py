@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from proxyapi.object_owners.created_objects import NOT_KEPT
+from proxyapi.object_owners.owner_recording import NOT_KEPT
 from proxyapi.routes import FAMILIES, Family
 from tests.support.callers.budgeted_keys import make_key
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway

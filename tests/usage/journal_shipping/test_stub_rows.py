@@ -13,7 +13,7 @@ from django.db import connection
 from tests.support.ledger.ledgers import NOON, SUMS, assert_sums_are_right, call, call_id, end, letters, ship
 from tests.support.ledger.poison import POISON
 from usage.call_record import CallRecord
-from usage.journal_shipping.pending_responses import forget_pending
+from usage.journal_shipping.background_responses import forget_pending
 from usage.journal_shipping.stub_rows import bare_stub, least_stub, stub
 from usage.models import CountedResponse, Hold, PendingResponse, Request, TeamDay, UsageDay, UsageTotal
 

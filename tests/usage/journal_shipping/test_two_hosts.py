@@ -19,8 +19,8 @@ from pytest_django.fixtures import Settings
 from tests.support.ledger.ledgers import call_id
 from tests.support.ledger.response_rows import about, assert_sums_are_right, cost_of, counted, deliver, queued, seen
 from tests.support.other_connection import Beside
-from usage.journal_shipping import pending_responses, response_billing
-from usage.journal_shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
+from usage.journal_shipping import background_responses, response_billing
+from usage.journal_shipping.background_responses import LEASE, forget_pending, lease_pending, suppose_usage
 from usage.models import CountedResponse, Hold, PendingResponse, Request
 from usage.upkeep import verify
 
@@ -127,7 +127,7 @@ def test_who_gives_up_first_is_corrected(
     response: PendingResponse, monkeypatch: pytest.MonkeyPatch, give_up: Callable[[PendingResponse], None], step: str
 ) -> None:
     other = Beside(lambda: deliver([seen()]))
-    with stopped_before(monkeypatch, pending_responses, step, other):
+    with stopped_before(monkeypatch, background_responses, step, other):
         give_up(response)
     if not other.thread.ident:  # this way of giving up has no such step
         other.thread.start()

@@ -30,7 +30,7 @@ from tests.support.ledger.budget_workers import (
     workers,
 )
 from tests.support.ledger.ledgers import NOON, Row, call
-from usage.journal_shipping.pending_responses import forget_pending
+from usage.journal_shipping.background_responses import forget_pending
 from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import Hold, PendingResponse
 from usage.money import reservations

@@ -12,8 +12,8 @@ import pytest
 from django.utils import timezone
 
 from tests.support.ledger.ledgers import NOON, begin, call, end, leave, ship
+from usage.journal_shipping.background_responses import forget_pending
 from usage.journal_shipping.delivery import Delivery
-from usage.journal_shipping.pending_responses import forget_pending
 from usage.journal_shipping.rows import write_rows
 from usage.journal_shipping.shipper import adopt_dead
 from usage.models import Hold, PendingResponse, UsageDay

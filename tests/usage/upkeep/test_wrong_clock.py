@@ -20,8 +20,8 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from usage.database import clock
 from usage.database.clock import database_now
-from usage.journal_shipping import pending_responses
-from usage.journal_shipping.pending_responses import lease_pending
+from usage.journal_shipping import background_responses
+from usage.journal_shipping.background_responses import lease_pending
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums import pruned_calls
@@ -55,7 +55,7 @@ def put_both_clocks(put_clock: PutClock, monkeypatch: pytest.MonkeyPatch) -> Put
     """Puts the clock of the machine ahead on which both run: they agree, and both are wrong."""
 
     def move(ahead: timedelta) -> None:
-        for module in (clock, pruned_calls, pending_responses):
+        for module in (clock, pruned_calls, background_responses):
             monkeypatch.setattr(module, "database_now", lambda: database_now() + ahead)
         put_clock(ahead)
 

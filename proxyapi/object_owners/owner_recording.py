@@ -56,9 +56,10 @@ class CreatedObjects:
     def record(self, objects: CreatedIds, key_name: str) -> None:
         """Records the key `key_name` as the owner of the new objects that upstream's answer has named until now.
 
-        `objects` is the reader that finds the ids in the answer. Excluded ids are left out. If the request names any
-        object, such as an earlier response, or creates none, ids of objects that may be older wait for
-        `record_perhaps_older`.
+        `objects` is the reader that finds these ids; each id is handled once, however often this is called. Skipped are
+        the ids of known older objects (`exclude`). If the request names any object, such as an earlier response, or
+        creates none, the ids in `objects.perhaps_older` may be older, too: they are only put on a list here, and
+        `record_perhaps_older` records those of no other key once the answer has ended.
         """
         self._lasts = objects.lasts
         may_be_older = bool(self._named) or not objects.is_creating

@@ -18,8 +18,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, Row, call
-from usage.journal_shipping import pending_responses
-from usage.journal_shipping.pending_responses import (
+from usage.journal_shipping import background_responses
+from usage.journal_shipping.background_responses import (
     GIVE_UP_AFTER,
     UNASKED_AFTER,
     forget_pending,
@@ -329,7 +329,7 @@ def test_all_of_it_is_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(pending_responses, "settle_pending", fail)
+    monkeypatch.setattr(background_responses, "settle_pending", fail)
     counted: list[object] = []
     monkeypatch.setattr(counters, "count_usage", lambda *rows: counted.append(rows))
     with pytest.raises(ConnectionError):
