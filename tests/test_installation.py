@@ -57,6 +57,7 @@ def test_a_python_that_is_missing_is_named_with_what_to_do(tmp_path: Path, missi
     done = subprocess.run(
         [MAKE, "--file", BASE_DIR / "Makefile", ".venv/bin/python", f"PYTHON={missing}"],
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

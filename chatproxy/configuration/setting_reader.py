@@ -225,7 +225,8 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     """
     named = environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR
     if named.startswith("~"):  # else all data would go into a folder of that name
-        raise ImproperlyConfigured("DATA_DIR begins with ~, which only a shell replaces; write the whole path")
+        kept = f"; the data until now is in {BASE_DIR / named}: move it" if (BASE_DIR / named).exists() else ""
+        raise ImproperlyConfigured(f"DATA_DIR begins with ~, which only a shell replaces; write the whole path{kept}")
     path = BASE_DIR / named
     try:
         return path.resolve()

@@ -16,6 +16,7 @@ from proxyapi.bodies.billing_parameters import Fields, states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.call_facts import CallFacts
 from proxyapi.key_names import CONTROL_CHARACTERS
+from proxyapi.limits.output_limits import by_plain_name
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
     counts_of_whole_stream,
@@ -268,10 +269,10 @@ def _sound_seconds(facts: CallFacts) -> float | None:
 
 
 def _request_fields(facts: CallFacts) -> Fields:
-    """Returns the values of the members of a request's JSON body, or of the fields of its form, by name."""
+    """Returns the values of the members of a request's JSON body, or of the fields of its form, by OpenAI's names."""
     if facts.form is not None:
-        return facts.form.sizes().fields
-    return {} if facts.asked is None or facts.asked.json is None else facts.asked.json.by_name
+        return by_plain_name(facts.form.sizes().fields)
+    return {} if facts.asked is None or facts.asked.json is None else by_plain_name(facts.asked.json.by_name)
 
 
 def _answer_facts(

@@ -8,6 +8,7 @@ from proxyapi.bodies.labels import END_USER_FIELDS
 from proxyapi.call.uploads import FormUpload
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.call_view import CallView
+from proxyapi.limits.output_limits import by_plain_name
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 
@@ -31,7 +32,7 @@ class FormView(CallView):
         call, caller = self.call, self.caller
         call.facts.model = next(iter(form.field("model")), "")
         call.facts.stream = "true" in map(str.lower, form.field("stream"))
-        fields = form.sizes().fields
+        fields = by_plain_name(form.sizes().fields)
         call.facts.read_body_labels({name: form.field(name) for name in END_USER_FIELDS})
         call.facts.asked_usage = read_asked_usage(route, fields)
         call.answer.expected_pictures = count_pictures(route, fields)

@@ -40,7 +40,7 @@ from usage.answers.estimate_rules import (
 from usage.answers.reader import parse_body
 from usage.answers.row_texts import column_text
 from usage.answers.streamed_text import StreamedText
-from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, tokens_of_picture
+from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, distinct_qualities, tokens_of_picture
 from usage.call_record import Counts, OtherUsage, SupposedUsage
 from usage.ledger import ledger
 from usage.money.billing import MaxUsage, dearest_picture_model
@@ -269,9 +269,9 @@ def usage_of_pictures(most: MaxUsage, model: str, fields: Mapping[str, Sequence[
     """
     # The answer's size says nothing: it may have links instead of pictures.
     counts = supposed_usage(most, model)
-    qualities, sizes = fields.get("quality") or [""], fields.get("size") or [""]
-    # upstream may take any of the values of a name that is given twice
-    tokens = max(tokens_of_picture(model, str(quality), str(size)) for quality in qualities for size in sizes)
+    # Upstream may take any of the values of a name that is given twice.
+    qualities, sizes = distinct_qualities(fields.get("quality") or [""]), {*map(str, fields.get("size") or [""])}
+    tokens = max(tokens_of_picture(model, quality, size) for quality in qualities for size in sizes)
     counts["output_tokens"] = min(most.output_tokens, most.images * tokens)
     return counts
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from usage.answers.tokens import is_count, whole_count
 from usage.call_record import OtherUsage
@@ -46,6 +46,8 @@ PATCHES_BY_QUALITY = {"low": 16, "medium": 48, "high": 96}
 # (docs.laozhang.ai/ja/api-capabilities/gpt-image-2-6). All were read on 2026-11-29.
 FRUGAL_MODELS = re.compile(r"gpt-image-2(?:\.5)?(?:-|$)")
 LAVISH_FACTOR = 4
+DEAREST_QUALITIES = {"xhigh", "max"}
+KNOWN_QUALITIES = {*TOKENS_BY_QUALITY, *PATCHES_BY_QUALITY, *DEAREST_QUALITIES}
 _UNKNOWN_QUALITY = "high"  # also `auto`: an estimate is rather too high than too low
 _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 
@@ -203,6 +205,14 @@ class ToolUse:
         return next((tool for tool in self._tools if tool.get("type") == kind), {})
 
 
+def distinct_qualities(values: Iterable[object]) -> set[str]:
+    """Returns the different qualities among the values of a request's `quality`; all unknown ones are one, "".
+
+    All unknown qualities cost the same, and a request may state thousands.
+    """
+    return {quality if (quality := str(value)) in KNOWN_QUALITIES else "" for value in values}
+
+
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
     """Estimates how many output tokens upstream bills for a picture that a model has made.
 
@@ -212,7 +222,7 @@ def tokens_of_picture(model: str, quality: str, size: str) -> int:
     if model.startswith(FIRST_MODELS):
         by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
         return by_shape[size != "1024x1024"]
-    if quality in {"xhigh", "max"}:
+    if quality in DEAREST_QUALITIES:
         return MOST_MADE_TOKENS
     sides = _SIZE.fullmatch(size)
     width, height = (int(sides[1]), int(sides[2])) if sides else (1024, 1024)

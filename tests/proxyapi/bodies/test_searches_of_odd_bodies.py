@@ -14,17 +14,19 @@ import pytest
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import implied_by_tools, in_body
 from proxyapi.limits.cost_ceiling import ceiling_of
-from proxyapi.limits.usage_estimates import most_usage
+from proxyapi.limits.output_limits import by_plain_name
+from proxyapi.limits.usage_estimates import most_usage, usage_of_pictures
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.routes import find_route
 
-ROUTE = find_route("/responses")
+ROUTE, PICTURES = find_route("/responses"), find_route("/images/generations")
 SEARCHES: dict[str, Callable[[JSONBody], object]] = {
     "models": lambda body: in_body(body.members),
     "implied models": lambda body: implied_by_tools(body.members),
     "objects": lambda body: NamedObjects("responses", skips_faults=True).add_body(body.members),
     "ceiling": lambda body: ceiling_of("POST", ROUTE, body),
     "estimate": lambda body: most_usage("POST", ROUTE, body, body.size),
+    "pictures": lambda body: _usage_of_pictures(body),
 }
 MCP, NEW = '{"type":"mcp"}', '{"type":"new"}'
 PROMPT, ITEM = '"prompt":{"id":"","x":"a"}', '{"id":"","x":"b"}'
@@ -49,11 +51,22 @@ def _prompts(number: int) -> str:
     return f'{_repeat(PROMPT, number)},"input":[{_repeat(ITEM, number)}]'
 
 
+def _pictures(number: int) -> str:
+    return ",".join(f'"quality":"q{one}","size":"{one % 90 + 10}x{one % 89 + 10}"' for one in range(number))
+
+
+def _usage_of_pictures(body: JSONBody) -> object:
+    most = most_usage("POST", PICTURES, body, body.size)
+    assert most is not None
+    return usage_of_pictures(most, "local-image", by_plain_name(body.by_name))
+
+
 # The members of a body of about so many values.
 BODIES: dict[str, Callable[[int], str]] = {
     **{name: partial(_nested, name) for name in ("tools", "input", "models", "content", "prompt", "x")},
     "hosted and new tools": _tools,
     "many prompts": _prompts,
+    "many qualities and sizes": _pictures,
 }
 
 

@@ -21,7 +21,9 @@ from usage.page_data.dashboard.dashboard_reader import CHARTED, read_all, read_k
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, read_report
 
-DATED_PAGES = ("usage.admin_pages.dashboard", "usage.admin_pages.export", "usage.admin_pages.requests")
+DATED_PAGES = (
+    "usage.admin_pages.dashboard", "usage.admin_pages.export", "usage.admin_pages.requests", "proxyapi.pages.key_usage",
+)  # fmt: skip
 DATABASE_CLOCKS = ("usage.sums.pruned_calls", "usage.upkeep.wrong_totals", "usage.upkeep.rebuild_totals")
 
 

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from tests.support.ledger.equal_sums import clock_at
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, charts, in_one_minute, make_call, make_failure, tiles
 from usage.journal_shipping.rows import write_rows
@@ -32,9 +33,9 @@ CALM = ServerStatus(
 )  # fmt: skip
 
 
-def known_load() -> None:
-    """Writes 10 calls of the last hour, 2 of them failed, and 5 successful calls of the hour before."""
-    now = datetime.now(UTC)
+def known_load(moment: datetime | None = None) -> None:
+    """Writes 10 calls of the last hour, 2 of them failed, 5 successful ones of the hour before, and an older one."""
+    now = moment or datetime.now(UTC)
     rows = [
         call(now - timedelta(minutes=3 * number + 1), duration_ms=100.0 * (number + 1), overhead_ms=float(number + 1))
         for number in range(8)
@@ -42,6 +43,7 @@ def known_load() -> None:
     failed = {"outcome": "timeout", "status": 504, "error_code": "slow", "response_model": "", "input_tokens": 0,
               "cached_tokens": 0, "output_tokens": 0}  # fmt: skip
     rows += [call(now - timedelta(minutes=70 + number)) for number in range(5)]
+    rows.append(call(now - timedelta(days=2)))  # nothing is compared with days before the first call
     unpriced = [call(now - timedelta(minutes=5), key_name="other", duration_ms=60_000.0, **failed) for _ in range(2)]
     write_rows([*Pricer().priced(rows), *unpriced])
 
@@ -103,6 +105,7 @@ def test_a_latency_has_changed_if_its_bucket_has_by_more_than_one(
 ) -> None:
     """Neighbouring buckets may have nearly the same latencies on both sides of their border."""
     moment = datetime.now(UTC)
+    make_call(started_at=moment - timedelta(days=2))  # nothing is compared with days before the first call
     make_call(started_at=moment - timedelta(minutes=90), duration_ms=before)
     make_call(started_at=moment - timedelta(minutes=5), duration_ms=now)
     said = tiles(admin.get(DASHBOARD, {"range": "hour"}).content.decode())["latency"]
@@ -249,10 +252,11 @@ def test_who_may_not_view_requests_sees_none(admin: Client) -> None:
 
 
 def test_the_dashboard_reads_few_rows_in_few_queries(admin: Client) -> None:
-    known_load()
+    middle = datetime.now(UTC).replace(day=15)  # no range has a whole month, for whose sums more queries are made
+    known_load(middle)
     counts = []
     for time in ("hour", "month"):
-        with CaptureQueriesContext(connection) as queries:
+        with clock_at(middle), CaptureQueriesContext(connection) as queries:
             assert admin.get(DASHBOARD, {"range": time}).status_code == 200
         counts.append(len(queries))
         of_rows = [query["sql"] for query in queries if '"usage_request"' in query["sql"]]
