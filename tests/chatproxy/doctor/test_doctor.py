@@ -102,7 +102,7 @@ def test_a_server_says_what_is_doubtful_and_starts(simulator: Simulator, gateway
         said = [line for line in gateway.log.splitlines() if line.startswith("chatproxy: ")]
     finally:
         gateway.stop()
-    assert any(re.search("REDIS_ULR in the environment .* REDIS_URL is meant", line) for line in said)
+    assert any(re.search("REDIS_ULR in the environment .* did you mean REDIS_URL", line) for line in said)
     assert any("WEB_CONCURRENCY is more than 1 without REDIS_URL" in line for line in said)
     assert PASSWORD not in "".join(said)
 

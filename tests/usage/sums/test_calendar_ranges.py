@@ -106,7 +106,8 @@ def test_its_sums_have_the_calls_in_it_and_no_others(name: str, now: str, edges:
     moment, (start, end) = utc(now), map(utc, edges)
     instant = timedelta(milliseconds=1)
     inside = [start, start + instant, end - instant]
-    outside = [start - instant, *([] if end == moment else [end])]
+    long_before = start - timedelta(days=70)  # nothing is compared with days before the first call
+    outside = [long_before, start - instant, *([] if end == moment else [end])]
     write_rows(Pricer().priced([call(at) for at in (*inside, *outside)]))
     time_range = read_range({"range": name}, moment)
 
