@@ -118,7 +118,8 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
 def _usage_pages() -> dict[str, dict[str, str]]:
     """Returns the queries of the pages *Usage* to measure, by the description of each."""
     now = datetime.now(UTC)
-    month = {"range": "this_month"}
+    month = {"range": "last_month"}  # the present one may have begun today
+    days = {"first": f"{now - timedelta(days=27):%Y-%m-%d}", "last": f"{now:%Y-%m-%d}"}
     year = {"first": f"{now - timedelta(days=364):%Y-%m-%d}", "last": f"{now:%Y-%m-%d}"}
     return {
         "month by team and model": month | {"by": "team", "then": "model"},
@@ -134,7 +135,8 @@ def _usage_pages() -> dict[str, dict[str, str]]:
         "month of a key by end user": month | {"by": "end_user", "key": "team-3"},
         "month of a project by key": month | {"by": "key", "tag": "project=p3"},
         "month of an end user by model": month | {"by": "model", "end_user": END_USER},
-        "last month by end user": {"range": "last_month", "by": "end_user"},
+        "28 days by key and model": days | {"by": "key", "then": "model"},
+        "28 days by end user": days | {"by": "end_user"},
         "week by end user": {"range": "this_week", "by": "end_user"},
         "year by team": year | {"by": "team"},
         "year by end user": year | {"by": "end_user"},
@@ -147,7 +149,7 @@ def exports() -> dict[str, str]:
     return {
         "export, all calls": f"{REQUESTS}export.json",
         "export, a key's failures": f"{REQUESTS}export.json?key=team-3&outcome=failed",
-        "export, usage by end user": f"{USAGE}export.csv?range=this_month&by=end_user",
+        "export, usage by end user": f"{USAGE}export.csv?range=last_month&by=end_user",
         "export, errors of a month": "/admin/usage/errors/export.json?range=month",
     }
 

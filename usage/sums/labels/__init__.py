@@ -6,11 +6,11 @@ team, owner, key, model, route and day together, and by one label in addition.
 
 `label_tables` has the table's columns and the statement that adds to it. `label_rollup` adds up a batch of rows for the
 table. `label_groups` names the groups and filters of reports. `label_reader` reads the table in any groups, and
-`tag_names` the names of its tags; `sum_rows` chooses the rows that they add up, and `combined_reader` reads sums by two
-labels together, from a table of its own, in which `changed_days` marks days that are not right any more.
-`comparing` (a folder) compares a period with the one before. `completeness` finds out whether the table has all calls.
-`usage_report` parses the query of `GET /usage`, and makes the answer. `usage.upkeep.label_sums` limits the number of
-names, verifies the table and corrects it.
+`tag_names` the names of its tags; `span_ranges` chooses the days and months to read, `sum_rows` the rows of them, and
+`combined_reader` reads sums by two labels together, from a table of its own, in which `changed_days` marks days that
+are not right any more. `comparing` (a folder) compares a period with the one before. `completeness` finds out whether
+the table has all calls. `usage_report` parses the query of `GET /usage`, and makes the answer.
+`usage.upkeep.label_sums` limits the number of names, verifies the table and corrects it.
 
 **The number of names is limited**, because callers choose end users and tags. While a day or month goes on, each value
 has sums of its own. When the period has ended, the costliest values keep their sums, and the sums of the others are

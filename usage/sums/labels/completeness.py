@@ -11,9 +11,8 @@ from datetime import date
 
 from django.db import connection
 
-from usage.sums.labels.label_tables import CLOSED, OTHERS, TABLE, TAG, LabelSpan
-
-SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
+from usage.sums.labels.label_tables import CLOSED, OTHERS, TABLE, TAG
+from usage.sums.labels.span_ranges import SpanRange
 
 _OF_KEY = "(%(key)s::text IS NULL OR {}.key_name = %(key)s)"
 _SAME_PERIOD = f"""
@@ -60,7 +59,7 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None, key
     """
     wanted = {"label": label, "value": OTHERS if value is None else value, "key": key}
     with connection.cursor() as cursor:
-        for span, first, end in periods:
+        for span, first, end, _ in periods:
             cursor.execute(_UNNAMED, {"span": span, "first": first, "end": end, **wanted})
             if cursor.fetchone() == (True,):
                 return True
@@ -74,7 +73,7 @@ def first_lacking(periods: Iterable[SpanRange]) -> date | None:
     release of the gateway added calls to the totals only.
     """
     with connection.cursor() as cursor:
-        for span, first, end in periods:
+        for span, first, end, _ in periods:
             cursor.execute(_LACKING, {"span": span, "first": first, "end": end})
             [(found,)] = cursor.fetchall()
             if isinstance(found, date):

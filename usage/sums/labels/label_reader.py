@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from usage.database.snapshot import one_snapshot
-from usage.models import Dimension, Span, UsageTotal
 from usage.sums.labels.combined_reader import combined_sums
-from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
+from usage.sums.labels.completeness import first_lacking, has_unnamed
 from usage.sums.labels.label_groups import VALUE, GroupValue, Only, Query, column_of, grouping, is_label, labels_among
 from usage.sums.labels.label_tables import COST_LATER, END_USER, OTHERS, SUMS, added_up, typed
-from usage.sums.labels.sum_rows import has_totals, named_as_in_month, rows_of_periods, rows_of_totals, with_later
+from usage.sums.labels.span_ranges import SpanRange, ranges_to_read
+from usage.sums.labels.sum_rows import has_totals, named_as_in_month, rows_of_periods, rows_of_totals
 from usage.sums.ranges import TimeRange
 
 DAY = timedelta(days=1)
@@ -116,7 +116,7 @@ def read_label_report(
     others = others if others and others.has_use else None
     if len(labels) > 1:  # what is read has all calls and all names of tags
         return LabelReport(first, end, rows, others, total)
-    periods = _periods(first, end, by_day="day" in groups)
+    periods = ranges_to_read(first, end, by_day="day" in groups, has_label=bool(labels))
     is_part = any(has_unnamed(periods, label, wanted.get(label), holder) for label in labels)
     return LabelReport(first, end, rows, others, total, is_part, since and first_lacking(periods))
 
@@ -130,10 +130,37 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     """
     if len(labels_among(groups, only)) > 1:
         return None
-    return first_lacking(_periods(first, end, by_day=False))  # by months, since the sums of years of days are many
+    periods = ranges_to_read(
+        first, end, by_day=False, has_label=False
+    )  # by months, since the sums of years of days are many
+    lacking = first_lacking(periods)
+    if lacking and any(part.is_subtracted for part in periods):  # perhaps only other days of a month lack calls
+        return first_lacking([SpanRange("day", first, end)])
+    return lacking
 
 
 def grouped_sums(
+    first: date, end: date, groups: Sequence[str], only: Only, sums: Sequence[str] = SUMS, *, is_complete: bool
+) -> Query:
+    """Returns the SQL query that reads the sums of the calls of some whole days, with one row for each group.
+
+    The arguments and the columns are those of `rows_of_sums`. If `groups` has a label, the calls without it have rows
+    as well, with null as its value.
+
+    Raises:
+        LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
+    """
+    labels = labels_among(groups, only)
+    rows = rows_of_sums(first, end, groups, only, sums, is_complete=is_complete)
+    if len(labels) > 1:
+        return rows
+    if not labels or labels[0] in only:
+        return added_rows(rows, groups, sums)
+    others = [name for name in groups if not is_label(name)]
+    return _with_rest(rows, rows_of_sums(first, end, others, only, sums, is_complete=is_complete), groups, sums)
+
+
+def rows_of_sums(
     first: date,
     end: date,
     groups: Sequence[str],
@@ -143,25 +170,21 @@ def grouped_sums(
     is_complete: bool,
     day: str = "",
     later: date | None = None,
-    has_rest: bool = True,
-    lines: str = "",
 ) -> Query:
-    """Returns the SQL query that reads the sums of the calls of some whole days, with one row for each group.
+    """Returns the SQL query for rows that add up to the sums of the calls of some whole days, by group.
 
-    `groups` and `only` are names and filters as for `read_label_report`; `sums` are the names in `SUMS` to read: fewer
-    take less time. The columns `by_0`, `by_1` and so on have the values that identify a group, the other columns its
-    sums.
+    * `groups` and `only`: names and filters as for `read_label_report`. Calls without a label in them are left out,
+      but if there are two labels, null stands for a label that a call does not have.
+    * `sums`: the names in `SUMS` to read: fewer take less time.
+    * `is_complete`: whether the sums by label have all calls of these days (`lacks_since` returned None). Then the sums
+      of all calls may be read from the totals of days, which is quicker.
+    * `day`: for a query that is part of another one, which runs day by day: the SQL of the day. Only that day is read.
+      It must not be before `first`; a day from `end` on has no calls. Groups and filters may then have at most one
+      label, and `groups` not the day.
+    * `later`: a day from which on dollars also count for a last column, `COST_LATER`.
 
-    `is_complete` says that the sums by label have all calls of these days (`lacks_since` returned None). Then the sums
-    of all calls may be read from the totals of days, which is quicker.
-
-    `day` is for a query that is part of another one, which runs day by day: the SQL of the day. Only that day is read.
-    It must not be before `first`; a day from `end` on has no calls. Groups and filters may then have at most one label,
-    and `groups` not the day.
-
-    If `has_rest` is false and `groups` has a label, calls without the label are left out. Only then, or without a label
-    in `groups`, may these be given: `later`, a day from which on dollars also count for a last column `COST_LATER`, and
-    `lines`, the name of a table in the statement: of a model's `name`, it has the `line` that is counted in its place.
+    The columns `by_0`, `by_1` and so on have the values of the groups; the others have a part of a sum, or null.
+    Several rows may have the same group.
 
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for these days.
@@ -171,27 +194,33 @@ def grouped_sums(
         return combined_sums(first, end, groups, only, sums, later)
     label = labels[0] if labels else ""
     by_day = bool(day) or "day" in groups
-    of_totals = is_complete and label not in only and has_totals((*groups, "day") if by_day else groups, only)
-    periods = [] if of_totals and not label else _periods(first, end, by_day=by_day)
+    of_totals = is_complete and not label and has_totals((*groups, "day") if by_day else groups, only)
+    periods = [] if of_totals else ranges_to_read(first, end, by_day=by_day, has_label=bool(label))
 
-    def read(label: str, start: date, periods: Sequence[SpanRange], sums: Sequence[str]) -> Query:
-        if of_totals and not label:
+    def read(start: date, periods: Sequence[SpanRange], sums: Sequence[str]) -> Query:
+        if of_totals:
             return rows_of_totals(start, end, groups, only, sums, day=day)
         return rows_of_periods(periods, label, groups, only, sums, day=day)
 
-    def rows(label: str) -> Query:
-        every = read(label, first, periods, sums)
-        if later is None:
-            return every
-        columns = [column_of(name) for name in groups if label or not is_label(name)]
-        more = read(label, later, [("day", later, end)], ("cost",))
-        if VALUE in columns and any(span == "month" and start <= later < until for span, start, until in periods):
-            more = named_as_in_month(more, label, later, columns)
-        return with_later(every, more, columns, sums)
+    sql, values = read(first, periods, sums)
+    columns = [column_of(name) for name in groups]
+    names = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
+    if later is None:
+        return f"SELECT {', '.join((*names, *sums))} FROM ({sql}) AS rows", values
+    more = read(later, [SpanRange("day", later, end)], ("cost",))
+    if VALUE in columns and any(part.span == "month" and part.first <= later < part.end for part in periods):
+        more = named_as_in_month(more, label, later, columns)
+    sql = f"""
+        SELECT {", ".join((*names, *sums))}, NULL::numeric AS {COST_LATER} FROM ({sql}) AS rows
+        UNION ALL SELECT {", ".join((*names, *("NULL" for _ in sums)))}, cost FROM ({more[0]}) AS later
+    """
+    return sql, [*values, *more[1]]
 
-    if label in only or not label or not has_rest:
-        return _grouped(rows(label), groups, sums if later is None else (*sums, COST_LATER), lines)
-    return _with_rest(rows(label), rows(""), groups, sums)
+
+def added_rows(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
+    """Returns the SQL query that adds up the rows of a query made by `rows_of_sums`: one row for each group."""
+    keys = [f"by_{number}" for number in range(len(groups))]
+    return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(keys)}", rows[1]
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -203,35 +232,6 @@ def shown_value(group: str, value: GroupValue) -> str | None:
     if value == OTHERS:
         return "(other end users)" if group == END_USER else "(other values)"
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides a range of days into the whole months in it, and the days before and after these months.
-
-    Returns up to three parts: the unit (`day` or `month`), the first day, and the day after the last one. The last
-    month also counts as whole if no calls were made after the range, as in the present month until today. If `by_day`
-    is true, or no month is whole, the range is one part, to be read by day.
-    """
-    begin, last = (first if first.day == 1 else _next_month(first)), end.replace(day=1)
-    if by_day or begin > last:
-        return [("day", first, end)]
-    if end > last and not _has_calls(end, _next_month(end)):  # a month has far fewer rows than its days
-        last = _next_month(end)
-    if begin == last:
-        return [("day", first, end)]
-    parts: list[SpanRange] = [("day", first, begin), ("month", begin, last), ("day", last, end)]
-    return [part for part in parts if part[1] < part[2]]
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
-
-
-def _has_calls(first: date, end: date) -> bool:
-    """Returns whether calls were made from the day `first` until before the day `end`."""
-    start, until = (datetime.combine(day, time(), UTC) for day in (first, end))
-    days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL, start__gte=start, start__lt=until)
-    return days.exists()
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
@@ -264,36 +264,29 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Any]) -> GroupS
     return GroupSums(tuple(group), *figures)
 
 
-def _grouped(rows: Query, groups: Sequence[str], sums: Sequence[str], lines: str = "") -> Query:
-    """Returns the SQL query that adds up the rows of the query `rows`, with one row of sums for each group.
-
-    `groups` are names such as `model` or `tag:project`; their values are the result's columns `by_0`, `by_1` and so on.
-    `sums` are the names of the columns to add up. `lines` has the same meaning as for `grouped_sums`.
-    """
-    columns = ["COALESCE(line, model)" if lines and name == "model" else column_of(name) for name in groups]
-    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
-    source = f"({rows[0]}) AS source{f' LEFT JOIN {lines} ON name = model' if lines else ''}"
-    return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM {source}{grouping(columns)}", rows[1]
-
-
 def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
     """Returns the SQL query that adds up all calls by `groups`, one of which is a label that some calls do not have.
 
-    The query `labelled` has the sums of calls with the label, by its values; the query `every` has those of all calls.
-    The sums of calls without the label are the difference of the two; the label's value is null there.
+    Both arguments are made by `rows_of_sums`: `labelled` for the calls with the label, by `groups`; `every` for all
+    calls, by the other groups. The sums of calls without the label are the difference of the two; the label's value is
+    null there.
     """
-    columns = [column_of(name) for name in groups]
-    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
-    others = [column for column in columns if column != VALUE]
-    rest = [f"{'NULL' if column == VALUE else column} AS by_{number}" for number, column in enumerate(columns)]
+    keys = [f"by_{number}" for number in range(len(groups))]
+    numbers = iter(keys)
+    rest = ["NULL" if is_label(name) else next(numbers) for name in groups]
+    known = [f"{key} AS {other}" for key, other in zip(keys, rest, strict=True) if other != "NULL"]
+    others = keys[:-1]
     less = [f"-{name} AS {name}" for name in sums]
     sql = f"""
         WITH summed AS MATERIALIZED (
-            SELECT {", ".join((*columns, *added_up(sums)))} FROM ({labelled[0]}) AS source{grouping(columns)}
+            SELECT {", ".join((*keys, *added_up(sums)))} FROM ({labelled[0]}) AS source{grouping(keys)}
         )
         SELECT {", ".join((*keys, *sums))} FROM summed
         UNION ALL
         SELECT {", ".join((*rest, *(f"sum({name}) AS {name}" for name in sums)))}
-        FROM ({every[0]} UNION ALL SELECT {", ".join((*others, *less))} FROM summed) AS source{grouping(others)}
+        FROM (
+            SELECT {", ".join((*others, *sums))} FROM ({every[0]}) AS every
+            UNION ALL SELECT {", ".join((*known, *less))} FROM summed
+        ) AS source{grouping(others)}
     """
     return sql, [*labelled[1], *every[1]]

@@ -16,8 +16,9 @@ SUMS = (
     "calls", "errors", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS,
 )  # fmt: skip
 COST_LATER = "cost_later"  # a column of some queries: the dollars of the days that are not compared with earlier ones
-DOLLARS = {"cost", *COST_PARTS, COST_LATER}
-MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS, COST_LATER}
+COST_BEFORE = "cost_before"  # a column of some queries: the dollars of the period before
+DOLLARS = {"cost", *COST_PARTS, COST_LATER, COST_BEFORE}
+MOSTLY_ZERO = {"errors", "unpriced_calls", "cached_tokens", *COST_PARTS, COST_LATER, COST_BEFORE}
 # What the rows of a group of calls add up to, in SQL. A request of the gateway's own is no call, but has a cost.
 _IS_CALL = "WHERE NOT by_gateway"
 ROW_SUMS = {
@@ -50,9 +51,8 @@ def added_up(sums: Iterable[str]) -> list[str]:
 
 def _added_up(name: str) -> str:
     number = name if name in DOLLARS else f"{name}::float8"
-    if name in MOSTLY_ZERO:
-        return f"COALESCE(sum({number}) FILTER (WHERE {name} <> 0), 0) AS {name}"
-    return f"sum({number}) AS {name}"
+    nonzero = f" FILTER (WHERE {name} <> 0)" if name in MOSTLY_ZERO else ""
+    return f"COALESCE(sum({number}){nonzero}, 0) AS {name}"
 
 
 def typed(expression: str, name: str) -> str:

@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 
 from usage.models import Dimension
-from usage.sums.labels.completeness import SpanRange
 from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, condition, is_label
-from usage.sums.labels.label_tables import COST_LATER, OTHERS, TABLE
+from usage.sums.labels.label_tables import OTHERS, TABLE
+from usage.sums.labels.span_ranges import SpanRange
 
 DAY = timedelta(days=1)
 # The groups and filters that have totals of their own.
@@ -98,51 +98,35 @@ def rows_of_periods(
     among = {column_of(name): values for name, values in (named or {}).items()}
     conditions = [*(f" AND {sql}" for sql, _ in restrictions), *(f" AND {column} = ANY(%s)" for column in among)]
     queries, values = [], list[Parameter]()
-    for span, start, end in periods:
+    for span, start, end, is_subtracted in periods:
         days, bounds = "start >= %s AND start < %s", list[Parameter]((start, end))
         if day:
             days, bounds = f"start = {day} AND start < %s", [end]
         elif VALUE in among:  # all days one by one: in the primary key, the value comes after the day
             days, bounds = "start = ANY(%s)", [days_between(start, end)]
+        added = [f"-{name} AS {name}" if is_subtracted else name for name in sums]
         queries.append(
-            f"SELECT {', '.join((*columns, *sums))} FROM {TABLE}"
+            f"SELECT {', '.join((*columns, *added))} FROM {TABLE}"
             f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
         )
-        values += [
-            span,
-            label,
-            *bounds,
-            *chain.from_iterable(parameters for _, parameters in restrictions),
-            *among.values(),
-        ]
+        values += [span, label, *bounds, *chain.from_iterable(one for _, one in restrictions), *among.values()]
     return " UNION ALL ".join(queries), values
-
-
-def with_later(rows: Query, later: Query, columns: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query for the rows of two queries: `rows`, and those of `later` for the column `COST_LATER`.
-
-    `columns` are the names of the columns of both but the sums: `sums` in `rows`, and `cost` in `later`.
-    """
-    nulls = ["NULL" for _ in sums]
-    sql = f"""
-        SELECT {", ".join((*columns, *sums))}, NULL::numeric AS {COST_LATER} FROM ({rows[0]}) AS rows
-        UNION ALL SELECT {", ".join((*columns, *nulls))}, cost FROM ({later[0]}) AS later
-    """
-    return sql, [*rows[1], *later[1]]
 
 
 def named_as_in_month(rows: Query, label: str, day: date, columns: Sequence[str]) -> Query:
     """Returns the SQL query `rows` with the values of `label` as the sums of the month of `day` name them.
 
-    A value that has no sums of its own there, since the month had as many values as it may, becomes `OTHERS`. `rows`
-    has the columns `columns` and `cost`, of days in this month.
+    A value that has no sums of its own there, since the month had as many values as it may, becomes `OTHERS`. If the
+    month has no sums of the label at all, since it had too many tags, there are no rows. `rows` has the columns
+    `columns` and `cost`, of days in this month.
     """
     known = f"SELECT value FROM {TABLE} WHERE span = 'month' AND label = %s AND start = %s"
     is_unknown = f"EXISTS ({known} AND value = '{OTHERS}') AND value NOT IN ({known})"
     value = f"CASE WHEN {is_unknown} THEN '{OTHERS}' ELSE value END AS value"
     names = [value if column == VALUE else column for column in columns]
     month: list[Parameter] = [label, day.replace(day=1)]
-    return f"SELECT {', '.join((*names, 'cost'))} FROM ({rows[0]}) AS one", [*month, *month, *rows[1]]
+    sql = f"SELECT {', '.join((*names, 'cost'))} FROM ({rows[0]}) AS one WHERE EXISTS ({known})"
+    return sql, [*month, *month, *rows[1], *month]
 
 
 def _midnight(day: date) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,10 @@ from usage.sums.labels.comparing.daily_costs import read_daily_costs
 from usage.sums.labels.label_groups import GroupValue
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
+from usage.sums.labels.span_ranges import SpanRange
 from usage.sums.labels.sum_rows import has_totals
+from usage.upkeep.label_sums import folding
+from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
@@ -85,6 +89,43 @@ def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(module, "has_totals", lambda groups, only: False)
     for choice, found in zip(choices, quick, strict=True):
         assert everything(*choice) == found, choice
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_months_less_some_days_are_the_same_as_days(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    write_random(chance, 150)
+    if seed % 3 == 2:  # older code has written some calls, which the sums by label lack
+        LabelTotal.objects.filter(start__gte=date(2026, 11, 1), key_name="default").delete()
+    choices = [(days_of(chance), *choice_of(chance), chance.choice([*ORDERS, "by_0"])) for _ in range(40)]
+    quick = [everything(*choice) for choice in choices]
+    monkeypatch.setattr(label_reader, "ranges_to_read", lambda first, end, **_: [SpanRange("day", first, end)])
+    for choice, found in zip(choices, quick, strict=True):
+        assert without_lacking(everything(*choice)) == without_lacking(found), choice
+
+
+def without_lacking(found: list[Any]) -> list[Any]:
+    """The same without the first lacking day: a whole month that lacks calls is named by its first day."""
+    report, charts, label_report = found
+    return [dataclasses.replace(report, lacks_since=None), charts, dataclasses.replace(label_report, lacks_since=None)]
+
+
+@pytest.mark.parametrize("group", ["tag:project", "tag:a", "tag:b c"])
+def test_a_tag_without_sums_in_the_month_has_none_on_its_days(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dollars that are not compared are subtracted from those of the month, which has no sums of cheap tags."""
+    chance = random.Random(3)
+    write_random(chance, 200)
+    monkeypatch.setattr(folding, "MOST_TAG_NAMES", 1)
+    monkeypatch.setattr(folding.Period, "has_ended", lambda period, now: period.span == "month")
+    fold_labels(FIRST + timedelta(days=80))
+    for _ in range(20):
+        end, days = date(2026, 11, chance.randrange(2, 30)), (date(2026, 11, 1), date(2026, 12, 1))
+        before = date(2026, 10, 1), date(2026, 10, 1) + (end - days[0])
+        report = read_compared_report(
+            days, before, (group,), only={}, order="cost", is_falling=True, most=100, compared_end=end
+        )
+        for row in report.rows:
+            assert min(row.cost_before or 0, row.cost_compared) >= 0, (end, row)
 
 
 @pytest.mark.parametrize("groups", [("day",), (END_USER, "day"), ("tag:project",), ("model", END_USER), ("key", "day")])

@@ -17,8 +17,8 @@ from usage.sums.labels.label_groups import (
     grouping,
     labels_among,
 )
-from usage.sums.labels.label_reader import grouped_sums
-from usage.sums.labels.label_tables import COST_LATER, SUMS
+from usage.sums.labels.label_reader import added_rows, rows_of_sums
+from usage.sums.labels.label_tables import COST_BEFORE, COST_LATER, SUMS
 from usage.sums.labels.sum_rows import days_between
 
 ANY_DATE_IN_SQL = r"E'\x03'"  # stands for `ANY_DATE` in the results of queries
@@ -78,18 +78,18 @@ def compared_sums(
     Raises:
         LabelsUnreadable: groups and filters have two labels, which cannot be read together for the days `days`.
     """
-    join = partial(_periods_joined, days, before, compared_end, only=only, are_complete=are_complete)
+    add = partial(_both_periods, days, before, compared_end, only=only, are_complete=are_complete)
     labels = labels_among(groups, only)
     label = labels[0] if len(labels) == 1 and labels[0] not in only else ""
     others = [name for name in groups if name != label]
-    (sql, values), figures, has_past = join(others)
+    (sql, values), figures, has_past = add(others)
     has_lines = has_lines and "model" in groups
     tables = _lines(sql, others, figures) if has_lines else f"every AS MATERIALIZED ({sql})"
     rows = "every"
     if label:
         # The sums of calls without the label are the difference of those of all calls and of those with it. They are
-        # computed after both periods are joined, since that takes less time than to compute them for each period.
-        (labelled, labelled_values), *_ = join(groups, has_rest=False, lines="lines" if has_lines else "")
+        # computed for both periods at once, which takes less time than to compute them for each period.
+        (labelled, labelled_values), *_ = add(groups, lines="lines" if has_lines else "")
         values = [*values, *labelled_values]
         tables = f"""
             {tables}, labelled AS MATERIALIZED ({labelled}), rest AS MATERIALIZED ({_rest(groups, label, figures)})
@@ -97,7 +97,7 @@ def compared_sums(
         rows = "(SELECT * FROM labelled UNION ALL SELECT * FROM rest)"
     cost = partial(_cost_compared, days, compared_end)
     tables = f"""{tables},
-        compared AS MATERIALIZED (SELECT *, {cost(groups)} AS cost_compared FROM {rows} AS one),
+        compared AS NOT MATERIALIZED (SELECT *, {cost(groups)} AS cost_compared FROM {rows} AS one),
         added AS (SELECT *, {cost(others)} AS cost_compared FROM every)
     """
     return Compared(tables, values, "added", has_past=has_past)
@@ -157,7 +157,7 @@ def _cost_compared(days: Days, compared_end: date, groups: Sequence[str]) -> str
     return f"cost - {COST_LATER}" if compared_end < days[1] else "cost"
 
 
-def _periods_joined(
+def _both_periods(
     days: Days,
     before: Days,
     compared_end: date,
@@ -165,99 +165,83 @@ def _periods_joined(
     *,
     only: Only,
     are_complete: tuple[bool, bool],
-    has_rest: bool = True,
     lines: str = "",
 ) -> tuple[Query, Sequence[str], bool]:
     """Returns the SQL query for each group's sums on `days` and dollars on `before`, and whether it reads the latter.
 
-    The dollars are the column `cost_before`. If they cannot be read, they are 0, and the last result is False. The
-    second result has the names of all columns but those of `groups`. `has_rest` and `lines` have the same
-    meaning as for `grouped_sums`.
+    The dollars are the column `COST_BEFORE`. If they cannot be read, they are 0, and the last result is False. The
+    second result has the names of all columns but those of `groups`. If `lines` is given, it is the name of the table
+    that `_lines` makes, and models share rows as it says. If one of `groups` is the only label, calls without it are
+    left out.
 
     Raises:
         LabelsUnreadable: as in `compared_sums`.
     """
-    here, there = (
-        partial(grouped_sums, only=only, is_complete=one, has_rest=has_rest, lines=lines) for one in are_complete
-    )
-    shift = (days[0] - before[0]).days
+    here, there = (partial(rows_of_sums, only=only, is_complete=one) for one in are_complete)
+    shift = (days[0] - before[0]).days  # a day is compared with the day of the same number
     has_past = before[0] < before[1]
     if "day" in groups and len(groups) > 1 and len(labels_among(groups, only)) < 2:
-        # Day by day, few rows are grouped and joined at once, in the order of the primary key.
         others = [name for name in groups if name != "day"]
         present = here(*days, others, day="days.day")
-        earlier = there(*before, others, sums=("cost",), day=f"(days.day - {shift})")
+        past = there(*before, others, sums=("cost",), day=f"(days.day - {shift})")
         every_day = days_between(days[0], max(days[1], before[1] + timedelta(days=shift)))
-        joined = _joined(present, earlier, others, SUMS, shift)
-        return _day_by_day(joined, groups, every_day), (*SUMS, "cost_before"), has_past
+        return _day_by_day(present, past, groups, every_day), (*SUMS, COST_BEFORE), has_past
     later = compared_end if days[0] < compared_end < days[1] and "day" not in groups else None
     sums = SUMS if later is None else (*SUMS, COST_LATER)
-    present = here(*days, groups, later=later)
-    past, cost = _read_past(there, before, groups) if has_past else (None, "")
-    joined = _alone(present, groups, sums) if past is None else _joined(present, past, groups, sums, shift, cost)
-    return joined, (*sums, "cost_before"), past is not None
+    sql, values = here(*days, groups, later=later)
+    columns = columns_of(groups)
+    sql = f"SELECT {', '.join((*columns, *sums))}, NULL::numeric AS {COST_BEFORE} FROM ({sql}) AS present"
+    earlier, cost = _read_past(there, before, groups) if has_past else (None, "")
+    if earlier is not None:
+        shifted = (f"by_{number} + {shift}" if name == "day" else f"by_{number}" for number, name in enumerate(groups))
+        nulls = ("NULL" for _ in sums)
+        sql = f"{sql} UNION ALL SELECT {', '.join((*shifted, *nulls, cost))} FROM ({earlier[0]}) AS past"
+        values = [*values, *earlier[1]]
+    if lines:
+        model = columns[groups.index("model")]
+        named = [f"COALESCE(line, {model}) AS {model}" if column == model else column for column in columns]
+        named += (*sums, COST_BEFORE)
+        sql = f"SELECT {', '.join(named)} FROM ({sql}) AS periods LEFT JOIN {lines} ON name = {model}"
+    # To add up the rows of both periods at once takes less time than to add up each, and to join the results.
+    sums = (*sums, COST_BEFORE)
+    return added_rows((sql, values), groups, sums), sums, earlier is not None
 
 
 def _read_past(there: Callable[..., Query], before: Days, groups: Sequence[str]) -> tuple[Query | None, str]:
     """Returns the SQL query for each group's dollars on the days `before`, and the SQL expression for these dollars.
 
-    `there` is `grouped_sums` with its further arguments. If the dollars cannot be read, the query is None.
+    `there` is `rows_of_sums` with its further arguments. If the dollars cannot be read, the query is None.
     """
     # Two labels can be read call by call, but for few days only: perhaps not for the rest of the month, too.
     for days, excess in dict.fromkeys((days_to_read(before, groups), (before, None))):
         with suppress(LabelsUnreadable):
             past = there(*days, groups, sums=("cost",), later=excess)
-            return past, "past.cost" if excess is None else f"past.cost - past.{COST_LATER}"
+            return past, "cost" if excess is None else f"COALESCE(cost, 0) - COALESCE({COST_LATER}, 0)"
     return None, ""  # rows of the period before have been deleted; those of the present one have not
 
 
-def _alone(present: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
-    """Returns the SQL query for the sums of the query `present`, in which nothing has cost anything before."""
-    columns = ", ".join((*columns_of(groups), *sums))
-    return f"SELECT {columns}, 0::numeric AS cost_before FROM ({present[0]}) AS present", present[1]
+def _day_by_day(present: Query, past: Query, groups: Sequence[str], every_day: Sequence[date]) -> Query:
+    """Returns the SQL query for the sums and the column `COST_BEFORE` of each group and day in `every_day`.
 
-
-def _day_by_day(joined: Query, groups: Sequence[str], every_day: list[date]) -> Query:
-    """Returns the SQL query that runs the query `joined` once for each day in `every_day`, with the day in each row.
-
-    `joined` refers to the day as `days.day`. `groups` are the groups of the result: those of `joined`, and the day.
+    `groups` include the day. The queries `present` and `past`, made by `rows_of_sums`, are those of one day: they refer
+    to it as `days.day`, and have the other groups. They run once for each day: their rows then come in the order of
+    the primary key, and are added up and joined without sorting.
     """
-    numbers = iter(range(len(groups)))
-    columns = ["days.day" if name == "day" else f"one.by_{next(numbers)}" for name in groups]
-    keys = [f"{column} AS by_{number}" for number, column in enumerate(columns)]
+    others = [name for name in groups if name != "day"]
+    columns = columns_of(others)
+    keys = [f"COALESCE(present.{column}, past.{column}) AS {column}" for column in columns]
+    added = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
+    # Calls without a label have null, which is equal to nothing.
+    same = [f"COALESCE(present.{column}, E'\\x02') = COALESCE(past.{column}, E'\\x02')" for column in columns]
+    (now, now_values), (then, then_values) = added_rows(present, others, SUMS), added_rows(past, others, ("cost",))
+    joined = f"""
+        SELECT {", ".join((*keys, *added))}, COALESCE(past.cost, 0) AS {COST_BEFORE}
+        FROM ({now}) AS present FULL JOIN ({then}) AS past ON {" AND ".join(same)}
+    """
+    numbers = iter(columns)
+    names = ["days.day" if name == "day" else f"one.{next(numbers)}" for name in groups]
     sql = f"""
-        SELECT {", ".join((*keys, *SUMS))}, cost_before
-        FROM unnest(%s::date[]) AS days (day) CROSS JOIN LATERAL ({joined[0]}) AS one
+        SELECT {", ".join((*(f"{name} AS by_{number}" for number, name in enumerate(names)), *SUMS))}, {COST_BEFORE}
+        FROM unnest(%s::date[]) AS days (day) CROSS JOIN LATERAL ({joined}) AS one
     """
-    return sql, [every_day, *joined[1]]
-
-
-def _joined(
-    present: Query, past: Query, groups: Sequence[str], sums: Sequence[str], shift: int, cost: str = "past.cost"
-) -> Query:
-    """Returns the SQL query that joins the sums of the present period with the dollars of the past one, group by group.
-
-    `sums` are the names of the sums of the present period. `shift` is the number of days from the first day of the past
-    period to that of the present one. `cost` is the SQL expression for the dollars of the past period.
-    """
-    # A day is compared with that of the same number; calls without a label have null, which is equal to nothing.
-    columns = columns_of(groups)
-    pairs = [
-        (f"present.{column}", f"past.{column} + {shift}", f"present.{column} = past.{column} + {shift}")
-        if name == "day"
-        else (f"present.{column}", f"past.{column}", _same(column, "present", "past"))
-        for name, column in zip(groups, columns, strict=True)
-    ]
-    keys = [f"COALESCE({one}, {other}) AS {column}" for (one, other, _), column in zip(pairs, columns, strict=True)]
-    added = [f"COALESCE(present.{name}, 0) AS {name}" for name in sums]
-    conditions = " AND ".join(condition for _, _, condition in pairs)
-    sql = f"""
-        SELECT {", ".join((*keys, *added))}, COALESCE({cost}, 0) AS cost_before
-        FROM ({present[0]}) AS present FULL JOIN ({past[0]}) AS past ON {conditions or "TRUE"}
-    """
-    return sql, [*present[1], *past[1]]
-
-
-def _same(column: str, *tables: str) -> str:
-    """Returns the SQL condition of a join: `column` has the same value in both `tables`, or is null in both."""
-    return " = ".join(f"COALESCE({table}.{column}, E'\\x02')" for table in tables)
+    return sql, [[*every_day], *now_values, *then_values]

@@ -13,6 +13,7 @@ from usage.sums.labels.comparing.compared_reader import DailyCosts
 from usage.sums.labels.comparing.compared_sql import Days
 from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, Query, column_of, is_of_any_date, labels_among
 from usage.sums.labels.label_reader import grouped_sums
+from usage.sums.labels.span_ranges import SpanRange
 from usage.sums.labels.sum_rows import has_totals, rows_of_periods, rows_of_totals
 
 
@@ -79,7 +80,7 @@ def _rows(
     among = {} if named is None else {groups[-1]: named}
     if not label and is_complete and has_totals(groups, only):
         return rows_of_totals(*days, groups, only, ("cost",), among)
-    return rows_of_periods([("day", *days)], label, groups, only, ("cost",), among)
+    return rows_of_periods([SpanRange("day", *days)], label, groups, only, ("cost",), among)
 
 
 def _read_days(rows: Query) -> DailyCosts:
