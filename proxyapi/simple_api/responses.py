@@ -71,7 +71,7 @@ class StoredResponseView(CallView):
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
         """Sends upstream a request about the stored response `response_id`; returns upstream's answer for the caller.
 
-        The attribute `suffix`, such as `/cancel`, ends the request's path.
+        The path sent upstream is `/responses/`, the id, and the attribute `suffix`, such as `/cancel`.
         """
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(

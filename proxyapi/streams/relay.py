@@ -70,8 +70,10 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a resumed stream, which is not taken for cut off if it has no event."""
-    # Such a stream may have no events left to send.
+    """Returns a copy of `dialect` for a stream that a client resumes: without any event, it is still a whole stream.
+
+    If upstream has sent all events before, none are left to send.
+    """
     return replace(dialect, must_end=False)
 
 

@@ -85,10 +85,10 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(_name: bytes, data: bytes) -> bool:
-    """Returns whether an event is a small text delta, from which the ledger needs only the text.
+    """Returns whether an event only adds a little text to the answer: then the ledger needs nothing else from it.
 
-    `data` is the event's JSON object, whose first member must be the type, one of `TEXT_DELTAS`. The parameter `_name`
-    is ignored; it is there because `is_text_chunk`, which is called in the same way, needs it.
+    `data` is the event's JSON object. Its first member must be `type`, with one of `TEXT_DELTAS`. The parameter `_name`
+    is ignored: it is here because `is_text_chunk` has one, and both are called in the same way.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 

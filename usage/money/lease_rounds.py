@@ -151,8 +151,9 @@ class LeaseRounds:
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of a worker's round trip to the database for its leases (parts of budgets).
 
-    As far as `planned` asks for it, they give dollars back, request dollars, and read the leases' rows. If it asks for
-    nothing, the result is a single statement without effect. The function `mogrify` writes values into SQL.
+    The statements do what `planned` names, which may be any of three things: give dollars back, request dollars, and
+    read the rows of leases. If it names nothing, there is a single statement, which has no effect. The function
+    `mogrify` writes values into SQL.
     """
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:

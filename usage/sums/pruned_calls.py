@@ -36,10 +36,10 @@ def comparable_since() -> datetime | None:
 
 
 def histograms_since() -> datetime | None:
-    """Returns the time since which the sums of all hours have histograms; None if histograms were never deleted.
+    """Returns the time from which on each hour's sums have a histogram of durations; None if all hours' sums have.
 
-    If the stored time is in the future, because of a wrong clock, all histograms may be deleted, and the result is the
-    end of the present day (UTC).
+    Histograms of older hours have been deleted. If a wrong clock has stored a time in the future, any histogram may
+    have been deleted: the result is then the end of the present day (UTC).
     """
     mark = _stored_state().histograms_emptied_before
     now = database_now()

@@ -26,9 +26,9 @@ class Walk:
 
     @property
     def border(self) -> UUID | None:
-        """The request id up to which all scans have read, so that the results lack no call that comes before it.
+        """The request id at which the slowest scan is: all calls that come before it have been compared.
 
-        Scans that have finished do not count. None if all have finished, or if none has read anything.
+        Scans that have read everything do not count. None if all scans have read everything, or none has begun.
         """
         reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
         return min(reached, default=None) if self._is_upward else max(reached, default=None)

@@ -143,7 +143,10 @@ def _take_link(source: Members) -> Link:
 
 
 def rest_parts(members: Members, title: str = "") -> list[Part]:
-    """Returns a list with one part of a turn: an object's remaining members as JSON; an empty list if none remain."""
+    """Returns a part of a turn with the JSON of those members of an object that no other part shows.
+
+    The result is a list of this one part; it is empty if no such members remain.
+    """
     rest = members.rest_as_json()
     return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []
 

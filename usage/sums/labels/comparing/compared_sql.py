@@ -43,10 +43,11 @@ class Compared(NamedTuple):
 
 
 def days_to_read(before: Days, groups: Sequence[str]) -> tuple[Days, date | None]:
-    """Returns the days whose dollars are read to know those of the days `before`, and the first of them to subtract.
+    """Returns which days to read for the dollars of the days `before`, and the day from which on to subtract dollars.
 
-    These are the days `before`, and None, or also the rest of the last month. A month has far fewer sums than its days:
-    if most of it is wanted, it is quicker to read it, and to subtract what its other days have cost.
+    Usually these are the days `before`, and None, since nothing is to be subtracted. A month has far fewer sums than
+    its days. So if most of the last month is among the days `before`, the whole month is read, and what its later days
+    have cost is subtracted.
     """
     start, end = before[1].replace(day=1), (before[1].replace(day=1) + timedelta(days=31)).replace(day=1)
     if "day" in groups or start < before[0] or 2 * (end - before[1]) > before[1] - start:
