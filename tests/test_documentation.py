@@ -20,6 +20,7 @@ from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
 from tests.simulator.server import Simulator
 from tests.support.documentation import (
     DOCUMENTS,
+    FENCED,
     HOST,
     PAGES,
     anchors,
@@ -215,6 +216,14 @@ def test_readme_is_short() -> None:
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "README.md"])
 def test_a_page_says_first_what_is_in_it(name: str) -> None:
     assert re.match(r"# .+\n\nThis page (describes|lists) ", PAGES[name])
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - {"bench/RESULTS.md"}))  # `make bench` writes it
+def test_its_lines_are_short(name: str) -> None:
+    """Except in tables, code and pictures, and where a line is one word."""
+    prose = FENCED.sub("", DOCUMENTS[name]).splitlines()
+    long = [line.strip() for line in prose if len(line) > 120]
+    assert not [line for line in long if " " in line and not line.startswith(("|", "!["))]
 
 
 def test_readme_leads_to_every_document() -> None:

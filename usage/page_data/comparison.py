@@ -64,7 +64,7 @@ class Comparison:
         return f"Changes compare {shown}{days[0]} with {before}{days[1]}, UTC"
 
     def counted(self, since: datetime | None) -> Comparison:
-        """Returns this comparison, or one without spans if the period before began before calls were counted.
+        """Returns this comparison; if no calls were counted yet as the period before began, one that compares nothing.
 
         `since` is the start of the day (UTC) of the first call in the ledger; None if it has no call. The hour of this
         call does not matter: a server may have no calls at night.
