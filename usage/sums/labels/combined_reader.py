@@ -27,6 +27,7 @@ from usage.sums.labels.label_groups import (
     Only,
     Parameter,
     Query,
+    columns_of,
     condition,
     grouping,
     is_label,
@@ -115,7 +116,7 @@ def combined_sums(
     queries = [query for piece in pieces for query in _queries(piece, groups, only, sums, has_later=later is not None)]
     if len(queries) == 1:
         return queries[0]
-    keys = [f"by_{number}" for number in range(len(groups))]
+    keys = columns_of(groups)
     union = " UNION ALL ".join(f"({sql})" for sql, _ in queries)
     added = added_up(sums if later is None else (*sums, COST_LATER))
     sql = f"SELECT {', '.join((*keys, *added))} FROM ({union}) AS parts{grouping(keys)}"
@@ -172,7 +173,7 @@ def _queries(piece: _Piece, groups: Sequence[str], only: Only, sums: Sequence[st
     queries += [_group_rows(part.first, part.until, groups, only, sums) for part in piece.parts if part.period is None]
     if not has_later:
         return queries
-    columns = [f"by_{number}" for number in range(len(groups))]
+    columns = columns_of(groups)
     named: list[Parameter] = []
     if piece.subtracted_from is not None and END_USER in groups:
         # An end user without sums of its own in the period is among its `OTHERS`, whatever the sums of its days name.

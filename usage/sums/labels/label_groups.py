@@ -5,7 +5,7 @@ A group or filter is one of `COLUMNS`, or a label: `end_user`, or `tag:` followe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -43,6 +43,11 @@ def is_label(name: str) -> bool:
 def column_of(name: str) -> str:
     """Returns the name of the column with the values of the group or filter `name`; for a label, this is `value`."""
     return COLUMNS.get(name, VALUE)
+
+
+def columns_of(groups: Sequence[str]) -> list[str]:
+    """Returns the names of the columns with the values of `groups` in a query for sums: `by_0`, `by_1` and so on."""
+    return [f"by_{number}" for number in range(len(groups))]
 
 
 def is_of_any_date(name: str, value: GroupValue) -> bool:

@@ -19,7 +19,17 @@ from django.db import connection
 from usage.database.snapshot import one_snapshot
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import first_lacking, has_unnamed
-from usage.sums.labels.label_groups import VALUE, GroupValue, Only, Query, column_of, grouping, is_label, labels_among
+from usage.sums.labels.label_groups import (
+    VALUE,
+    GroupValue,
+    Only,
+    Query,
+    column_of,
+    columns_of,
+    grouping,
+    is_label,
+    labels_among,
+)
 from usage.sums.labels.label_tables import COST_LATER, END_USER, OTHERS, SUMS, added_up, typed
 from usage.sums.labels.span_ranges import SpanRange, ranges_to_read
 from usage.sums.labels.sum_rows import has_totals, named_as_in_month, rows_of_periods, rows_of_totals
@@ -130,9 +140,7 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     """
     if len(labels_among(groups, only)) > 1:
         return None
-    periods = ranges_to_read(
-        first, end, by_day=False, has_label=False
-    )  # by months, since the sums of years of days are many
+    periods = ranges_to_read(first, end, by_day=False, has_label=False)
     lacking = first_lacking(periods)
     if lacking and any(part.is_subtracted for part in periods):  # perhaps only other days of a month lack calls
         return first_lacking([SpanRange("day", first, end)])
@@ -219,7 +227,7 @@ def rows_of_sums(
 
 def added_rows(rows: Query, groups: Sequence[str], sums: Sequence[str]) -> Query:
     """Returns the SQL query that adds up the rows of a query made by `rows_of_sums`: one row for each group."""
-    keys = [f"by_{number}" for number in range(len(groups))]
+    keys = columns_of(groups)
     return f"SELECT {', '.join((*keys, *added_up(sums)))} FROM ({rows[0]}) AS source{grouping(keys)}", rows[1]
 
 
@@ -271,7 +279,7 @@ def _with_rest(labelled: Query, every: Query, groups: Sequence[str], sums: Seque
     calls, by the other groups. The sums of calls without the label are the difference of the two; the label's value is
     null there.
     """
-    keys = [f"by_{number}" for number in range(len(groups))]
+    keys = columns_of(groups)
     numbers = iter(keys)
     rest = ["NULL" if is_label(name) else next(numbers) for name in groups]
     known = [f"{key} AS {other}" for key, other in zip(keys, rest, strict=True) if other != "NULL"]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from usage.sums.labels.comparing.compared_sql import Days, columns_of, compared_sums, days_to_read
-from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, is_of_any_date
+from usage.sums.labels.comparing.compared_sql import Days, compared_sums, days_to_read
+from usage.sums.labels.label_groups import ANY_DATE, GroupValue, Only, columns_of, is_of_any_date
 from usage.sums.labels.label_reader import GroupSums, lacks_since, sums_of_group
 from usage.sums.labels.label_tables import SUMS, typed
 

@@ -14,6 +14,7 @@ from usage.sums.labels.label_groups import (
     Only,
     Parameter,
     Query,
+    columns_of,
     grouping,
     labels_among,
 )
@@ -53,11 +54,6 @@ def days_to_read(before: Days, groups: Sequence[str]) -> tuple[Days, date | None
     if "day" in groups or start < before[0] or 2 * (end - before[1]) > before[1] - start:
         return before, None
     return (before[0], end), before[1]
-
-
-def columns_of(groups: Sequence[str]) -> list[str]:
-    """Returns the names of the columns with the values of `groups` in a query for sums: `by_0`, `by_1` and so on."""
-    return [f"by_{number}" for number in range(len(groups))]
 
 
 def compared_sums(
@@ -194,7 +190,9 @@ def _both_periods(
     sql = f"SELECT {', '.join((*columns, *sums))}, NULL::numeric AS {COST_BEFORE} FROM ({sql}) AS present"
     earlier, cost = _read_past(there, before, groups) if has_past else (None, "")
     if earlier is not None:
-        shifted = (f"by_{number} + {shift}" if name == "day" else f"by_{number}" for number, name in enumerate(groups))
+        shifted = (
+            f"{column} + {shift}" if name == "day" else column for name, column in zip(groups, columns, strict=True)
+        )
         nulls = ("NULL" for _ in sums)
         sql = f"{sql} UNION ALL SELECT {', '.join((*shifted, *nulls, cost))} FROM ({earlier[0]}) AS past"
         values = [*values, *earlier[1]]
