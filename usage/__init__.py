@@ -18,7 +18,7 @@
       ▼
     journal_shipping.rows                one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
-      ├──▶ sums.rollup                   usage_usagehour, _usagetotal, _usagebreakdown, _usageday,
+      ├──▶ sums.totals_rollup                   usage_usagehour, _usagetotal, _usagebreakdown, _usageday,
       │                                  _usagepeak, _errortotal, _summedname, _labeltotal
       ├──▶ money.spent_and_reserved      the call's cost is taken off the lease from which it was reserved
       ├──▶ journal_shipping.response_billing  a response's usage counts once, however often the response is read

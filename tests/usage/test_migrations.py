@@ -18,11 +18,10 @@ from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
 from tests.support.servers.databases import empty_database, manage
-from usage.sums import rollup as rollup_module
-from usage.sums import sum_tables
+from usage.sums import sum_tables, totals_rollup
 from usage.sums.histogram import unpack
-from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import HISTOGRAMS, PACKED
+from usage.sums.totals_rollup import Rollup
 
 PACKAGES = ("chatproxy", "proxyapi", "usage")
 # Migrations must do the same for ever, so they import nothing of ours but this.
@@ -82,9 +81,9 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
     summed: Any = [{**row, "needs_price": row["cost"] is None} for row in rows]
     rollup.add(summed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollup_module, "ADD_DAYS", PARTS_OF_COST.sub("", sum_tables.ADD_DAYS))
-        patch.setattr(rollup_module, "ADD_HOURS", PARTS_OF_COST.sub("", ADD_UNPACKED_HOURS))
-        patch.setattr(rollup_module, "_hour_columns", unpacked(rollup_module._hour_columns))
+        patch.setattr(totals_rollup, "ADD_DAYS", PARTS_OF_COST.sub("", sum_tables.ADD_DAYS))
+        patch.setattr(totals_rollup, "ADD_HOURS", PARTS_OF_COST.sub("", ADD_UNPACKED_HOURS))
+        patch.setattr(totals_rollup, "_hour_columns", unpacked(totals_rollup._hour_columns))
         patch.setattr(Rollup, "_peaks", lambda _: ())
         cursor = psycopg.ClientCursor(connection)  # as Django's: it may execute several statements at once
         rollup.write_hours(cursor)  # type: ignore[arg-type]  # it is without Django's wrapper

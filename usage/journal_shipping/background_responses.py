@@ -25,8 +25,8 @@ from usage.journal_shipping.digests import DIGEST
 from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
 from usage.money.row_pricing import Pricer
-from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
+from usage.sums.totals_rollup import Rollup
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 # When polling is off, a response is taken to have ended after this time. One of a key with a budget counts at once, by

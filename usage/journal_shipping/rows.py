@@ -29,9 +29,9 @@ from usage.metric_counters import counters
 from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations, take_off_leases
 from usage.sums.labels.changed_days import mark_changed_days
-from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
 from usage.sums.summed_names import mark_unknown
+from usage.sums.totals_rollup import Rollup
 
 COLUMNS = list(FIELDS)
 NAMES = ", ".join(COLUMNS)
@@ -153,7 +153,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
     Also marks the sums by all labels together (end user and tags) of these days as wrong, so that reports do not read
     them. Returns the changed rows twice: as they were stored before, and as they are stored now. In the same
     transaction, the caller must subtract the former from the other sums, and add the latter
-    (`usage.sums.rollup.Rollup`).
+    (`usage.sums.totals_rollup.Rollup`).
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:

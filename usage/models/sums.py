@@ -34,7 +34,7 @@ class UsageHour(models.Model):
     Each histogram has two columns, which a reader adds together: a packed one, such as `durations`, and a plain one,
     such as `duration_ms_histogram`, to which only servers with an earlier release write.
 
-    `usage.sums.rollup` adds calls to this table; `usage.upkeep` corrects it.
+    `usage.sums.totals_rollup` adds calls to this table; `usage.upkeep` corrects it.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -89,7 +89,7 @@ class UsagePeak(models.Model):
     """The longest duration and the highest token counts of any call of one day (UTC).
 
     The log pages show the highest values of all days. No value is lowered when a call is subtracted from the sums.
-    `usage.sums.rollup` adds calls to this table; `usage.upkeep` corrects it.
+    `usage.sums.totals_rollup` adds calls to this table; `usage.upkeep` corrects it.
     """
 
     day = models.DateField(primary_key=True)
@@ -129,7 +129,8 @@ class UsageTotal(models.Model):
 
     Rows of all calls have three histograms of latencies. Rows of a key, model or route have only a histogram of
     durations; it has two columns, which a reader adds together: `durations`, and `duration_ms_histogram`, to which only
-    servers with an earlier release write. `usage.sums.rollup` adds calls to this table; `usage.upkeep` corrects it.
+    servers with an earlier release write. `usage.sums.totals_rollup` adds calls to this table; `usage.upkeep` corrects
+    it.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -163,7 +164,7 @@ class UsageBreakdown(models.Model):
     * Rows of one key: `dimension` is `key`, and `value` is the name of the key. Only these have a histogram.
     * Rows of all keys: `dimension` is `all`, and `value` is empty.
 
-    Calls that an earlier release has written may be missing (`usage.sums.breakdown_reader`). `usage.sums.rollup`
+    Calls that an earlier release has written may be missing (`usage.sums.breakdown_reader`). `usage.sums.totals_rollup`
     adds calls to this table; `usage.upkeep` corrects it.
     """
 
@@ -232,7 +233,7 @@ class SummedName(models.Model):
     """The name of a key, model or route that occurs in the tables of sums.
 
     Filters on pages take their choices from this small table, because a scan of the sums would take long. Only
-    `usage.sums.rollup` writes it.
+    `usage.sums.totals_rollup` writes it.
     """
 
     pk = models.CompositePrimaryKey("dimension", "value")
@@ -247,7 +248,7 @@ class ErrorTotal(models.Model):
     """The number of calls of one key that failed in the same way in one hour, on one day or in one month (UTC).
 
     If the row of a failed call is replaced later, the call is subtracted from `calls`. But `first_at`, `last_at` and
-    `sample_id` stay, even if they are this call's. `usage.sums.rollup` adds calls to this table; `usage.upkeep`
+    `sample_id` stay, even if they are this call's. `usage.sums.totals_rollup` adds calls to this table; `usage.upkeep`
     corrects it.
     """
 

@@ -1,4 +1,4 @@
-"""The sums of groups of calls in memory, before `usage.sums.rollup` adds them to the tables."""
+"""The sums of groups of calls in memory, before `usage.sums.totals_rollup` adds them to the tables."""
 
 from __future__ import annotations
 

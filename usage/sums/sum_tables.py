@@ -1,4 +1,4 @@
-"""The columns of the tables of sums, and the SQL statements that add to them. `usage.sums.rollup` executes these."""
+"""The columns of the tables of sums, and the SQL statements that `usage.sums.totals_rollup` adds to them with."""
 
 from __future__ import annotations
 

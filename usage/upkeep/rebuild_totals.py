@@ -28,7 +28,6 @@ from usage.models import NEEDS_PRICE, Dimension, Outcome, Request, Span, UsageHo
 from usage.sums.group_sums import Sums
 from usage.sums.histogram import added, unpack
 from usage.sums.pruned_calls import DAY, comparable_since, histograms_since, latest
-from usage.sums.rollup import Rollup
 from usage.sums.sum_tables import (
     ALL_OF_HOURS,
     BREAKDOWNS,
@@ -47,6 +46,7 @@ from usage.sums.sum_tables import (
     HistogramName,
 )
 from usage.sums.totals_reader import MINUTES_KEPT, ceiling, floor
+from usage.sums.totals_rollup import Rollup
 from usage.upkeep.differing_sums import HOUR as HOUR_SQL
 from usage.upkeep.differing_sums import (
     HOUR_GROUPS,

@@ -18,7 +18,7 @@ from usage.metric_counters import counters
 from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, UNBILLED_ROUTE
-from usage.sums.rollup import Rollup
+from usage.sums.totals_rollup import Rollup
 
 BATCH_SIZE = 500
 

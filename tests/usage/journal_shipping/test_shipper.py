@@ -47,7 +47,7 @@ from usage.journal_shipping.delivery import Delivery, GaveUp
 from usage.journal_shipping.shipper import Shipper, adopt_dead
 from usage.metric_counters import counters
 from usage.models import Request, RequestBody
-from usage.sums.rollup import Rollup
+from usage.sums.totals_rollup import Rollup
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 

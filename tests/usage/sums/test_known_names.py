@@ -22,8 +22,8 @@ from usage.page_data.filters import Filters, read_filters
 from usage.page_data.search import find
 from usage.sums import summed_names
 from usage.sums.ranges import TimeRange
-from usage.sums.rollup import Rollup
 from usage.sums.summed_names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
+from usage.sums.totals_rollup import Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 from usage.upkeep.retention import prune
 

@@ -1,4 +1,4 @@
-"""Adds up a batch of calls' rows by label. `usage.sums.rollup` writes the result with the other sums."""
+"""Adds up a batch of calls' rows by label. `usage.sums.totals_rollup` writes the result with the other sums."""
 
 from __future__ import annotations
 

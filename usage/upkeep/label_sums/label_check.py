@@ -22,9 +22,9 @@ from usage.sums.labels.label_tables import (
     counted_groups,
 )
 from usage.sums.pruned_calls import comparable_since
-from usage.sums.rollup import Group
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
+from usage.sums.totals_rollup import Group
 from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, one_snapshot_of_rows
 from usage.upkeep.label_sums.folding import Period, fold_labels
 from usage.upkeep.label_sums.month_check import mend_months

@@ -14,8 +14,8 @@ from typing import Any
 from usage.database.snapshot import one_snapshot
 from usage.models import LabelTotal, Span
 from usage.sums.labels.label_tables import ADD_LABELS, CLOSED, GROUP_COLUMNS, OTHERS, SUMS, TABLE, TAG
-from usage.sums.rollup import Group
 from usage.sums.totals_reader import ceiling
+from usage.sums.totals_rollup import Group
 from usage.upkeep.differing_sums import DIFFERS, adding_cursor
 from usage.upkeep.sum_mending.group_differences import add_groups
 

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connection, transaction
 
 from usage.sums.histogram import unpack
-from usage.sums.rollup import Group, as_json
 from usage.sums.sum_tables import TAKE_TURN, SumTable
+from usage.sums.totals_rollup import Group, as_json
 from usage.upkeep.differing_sums import DOUBLES, LOCK_AS_WRITER
 
 MOST_GROUPS = 500  # are added in one transaction; a writer waits for its end if it adds to the same groups

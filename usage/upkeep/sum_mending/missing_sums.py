@@ -10,10 +10,10 @@ from django.db import connection
 
 from usage.models import Span
 from usage.sums.histogram import added, pack
-from usage.sums.rollup import Group
 from usage.sums.sum_tables import DAYS, FAILURES, TEAM_DAY_KEYS, TEAM_DAYS, SumTable
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 from usage.sums.totals_reader import next_month, starts_of
+from usage.sums.totals_rollup import Group
 from usage.upkeep.differing_sums import (
     DIFFERS,
     HAS_TEAM,

@@ -19,7 +19,7 @@ from usage.database import time_limits
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState, Request, UsageHour
-from usage.sums import pruned_calls, rollup
+from usage.sums import pruned_calls, totals_rollup
 from usage.sums.totals_reader import next_month
 from usage.upkeep import rebuild_totals as rebuilding
 from usage.upkeep.label_sums import folding, label_check
@@ -131,7 +131,7 @@ def test_no_names_are_folded_while_a_step_decides_in_which_rows_they_are_counted
 ) -> None:
     monkeypatch.setattr(folding, "MOST_VALUES", 0)
     tries: list[bool] = []
-    as_json = rollup.as_json
+    as_json = totals_rollup.as_json
 
     def fold_and_go_on(groups: Any) -> str:
         if "label" in groups[0]:

@@ -27,7 +27,7 @@ from usage.models import (
     UsageTotal,
 )
 from usage.money.row_pricing import Pricer
-from usage.sums import rollup
+from usage.sums import totals_rollup
 from usage.upkeep.differing_sums import adding_cursor
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.sum_mending import group_differences, missing_sums
@@ -72,7 +72,7 @@ def test_a_process_that_ends_between_two_steps_doubles_nothing(monkeypatch: pyte
     right = stored()
     break_sums()
     broken = stored()
-    as_json = rollup.as_json
+    as_json = totals_rollup.as_json
     runs = steps = 0
 
     def end_in_second_step(groups: Any) -> str:

@@ -25,7 +25,7 @@ from usage.models import (
 )
 from usage.money.row_pricing import Pricer
 from usage.sums.histogram import unpack
-from usage.sums.rollup import Rollup
+from usage.sums.totals_rollup import Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 
 pytestmark = pytest.mark.django_db
