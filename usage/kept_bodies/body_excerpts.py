@@ -46,10 +46,11 @@ class Draft(NamedTuple):
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt to store: `redacted`, this draft's text without secrets, cut to `limit` bytes.
+        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
 
-        If bytes of the body are missing, a remark at the end says how many. If this draft has only the start of the
-        body, the last bytes of the text are dropped as well, because they may be the beginning of one of `secrets`.
+        `redacted` is the text of this draft (the part of the body that was kept) after its secrets were replaced. If
+        bytes of the body are missing, a remark at the end says how many. If the draft has only the start of the body,
+        the last bytes of the text are dropped as well, because they may be the beginning of one of `secrets`.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted

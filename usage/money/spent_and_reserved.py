@@ -185,12 +185,13 @@ def settle_reservations(cursor: CursorWrapper | LastStatements, ids: str, estima
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes abandoned leases and reservations, which are parts of budgets; returns how many were deleted.
+    """Deletes abandoned leases and reservations, which set dollars of budgets aside; returns how many were deleted.
 
     * A lease, for the calls of one worker, is abandoned if it was not renewed for a long time.
-    * A reservation, for one call, is abandoned if its call has a row, or if it is so old that a crash must have lost
-      the call.
-    * For a background response, the reservation stays while the response is polled and may still exist upstream.
+    * A reservation, for one call, is abandoned if the call has ended and is in the ledger, or if the reservation is so
+      old that a crash must have lost the call.
+    * The reservation of a background response stays as long as the gateway asks upstream about the response, and
+      upstream may still have it.
 
     `now` is the database's time by default.
     """

@@ -183,8 +183,8 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted. One run deletes at most a month, or a few days (`PRUNED_AT_ONCE`), and says
-        whether more is old enough. With `--yes`, one run deletes all that is.
+        Prints how many were deleted. One run deletes the calls of at most one month, or of `PRUNED_AT_ONCE` where a
+        table is not divided by month, and says whether older ones are left. With `--yes`, one run deletes all of them.
 
         Raises:
             CommandError: this machine's clock differs from the database's, or another transaction keeps the tables
