@@ -21,6 +21,7 @@ from chatproxy.alerts.kinds import FoundFault
 from chatproxy.alerts.ledger_conditions import LEDGER_CONDITIONS
 from chatproxy.alerts.outage import DatabaseOutage
 from usage.database.clock import database_now
+from usage.database.fault_words import is_explained
 from usage.database.query_deadline import limit_query_time
 from usage.upkeep.periodic_thread import PeriodicThread
 
@@ -84,12 +85,13 @@ class AlertEvaluation(PeriodicThread):
         seen_at = hosts.note_host(host_name(), now)
         rules = list(AlertRule.objects.filter(enabled=True))
         channels = list(AlertChannel.objects.filter(enabled=True).prefetch_related("rules"))
-        self._outage.end(now)
         self._outage.remember(rules, channels)
         self._look_at_host(rules, channels, now, seen_at)
         with transaction.atomic():
             if _has_turn():
                 self._look_at_ledger(rules, channels, now)
+        # Last: while a database answers some queries only, the outage goes on, and somebody is told.
+        self._outage.end(now)
 
     def _look_at_host(
         self, rules: Iterable[AlertRule], channels: list[AlertChannel], now: datetime, seen_at: datetime | None
@@ -135,17 +137,18 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Calls `find` to look for the faults of one rule; opens and resolves the rule's alerts accordingly.
 
-        If `find` raises an error other than the database's, the error is logged, and the rule's alerts stay as they
-        are.
+        If `find` raises an error other than of an outage of the database, the error is logged, and the rule's alerts
+        stay as they are.
 
         Raises:
             django.db.Error: the database does not answer.
         """
         try:
-            found = [self._with_first_time(rule, fault) for fault in find()]
-        except Error:
-            raise
-        except Exception:  # a border, as said
+            with transaction.atomic():  # after a query that the database refuses, the other rules can use theirs
+                found = [self._with_first_time(rule, fault) for fault in find()]
+        except Exception as error:  # a border, as said
+            if isinstance(error, Error) and is_explained(error):
+                raise
             logger.exception("the alert rule %s fails", rule)
             return
         subjects = {fault.subject for fault in found}

@@ -86,9 +86,10 @@ def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now
     """Resolves open alerts that no rule checks any more: their rule is switched off, or their host is gone.
 
     If the rule is switched off, no message is sent. If the host is gone, the alert's title states this reason, since
-    the fault may still be there. Also withdraws messages for channels that are switched off.
+    the fault may still be there. Also withdraws messages of rules and for channels that are switched off.
     """
     opened = Alert.objects.filter(resolved_at=None)
+    AlertMessage.objects.filter(due_at__isnull=False, alert__rule__enabled=False).update(due_at=None)
     opened.exclude(rule__in=list(rules)).update(resolved_at=now)
     for alert in opened.filter(host__in=list(forgotten_hosts)).select_related("rule"):
         alert.title = alert.title[: MAX_TITLE_LENGTH - len(UNWATCHED)] + UNWATCHED

@@ -169,6 +169,17 @@ def test_a_rule_that_is_switched_off_closes_its_alerts_without_a_word(rule: Aler
     assert [event for event, _ in sent()] == ["opened"]
 
 
+def test_messages_of_a_rule_that_is_switched_off_are_withdrawn(rule: AlertRule) -> None:
+    """In a channel's quiet time: nobody must be told later of a fault that is looked for no more."""
+    make_channel(GONE, quiet_from=time(0), quiet_until=time(23, 59))
+    look(rule, START, "team a")
+    rule.enabled = False
+    rule.save()
+    incidents.close_others([], [], START + timedelta(minutes=1))
+
+    assert AlertMessage.objects.get().state == "withdrawn"
+
+
 def test_messages_of_a_channel_that_is_switched_off_are_withdrawn(rule: AlertRule) -> None:
     channel = make_channel(GONE)
     look(rule, START, "team a")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from chatproxy.alert_models import Alert, AlertKind, AlertRule
+from chatproxy.alerts import evaluation
+from chatproxy.alerts.evaluation import AlertEvaluation
+from chatproxy.alerts.kinds import FoundFault
 from chatproxy.alerts.ledger_conditions import BUDGET_CODE
 from proxyapi.exceptions import BudgetExceeded
 from proxyapi.models import AccessKey
@@ -245,3 +250,51 @@ def test_names_of_strangers_are_one_short_line(host: Host) -> None:
     assert title.startswith("No price is known for evil <U+202E>model xxx")
     assert "\n" not in title
     assert len(title) < 120
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_query_that_fails_hides_no_other_rule(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database refuses a query of one rule: that is logged, and the rules after it are looked at."""
+    looked_for: list[AlertRule] = []
+
+    def refused(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        yield from ()
+
+    def quiet(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+        looked_for.extend(AlertRule.objects.filter(pk=rule.pk))
+        yield from ()
+
+    rules = [make_rule(AlertKind.BUDGET, 80), make_rule(AlertKind.UNPRICED, 1, 60)]
+    monkeypatch.setattr(evaluation, "LEDGER_CONDITIONS", {AlertKind.BUDGET: refused, AlertKind.UNPRICED: quiet})
+    AlertEvaluation().work_once()
+
+    assert looked_for == rules[1:]
+    assert "the alert rule Budget used: 80 % fails" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_goes_on_while_some_queries_fail(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger cannot be looked at, again and again: it is one outage, which lasts, and is over with the last one."""
+    make_rule(AlertKind.DATABASE, None, 5)
+    make_rule(AlertKind.BUDGET, 80)
+    looker, since = AlertEvaluation(), []
+
+    def too_slow(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
+        yield from ()
+
+    monkeypatch.setattr(evaluation, "LEDGER_CONDITIONS", {AlertKind.BUDGET: too_slow})
+    for _ in range(3):
+        looker.work_once()
+        since.append(looker._outage._alert and looker._outage._alert.since)
+    monkeypatch.setattr(evaluation, "LEDGER_CONDITIONS", {})
+    looker.work_once()
+
+    assert None not in since
+    assert len(set(since)) == 1
+    assert looker._outage._alert is None
