@@ -24,7 +24,7 @@ class KeepRunning(ABC):
         self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
-        """Starts the thread that checks every second whether the process runs; may be called after `end_watch`, too."""
+        """Starts the thread, which starts the process again whenever it has ended; also after `end_watch`."""
         self.stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"{self.name} watch", daemon=True)
         self._thread.start()

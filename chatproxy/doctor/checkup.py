@@ -109,7 +109,7 @@ def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
 
 
 def examine() -> Iterator[tuple[str, Finding]]:
-    """Runs all checks, and yields the name of each with a finding. Starts no service, and changes nothing.
+    """Runs all checks, and yields pairs: the name of a check, and one finding. Starts no service, changes nothing.
 
     If the database does not run or answer, one finding says so, and the checks that need the database are left out.
     """

@@ -215,9 +215,10 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Converts a value in a request, such as `n`, to the number that upstream may read: `"5"` to 5.
+    """Returns the highest number for which upstream might take a value in a request, such as `n`: 5 for `"5"`.
 
-    A fraction is rounded up. A value that is no positive number becomes 0; the result is at most `MOST_COUNTED`.
+    It is used for upper bounds of the cost. A fraction is rounded up. A value that is no positive number becomes 0; the
+    result is at most `MOST_COUNTED`.
     """
     if is_positive_integer(value):
         return min(value, MOST_COUNTED)

@@ -173,8 +173,9 @@ def read_series(
 ) -> Series:
     """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
 
-    `step`, the length of a bin, is a multiple of `span`, the unit of the stored totals to read. `columns` maps a
-    dimension, such as the model, to the column to add up for each of its values, such as the cost.
+    `span` says which stored totals are read, such as those of hours. `step`, the length of a bin, is a multiple of it.
+    `columns` maps each dimension by which calls are grouped, such as the model, to the column that is added up for each
+    group, such as `cost`.
     """
     bins = bins_of(start, end, step)
     first = bins[0]

@@ -132,10 +132,10 @@ def rebuild_month(month: datetime) -> None:
 
 
 def rebuild_day(day: datetime) -> None:
-    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, by the table `UsageHour`.
+    """Computes one day's totals and breakdowns (UTC), and the totals of its hours, anew from the table `UsageHour`.
 
-    The caller must hold the lock `SUMMING`. Latency histograms are not corrected if those of the day's hours have been
-    emptied because of their age.
+    The caller must hold the lock `SUMMING`. The day's latency histograms stay as they are if its hours have none any
+    more: old histograms of hours are deleted.
     """
     with one_snapshot():
         has_histograms = _has_histograms(day)

@@ -31,9 +31,9 @@ class Compared(NamedTuple):
 
     * `tables`: the tables of the clause. The one named `compared` has a row for each group: its values (`columns_of`),
       its sums (`SUMS`), the column `cost_before` with its dollars in the period before, and the column `cost_compared`
-      with the dollars that are compared with these.
+      with those of its dollars to compare with `cost_before`: usually without the dollars of today.
     * `values`: the values of the parameters in `tables`.
-    * `every`: the name of the table whose rows add up to the sums of all groups; usually it has few rows.
+    * `every`: the name of the table to add up for the sums of all groups together; usually it has few rows.
     * `has_past`: false if the dollars of the period before cannot be read; `cost_before` is 0 then.
     """
 
