@@ -90,7 +90,7 @@ class AlertEvaluation(PeriodicThread):
         with transaction.atomic():
             if _has_turn():
                 self._look_at_ledger(rules, channels, now)
-        # Last: while a database answers some queries only, the outage goes on, and somebody is told.
+        # Only now: if a query of this look has failed, the outage goes on, and its alert is sent in the end.
         self._outage.end(now)
 
     def _look_at_host(
@@ -137,14 +137,14 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Calls `find` to look for the faults of one rule; opens and resolves the rule's alerts accordingly.
 
-        If `find` raises an error other than of an outage of the database, the error is logged, and the rule's alerts
+        If `find` fails for another reason than an outage of the database, the error is logged, and the rule's alerts
         stay as they are.
 
         Raises:
             django.db.Error: the database does not answer.
         """
         try:
-            with transaction.atomic():  # after a query that the database refuses, the other rules can use theirs
+            with transaction.atomic():  # else no rule could ask anything after a query that the database refuses
                 found = [self._with_first_time(rule, fault) for fault in find()]
         except Exception as error:  # a border, as said
             if isinstance(error, Error) and is_explained(error):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from chatproxy.alert_models import (
     MAX_SUBJECT_LENGTH,
@@ -86,16 +86,16 @@ def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now
     """Resolves open alerts that no rule checks any more: their rule is switched off, or their host is gone.
 
     If the rule is switched off, no message is sent. If the host is gone, the alert's title states this reason, since
-    the fault may still be there. Also withdraws messages of rules and for channels that are switched off.
+    the fault may still be there. Also withdraws waiting messages whose rule or channel is switched off.
     """
     opened = Alert.objects.filter(resolved_at=None)
-    AlertMessage.objects.filter(due_at__isnull=False, alert__rule__enabled=False).update(due_at=None)
     opened.exclude(rule__in=list(rules)).update(resolved_at=now)
     for alert in opened.filter(host__in=list(forgotten_hosts)).select_related("rule"):
         alert.title = alert.title[: MAX_TITLE_LENGTH - len(UNWATCHED)] + UNWATCHED
         alert.save(update_fields=["title"])
         resolve(alert, now)
-    AlertMessage.objects.filter(due_at__isnull=False, channel__enabled=False).update(due_at=None)
+    is_off = Q(channel__enabled=False) | Q(alert__rule__enabled=False)
+    AlertMessage.objects.filter(is_off, due_at__isnull=False).update(due_at=None)
 
 
 def delete_old(now: datetime) -> None:

@@ -67,8 +67,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
     def init_process(self) -> None:
         """Loads the application in the new worker process, and serves it until the worker ends.
 
-        Turns Python's garbage collector off; `chatproxy.processes.lifespan` turns it on again once the parts have
-        started.
+        Turns Python's garbage collector off; `chatproxy.processes.lifespan` turns it on again once the
+        application has started.
         """
         # Until the start is over: loading modules leaves no garbage, but searching for it would take a sixth of the
         # start. `chatproxy.processes.lifespan` switches it on again.

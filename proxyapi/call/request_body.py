@@ -55,11 +55,10 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Demands that `speed.size` more bytes of the body arrive within `speed.seconds` from now.
+        """Demands that `speed.size` more bytes of the body arrive within `speed.seconds` from now, else it times out.
 
-        If they do not, the receiving of the body times out, at the latest after `REQUEST_TIMEOUT`. While the process
-        drains, the time limit is not changed, because a shorter one has been set. `received` is the number of bytes
-        that have arrived already.
+        The time limit never ends later than `REQUEST_TIMEOUT` after this clock was made. While the process drains, it
+        is not changed, because a shorter one has been set. `received` is the number of bytes that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already

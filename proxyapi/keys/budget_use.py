@@ -22,8 +22,9 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 class UsedBudget(NamedTuple):
     """The use of one budget of a key or team: the dollars already `spent`, and those `reserved` for calls in flight.
 
-    `span` is the budget's period: `day`, `month` or `total`. In the first seconds of a period, `reserved` may include
-    dollars that workers have leased for calls of the one before; then `spent` is too low by these dollars.
+    `span` is the budget's period: `day`, `month` or `total`. `spent` is computed as all used dollars less `reserved`.
+    In the first seconds of a period, `reserved` may include dollars that workers have leased for calls of the previous
+    period; then `spent` is too low by as much.
     """
 
     spender: Spender

@@ -39,7 +39,7 @@ class Form:
     def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int], left_out_bytes: int = 0) -> Form:
         """Creates a `Form` from text fields, as pairs of name and text, and from the sizes of the files in bytes.
 
-        The names become those of `by_plain_name`: `n` for `N` and `n[]`.
+        Names that mean the same field become one name, as in `by_plain_name`: `N` and `n[]` become `n`.
         """
         fields: dict[str, list[str]] = {}
         for name, text in texts:

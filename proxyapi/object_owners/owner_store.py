@@ -46,10 +46,11 @@ _unknown_until: dict[str, float] = {}
 
 
 def record_owner(object_id: str, key_name: str) -> None:
-    """Records on this host's disk and in memory that the key `key_name` has created the object, and so owns it.
+    """Records, on this host's disk and in memory, that the key `key_name` owns an object, since it has created it.
 
-    If the object has an owner already, it keeps this owner, and it is recorded that `key_name` was given the id, too.
-    Raises nothing, even if the disk is full.
+    An object is something that upstream stores, such as a file or a response. If another key owns it already, the owner
+    stays, and it is only recorded that upstream has given the same id to `key_name`. Raises nothing, even if the disk
+    is full.
     """
     known: dict[str, str] = {}
     if _link_owner(object_id, key_name) or not _read_owner(object_id, known):

@@ -88,11 +88,11 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def separate_by_key(headers: Headers, key_name: str) -> None:
-    """Replaces each `Idempotency-Key` in `headers` by a digest of its value and of `key_name`, the caller's key's name.
+    """Replaces the value of each `Idempotency-Key` in `headers` by one that differs between the gateway's keys.
 
-    A client that tries again sends the same value, and so gets the same digest. For upstream, all our keys are one
-    account. So if two keys sent the same value, upstream would give the second key the first one's answer, such as the
-    id of an environment.
+    It is a digest of the old value and of `key_name`, the name of the caller's key. A client that tries again sends the
+    same value, and so gets the same digest. For upstream, all our keys are one account. So if two keys sent the same
+    value, upstream would give the second key the first one's answer, such as the id of an environment.
     """
     for name in IDEMPOTENCY_KEYS:
         if name in headers:

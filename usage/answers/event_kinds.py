@@ -85,7 +85,7 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(_name: bytes, data: bytes) -> bool:
-    """Returns whether an event only adds a little text to the answer: then the ledger needs nothing else from it.
+    """Returns whether an event only adds a little text to the answer, so that the ledger needs nothing else of it.
 
     `data` is the event's JSON object. Its first member must be `type`, with one of `TEXT_DELTAS`. The parameter `_name`
     is ignored: it is here because `is_text_chunk` has one, and both are called in the same way.

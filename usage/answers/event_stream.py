@@ -89,7 +89,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def split(stream: bytes) -> list[Event]:
-    """Splits `stream` into server-sent events; returns each event that has data, with its position."""
+    """Splits `stream` into server-sent events; returns those that have data, even if the end of the last is missing."""
     builder = _Builder(stream)
     for line in _LINE.finditer(stream):
         builder.add_line(line.start(), line.end(1), line.end())

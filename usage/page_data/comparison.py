@@ -85,9 +85,10 @@ def read_comparison(shown: TimeRange, now: datetime, unit: Span | None = None) -
 
 
 def compare(shown: TimeRange, now: datetime, unit: Span | None = None) -> Comparison:
-    """Returns the spans of time to compare on a page that shows the period `shown`, whichever calls are counted.
+    """Returns the spans of time to compare on a page that shows the period `shown`: one in it, and one before it.
 
-    They consist of whole `unit`s. By default, these are minutes if the sums of all of them are stored, else hours.
+    Whether calls were counted in both is not asked here (`read_comparison` does that). The spans consist of whole
+    `unit`s. By default, these are minutes if the sums of all of them are stored, else hours.
     """
     if unit is not None:
         return _compare(shown, now, unit)

@@ -226,8 +226,8 @@ def wrong_durations(since: datetime | None) -> Iterator[str]:
     """Yields a description of each breakdown of a day or month whose histogram of durations is wrong; at most 100.
 
     A breakdown has the sums of a key's calls with the same model, route and outcome. Its histogram must be the sum of
-    the histograms of its hours. Only breakdowns that begin at `since` or later are compared (all if it is None): the
-    histograms of their hours must not have been deleted.
+    the histograms of its hours. Only breakdowns that begin at `since` or later are compared, or all if it is
+    None. `since` must be so late that the histograms of all these hours still exist.
     """
     query = f"""
         WITH a AS (

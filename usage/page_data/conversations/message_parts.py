@@ -143,9 +143,9 @@ def _take_link(source: Members) -> Link:
 
 
 def rest_parts(members: Members, title: str = "") -> list[Part]:
-    """Returns a part of a turn with the JSON of those members of an object that no other part shows.
+    """Returns the members of an object that no other part of its turn shows, as one more part, in JSON.
 
-    The result is a list of this one part; it is empty if no such members remain.
+    The result is a list with this part, or an empty list if other parts show all members.
     """
     rest = members.rest_as_json()
     return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []

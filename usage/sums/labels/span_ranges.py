@@ -41,13 +41,13 @@ def ranges_to_read(first: date, end: date, *, by_day: bool, has_label: bool) -> 
     """
     if by_day:
         return [SpanRange("day", first, end)]
-    until = _next_month(end - DAY)
+    until = next_month(end - DAY)
     if end < until and not _has_calls(end, until):
         end = until
     months, days, subtracted = list[SpanRange](), list[SpanRange](), list[SpanRange]()
     start = first.replace(day=1)
     while start < end:
-        after = _next_month(start)
+        after = next_month(start)
         wanted = SpanRange("day", max(start, first), min(after, end))
         other = [
             SpanRange("day", start, wanted.first, is_subtracted=True),
@@ -63,6 +63,11 @@ def ranges_to_read(first: date, end: date, *, by_day: bool, has_label: bool) -> 
     return [*_joined(days), *_joined(months), *subtracted]
 
 
+def next_month(day: date) -> date:
+    """Returns the first day of the month after that of `day`."""
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
 def _joined(parts: Iterable[SpanRange]) -> list[SpanRange]:
     """Joins the parts of a range of which each begins where the one before ends."""
     joined = list[SpanRange]()
@@ -71,10 +76,6 @@ def _joined(parts: Iterable[SpanRange]) -> list[SpanRange]:
             part = joined.pop()._replace(end=part.end)
         joined.append(part)
     return joined
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
 
 
 def _has_calls(first: date, end: date) -> bool:

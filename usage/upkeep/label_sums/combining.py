@@ -26,6 +26,7 @@ from usage.database.lock import try_lock, wait_for_lock
 from usage.models import LabelPeriod, Span
 from usage.sums.labels.combined_reader import DAY_SQL, IS_RIGHT, TAGS_SQL, TOTALS_OF_DAYS, ids_of_days
 from usage.sums.labels.label_tables import GROUP_COLUMNS, OTHERS, ROW_SUMS, SUMS
+from usage.sums.labels.span_ranges import next_month
 from usage.sums.pruned_calls import comparable_since, oldest_call
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
@@ -199,14 +200,10 @@ def _wanted_periods(oldest: date, today: date) -> Iterator[DaySpan]:
     while day < today:
         yield day, day + DAY
         day += DAY
-    month = oldest if oldest.day == 1 else _next_month(oldest)
+    month = oldest if oldest.day == 1 else next_month(oldest)
     while month < today:
-        yield month, min(_next_month(month), today)
-        month = _next_month(month)
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+        yield month, min(next_month(month), today)
+        month = next_month(month)
 
 
 def _right_periods() -> set[DaySpan]:

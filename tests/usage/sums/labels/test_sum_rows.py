@@ -77,14 +77,20 @@ def dollars(lines: Iterable[tuple[GroupValue, bool, DailyCosts]]) -> list[tuple[
     return [(value, is_others, {day: cost for day, cost in costs.items() if cost}) for value, is_others, costs in lines]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def random_choices(seed: int) -> tuple[list[Any], list[list[Any]]]:
+    """Writes calls; returns arguments of `everything`, and what it has read with each of them."""
     chance = random.Random(seed)
     write_random(chance, 150)
     if seed % 3 == 2:  # older code has written some calls, which the sums by label lack
         LabelTotal.objects.filter(start__gte=date(2026, 11, 1), key_name="default").delete()
     choices = [(days_of(chance), *choice_of(chance), chance.choice([*ORDERS, "by_0"])) for _ in range(40)]
     quick = [everything(*choice) for choice in choices]
+    return choices, quick
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices, quick = random_choices(seed)
     for module in (label_reader, daily_costs):
         monkeypatch.setattr(module, "has_totals", lambda groups, only: False)
     for choice, found in zip(choices, quick, strict=True):
@@ -93,19 +99,14 @@ def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("seed", range(6))
 def test_months_less_some_days_are_the_same_as_days(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = random.Random(seed)
-    write_random(chance, 150)
-    if seed % 3 == 2:  # older code has written some calls, which the sums by label lack
-        LabelTotal.objects.filter(start__gte=date(2026, 11, 1), key_name="default").delete()
-    choices = [(days_of(chance), *choice_of(chance), chance.choice([*ORDERS, "by_0"])) for _ in range(40)]
-    quick = [everything(*choice) for choice in choices]
+    choices, quick = random_choices(seed)
     monkeypatch.setattr(label_reader, "ranges_to_read", lambda first, end, **_: [SpanRange("day", first, end)])
     for choice, found in zip(choices, quick, strict=True):
         assert without_lacking(everything(*choice)) == without_lacking(found), choice
 
 
 def without_lacking(found: list[Any]) -> list[Any]:
-    """The same without the first lacking day: a whole month that lacks calls is named by its first day."""
+    """What `everything` has read, but for the first day that lacks calls: for a month, that is always its first day."""
     report, charts, label_report = found
     return [dataclasses.replace(report, lacks_since=None), charts, dataclasses.replace(label_report, lacks_since=None)]
 

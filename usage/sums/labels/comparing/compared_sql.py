@@ -20,6 +20,7 @@ from usage.sums.labels.label_groups import (
 )
 from usage.sums.labels.label_reader import added_rows, rows_of_sums
 from usage.sums.labels.label_tables import COST_BEFORE, COST_LATER, SUMS
+from usage.sums.labels.span_ranges import next_month
 from usage.sums.labels.sum_rows import days_between
 
 ANY_DATE_IN_SQL = r"E'\x03'"  # stands for `ANY_DATE` in the results of queries
@@ -50,7 +51,7 @@ def days_to_read(before: Days, groups: Sequence[str]) -> tuple[Days, date | None
     its days. So if most of the last month is among the days `before`, the whole month is read, and what its later days
     have cost is subtracted.
     """
-    start, end = before[1].replace(day=1), (before[1].replace(day=1) + timedelta(days=31)).replace(day=1)
+    start, end = before[1].replace(day=1), next_month(before[1])
     if "day" in groups or start < before[0] or 2 * (end - before[1]) > before[1] - start:
         return before, None
     return (before[0], end), before[1]
@@ -230,7 +231,7 @@ def _day_by_day(present: Query, past: Query, groups: Sequence[str], every_day: S
     columns = columns_of(others)
     keys = [f"COALESCE(present.{column}, past.{column}) AS {column}" for column in columns]
     added = [f"COALESCE(present.{name}, 0) AS {name}" for name in SUMS]
-    # Calls without a label have null, which is equal to nothing.
+    # In SQL, null does not equal null: for calls without a label, which have null, a text is compared in its place.
     same = [f"COALESCE(present.{column}, E'\\x02') = COALESCE(past.{column}, E'\\x02')" for column in columns]
     (now, now_values), (then, then_values) = added_rows(present, others, SUMS), added_rows(past, others, ("cost",))
     joined = f"""
