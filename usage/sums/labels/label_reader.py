@@ -20,7 +20,6 @@ from usage.database.snapshot import one_snapshot
 from usage.sums.labels.combined_reader import combined_sums
 from usage.sums.labels.completeness import first_lacking, has_unnamed
 from usage.sums.labels.label_groups import (
-    VALUE,
     GroupValue,
     Only,
     Query,
@@ -216,8 +215,8 @@ def rows_of_sums(
     if later is None:
         return f"SELECT {', '.join((*names, *sums))} FROM ({sql}) AS rows", values
     more = read(later, [SpanRange("day", later, end)], ("cost",))
-    if VALUE in columns and any(part.span == "month" and part.first <= later < part.end for part in periods):
-        more = named_as_in_month(more, label, later, columns)
+    if label and any(part.span == "month" and part.first <= later < part.end for part in periods):
+        more = named_as_in_month(more, label, only.get(label), later, columns)
     sql = f"""
         SELECT {", ".join((*names, *sums))}, NULL::numeric AS {COST_LATER} FROM ({sql}) AS rows
         UNION ALL SELECT {", ".join((*names, *("NULL" for _ in sums)))}, cost FROM ({more[0]}) AS later

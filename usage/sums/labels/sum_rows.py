@@ -113,20 +113,24 @@ def rows_of_periods(
     return " UNION ALL ".join(queries), values
 
 
-def named_as_in_month(rows: Query, label: str, day: date, columns: Sequence[str]) -> Query:
+def named_as_in_month(rows: Query, label: str, chosen: str | None, day: date, columns: Sequence[str]) -> Query:
     """Returns the SQL query `rows` with the values of `label` as the sums of the month of `day` name them.
 
-    A value that has no sums of its own there, since the month had as many values as it may, becomes `OTHERS`. If the
-    month has no sums of the label at all, since it had too many tags, there are no rows. `rows` has the columns
-    `columns` and `cost`, of days in this month.
+    `rows` has the columns `columns` and `cost`, of days in this month; if `chosen` is given, of calls whose value of
+    the label is `chosen`. A value that has no sums of its own in the month, since the month had as many values as it
+    may, becomes `OTHERS`. Rows whose calls the month does not count are left out: all rows if the month has no sums of
+    the label, since it had too many tags, or none of the value `chosen`.
     """
     known = f"SELECT value FROM {TABLE} WHERE span = 'month' AND label = %s AND start = %s"
-    is_unknown = f"EXISTS ({known} AND value = '{OTHERS}') AND value NOT IN ({known})"
-    value = f"CASE WHEN {is_unknown} THEN '{OTHERS}' ELSE value END AS value"
-    names = [value if column == VALUE else column for column in columns]
     month: list[Parameter] = [label, day.replace(day=1)]
-    sql = f"SELECT {', '.join((*names, 'cost'))} FROM ({rows[0]}) AS one WHERE EXISTS ({known})"
-    return sql, [*month, *month, *rows[1], *month]
+    names, renaming = list(columns), list[Parameter]()
+    if VALUE in columns:
+        is_unknown = f"EXISTS ({known} AND value = '{OTHERS}') AND value NOT IN ({known})"
+        value = f"CASE WHEN {is_unknown} THEN '{OTHERS}' ELSE value END AS value"
+        names, renaming = [value if column == VALUE else column for column in columns], [*month, *month]
+    counted, values = (known, month) if chosen is None else (f"{known} AND value = %s", [*month, chosen])
+    sql = f"SELECT {', '.join((*names, 'cost'))} FROM ({rows[0]}) AS one WHERE EXISTS ({counted})"
+    return sql, [*renaming, *rows[1], *values]
 
 
 def _midnight(day: date) -> datetime:

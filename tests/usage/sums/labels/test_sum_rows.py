@@ -111,21 +111,32 @@ def without_lacking(found: list[Any]) -> list[Any]:
     return [dataclasses.replace(report, lacks_since=None), charts, dataclasses.replace(label_report, lacks_since=None)]
 
 
-@pytest.mark.parametrize("group", ["tag:project", "tag:a", "tag:b c"])
-def test_a_tag_without_sums_in_the_month_has_none_on_its_days(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fold", ["tags", "values"])
+@pytest.mark.parametrize(
+    ("groups", "only"),
+    [
+        *(((name,), {}) for name in ("tag:project", "tag:a", "tag:b c", END_USER)),
+        *((("team",), {name: None}) for name in ("tag:project", "tag:a", "tag:b c", END_USER)),
+        *((("model",), {END_USER: f"user-{number}"}) for number in (1, 2)),
+        ((END_USER,), {END_USER: "user-2"}), (("tag:project",), {"tag:project": "x"}), (("key",), {"tag:a": ""}),
+    ],
+)  # fmt: skip
+def test_a_value_without_sums_in_the_month_has_none_on_its_days(
+    groups: tuple[str, ...], only: dict[str, str | None], fold: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dollars that are not compared are subtracted from those of the month, which has no sums of cheap tags."""
     chance = random.Random(3)
     write_random(chance, 200)
-    monkeypatch.setattr(folding, "MOST_TAG_NAMES", 1)
+    monkeypatch.setattr(folding, "MOST_TAG_NAMES" if fold == "tags" else "MOST_VALUES", 1)
     monkeypatch.setattr(folding.Period, "has_ended", lambda period, now: period.span == "month")
     fold_labels(FIRST + timedelta(days=80))
-    for _ in range(20):
+    for _ in range(10):
         end, days = date(2026, 11, chance.randrange(2, 30)), (date(2026, 11, 1), date(2026, 12, 1))
         before = date(2026, 10, 1), date(2026, 10, 1) + (end - days[0])
         report = read_compared_report(
-            days, before, (group,), only={}, order="cost", is_falling=True, most=100, compared_end=end
+            days, before, groups, only=only, order="cost", is_falling=True, most=100, compared_end=end
         )
-        for row in report.rows:
+        for row in (*report.rows, report.total):
             assert min(row.cost_before or 0, row.cost_compared) >= 0, (end, row)
 
 
