@@ -19,7 +19,8 @@
     journal_shipping.rows                one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
       ├──▶ sums.totals_rollup                   usage_usagehour, _usagetotal, _usagebreakdown, _usageday,
-      │                                  _usagepeak, _errortotal, _summedname, _labeltotal
+      │                                  _usagepeak, _errortotal, _summedname, _labeltotal,
+      │                                  and by its triggers _labelgrandtotal
       ├──▶ money.spent_and_reserved      the call's cost is taken off the lease from which it was reserved
       ├──▶ journal_shipping.response_billing  a response's usage counts once, however often the response is read
       └──▶ journal_shipping.stored_object_rows  which key created an object

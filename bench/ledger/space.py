@@ -23,6 +23,7 @@ PARTS = {
             "usage_errortotal",
             "usage_teamday",
             "usage_labeltotal",
+            "usage_labelgrandtotal",
             "usage_labelcombination",
         ),
     ),

@@ -172,3 +172,22 @@ def test_an_old_price_stays_for_every_tier(gateway_database: str, tmp_path: Path
             connection.execute(insert, ["meanwhile"])
             rows = connection.execute("SELECT model, every_tier FROM usage_modelprice ORDER BY model").fetchall()
     assert rows == [("before", True), ("meanwhile", True)]
+
+
+def test_old_sums_by_label_get_grand_totals_and_so_do_older_codes(gateway_database: str, tmp_path: Path) -> None:
+    """The version before writes sums by label also after the migration, and once more after the way back."""
+    insert = """
+        INSERT INTO usage_labeltotal SELECT 'day', 'end_user', '2026-11-01', value, 'key', '', '', 'model', 'route',
+            1, 0, 0, 2, 0, 3, 0.5 FROM unnest(%s::text[]) AS value
+    """
+    sums = "SELECT span, label, start::text, calls, output_tokens, cost::float8 FROM usage_labelgrandtotal"
+    with empty_database(gateway_database) as url, psycopg.connect(url, autocommit=True) as connection:
+        manage(url, tmp_path, "migrate", "usage", "0037", "-v", "0")
+        connection.execute(insert, [["a", "b"]])
+        manage(url, tmp_path, "migrate", "usage", "0038", "-v", "0")
+        connection.execute(insert, [["c"]])
+        assert connection.execute(sums).fetchall() == [("day", "end_user", "2026-11-01", 3, 9, 1.5)]
+        manage(url, tmp_path, "migrate", "usage", "0037", "-v", "0")
+        connection.execute(insert, [["d"]])
+        manage(url, tmp_path, "migrate", "usage", "0038", "-v", "0")
+        assert connection.execute(sums).fetchall() == [("day", "end_user", "2026-11-01", 4, 12, 2.0)]

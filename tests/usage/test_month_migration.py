@@ -39,7 +39,7 @@ INDEXES = "SELECT indexname FROM pg_indexes WHERE tablename = ANY(%s)"
 LEFT_OVER = """
     SELECT conname FROM pg_constraint WHERE conname ~ '_until_[0-9]{4}_[0-9]{2}$' AND contype <> 'p'
     UNION SELECT conname FROM pg_constraint WHERE conrelid = 'usage_requestbody'::regclass AND contype = 'f'
-    UNION SELECT proname FROM pg_proc WHERE proname LIKE 'usage_%'
+    UNION SELECT proname FROM pg_proc WHERE proname LIKE 'usage_request%'
     UNION SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid WHERE NOT indisvalid
 """
 

@@ -34,6 +34,7 @@ from usage.models.state import (
 from usage.models.sums import (
     Dimension,
     ErrorTotal,
+    LabelGrandTotal,
     LabelTotal,
     Span,
     SummedName,
@@ -57,6 +58,7 @@ __all__ = [
     "KnownError",
     "KnownName",
     "LabelCombination",
+    "LabelGrandTotal",
     "LabelPeriod",
     "LabelTotal",
     "LedgerState",

@@ -229,6 +229,31 @@ class LabelTotal(models.Model):
         return f"{self.span} {self.start} {self.label} {self.value} {self.key_name} {self.model}"
 
 
+class LabelGrandTotal(models.Model):
+    """The sums of all calls of one day or month (UTC) that have the same label, whatever its value: one row a label.
+
+    `label` is as in `LabelTotal`, and empty for the sums of all calls. The row is the sum of those rows of
+    `LabelTotal`, whose triggers write it: so it also counts what an older version adds to that table.
+    """
+
+    pk = models.CompositePrimaryKey("span", "label", "start")
+    span = models.CharField(max_length=5)
+    label = models.CharField(max_length=110)
+    start = models.DateField()
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start} {self.label}"
+
+
 class SummedName(models.Model):
     """The name of a key, model or route that occurs in the tables of sums.
 

@@ -47,6 +47,7 @@ from usage.upkeep.differing_sums import (
     one_snapshot_of_rows,
 )
 from usage.upkeep.label_sums.combining import wrong_combinations
+from usage.upkeep.label_sums.grand_totals import wrong_grand_totals
 from usage.upkeep.label_sums.label_check import wrong_labels
 from usage.upkeep.label_sums.month_check import wrong_months
 from usage.upkeep.wrong_totals import (
@@ -140,6 +141,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
     yield "names", missing_names()
     yield "sums by label", kept(lambda at: wrong_labels(at.rows))
     yield "sums by label of months", wrong_months(since)
+    yield "grand totals of labels", wrong_grand_totals(since)
     yield "sums by all labels", kept(lambda at: wrong_combinations(at.rows))
     yield "totals of minutes", kept(lambda at: wrong_minutes(at.rows))
     yield "failures", kept(lambda at: wrong_failures(at.rows))

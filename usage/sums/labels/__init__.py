@@ -2,7 +2,8 @@
 
 They are in the table `LabelTotal`. Its rows with an empty `label` count every call once. Rows with the label `end_user`
 or, for example, `tag:project` count the calls that have this label, by its value. So calls can be grouped by any of
-team, owner, key, model, route and day together, and by one label in addition.
+team, owner, key, model, route and day together, and by one label in addition. Triggers of the table add up all values
+of a label in `LabelGrandTotal`, one row for each day or month: for reports that need no value.
 
 `label_tables` has the table's columns and the statement that adds to it. `label_rollup` adds up a batch of rows for the
 table. `label_groups` names the groups and filters of reports. `label_reader` reads the table in any groups, and

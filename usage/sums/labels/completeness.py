@@ -11,7 +11,7 @@ from datetime import date
 
 from django.db import connection
 
-from usage.sums.labels.label_tables import CLOSED, OTHERS, TABLE, TAG
+from usage.sums.labels.label_tables import CLOSED, GRAND_TOTALS, OTHERS, TABLE, TAG
 from usage.sums.labels.span_ranges import SpanRange
 
 _OF_KEY = "(%(key)s::text IS NULL OR {}.key_name = %(key)s)"
@@ -37,8 +37,8 @@ _LACKING = f"""
         WHERE span = 'day' AND dimension = 'all' AND start >= %(first)s::timestamp AT TIME ZONE 'UTC'
             AND start < %(end)s::timestamp AT TIME ZONE 'UTC' GROUP BY 1
     ), b AS (
-        SELECT start, {_ADDED_UP} FROM {TABLE}
-        WHERE span = %(span)s AND label = '' AND start >= %(first)s AND start < %(end)s GROUP BY 1
+        SELECT start, {", ".join(_COMPARED)} FROM {GRAND_TOTALS}
+        WHERE span = %(span)s AND label = '' AND start >= %(first)s AND start < %(end)s
     )
     SELECT min(start) FROM a FULL JOIN b USING (start)
     WHERE {" OR ".join(f"COALESCE(a.{name}, 0) <> COALESCE(b.{name}, 0)" for name in _COMPARED)}

@@ -36,6 +36,7 @@ GROUP_COLUMNS = ("key_name", "team", "owner", "model", "route")
 KEYS = ("span", "label", "start", "value", *GROUP_COLUMNS)
 NAMES = ", ".join((*KEYS, *SUMS))
 TABLE = "usage_labeltotal"
+GRAND_TOTALS = "usage_labelgrandtotal"  # the sums of all values of a label; triggers of `TABLE` write them
 ADDED = ", ".join(f"{name} = {TABLE}.{name} + EXCLUDED.{name}" for name in SUMS)
 CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 

@@ -2,8 +2,9 @@
 
 The table of sums by label (`LabelTotal`) counts all calls under the label "", by key, team, owner, model and route
 together. Where a report needs none of these, or one that has totals of its own, the totals of days (`UsageTotal`) say
-the same in far fewer rows: one a day instead of thousands. Both are written in one transaction, and must be read in one
-snapshot.
+the same in far fewer rows: one a day instead of thousands. Where a report needs a label, but neither its values nor a
+column, the grand totals (`LabelGrandTotal`) likewise have one row a day. All are written in one transaction, and must
+be read in one snapshot.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import chain
 
 from usage.models import Dimension
 from usage.sums.labels.label_groups import COLUMNS, VALUE, Only, Parameter, Query, column_of, condition, is_label
-from usage.sums.labels.label_tables import OTHERS, TABLE
+from usage.sums.labels.label_tables import GRAND_TOTALS, OTHERS, TABLE
 from usage.sums.labels.span_ranges import SpanRange
 
 DAY = timedelta(days=1)
@@ -38,6 +39,14 @@ def has_totals(groups: Collection[str], only: Only) -> bool:
     if not names:
         return True
     return len(names) == 1 and names <= DIMENSIONS.keys() and (names != {"key"} or "day" in groups or "key" in only)
+
+
+def has_grand_totals(groups: Collection[str], only: Only) -> bool:
+    """Returns whether a report with these groups and filters can be read from the grand totals of a label.
+
+    This is so if the calls are not grouped but by day, and the only filter, if any, is for any value of a label.
+    """
+    return set(groups) <= {"day"} and all(is_label(name) and value is None for name, value in only.items())
 
 
 def rows_of_totals(
@@ -93,6 +102,7 @@ def rows_of_periods(
     calls: they map groups to the one value, or to the several values, that the calls may have. `day` is an SQL
     expression for a day: if given, only this day is read.
     """
+    table = GRAND_TOTALS if has_grand_totals(groups, only) else TABLE
     columns = [column for column in map(column_of, groups) if label or column != VALUE]
     restrictions = [condition(name, column_of(name), value) for name, value in only.items() if value is not None]
     among = {column_of(name): values for name, values in (named or {}).items()}
@@ -106,7 +116,7 @@ def rows_of_periods(
             days, bounds = "start = ANY(%s)", [days_between(start, end)]
         added = [f"-{name} AS {name}" if is_subtracted else name for name in sums]
         queries.append(
-            f"SELECT {', '.join((*columns, *added))} FROM {TABLE}"
+            f"SELECT {', '.join((*columns, *added))} FROM {table}"
             f" WHERE span = %s AND label = %s AND {days}{''.join(conditions)}"
         )
         values += [span, label, *bounds, *chain.from_iterable(one for _, one in restrictions), *among.values()]

@@ -27,6 +27,7 @@ from usage.sums.totals_reader import ceiling
 from usage.sums.totals_rollup import Group
 from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, one_snapshot_of_rows
 from usage.upkeep.label_sums.folding import Period, fold_labels
+from usage.upkeep.label_sums.grand_totals import mend_grand_totals, wrong_grand_totals
 from usage.upkeep.label_sums.month_check import mend_months
 from usage.upkeep.sum_mending.group_differences import add_groups
 
@@ -90,7 +91,7 @@ def rebuild_labels(now: datetime) -> int:
 
     A day whose rows may have been deleted stays as it is. The sums of a month whose rows may have been deleted become
     those of its days, and the month is not counted in the result. Values that are added up as `OTHERS` are not
-    separated again.
+    separated again. The grand totals of each label become the sums of its values.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -104,6 +105,8 @@ def rebuild_labels(now: datetime) -> int:
             is_more_missing = len(missing) == MOST_AT_ONCE
     if since := comparable_since():
         mend_months(ceiling(since, Span.MONTH).date())
+    if any(wrong_grand_totals(None)):
+        mend_grand_totals()
     # The new sums name everybody, however old they are.
     fold_labels(now, min((period.start for period in wrong), default=date.max))
     return len(wrong)

@@ -14,15 +14,15 @@ from tests.support.ledger.ledgers import random_call
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal
 from usage.money.row_pricing import Pricer
-from usage.sums.labels import label_reader
-from usage.sums.labels.comparing import daily_costs
+from usage.sums.labels import label_reader, sum_rows
+from usage.sums.labels.comparing import compared_sql, daily_costs
 from usage.sums.labels.comparing.compared_reader import ORDERS, DailyCosts, read_compared_report
 from usage.sums.labels.comparing.daily_costs import read_daily_costs
 from usage.sums.labels.label_groups import GroupValue
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
 from usage.sums.labels.span_ranges import SpanRange
-from usage.sums.labels.sum_rows import has_totals
+from usage.sums.labels.sum_rows import has_grand_totals, has_totals
 from usage.upkeep.label_sums import folding
 from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
@@ -95,6 +95,10 @@ def test_both_ways_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(module, "has_totals", lambda groups, only: False)
     for choice, found in zip(choices, quick, strict=True):
         assert everything(*choice) == found, choice
+    for module in (sum_rows, compared_sql):
+        monkeypatch.setattr(module, "has_grand_totals", lambda groups, only: False)
+    for choice, found in zip(choices, quick, strict=True):
+        assert everything(*choice) == found, choice
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -148,6 +152,17 @@ def test_the_sums_by_label_of_all_calls_are_not_read(groups: tuple[str, ...]) ->
     whole = read_compared_report(days, before, groups, only={}, order="cost", is_falling=True, most=100)
     LabelTotal.objects.filter(span="day", label="").delete()
     assert read_compared_report(days, before, groups, only={}, order="cost", is_falling=True, most=100) == whole
+
+
+@pytest.mark.parametrize(
+    ("groups", "only", "has"),
+    [
+        ((), {}, True), (("day",), {END_USER: None}, True), (("day",), {END_USER: "a"}, False),
+        ((END_USER,), {}, False), (("day", "model"), {}, False), ((), {"key": "a"}, False),
+    ],
+)  # fmt: skip
+def test_which_groups_have_grand_totals(groups: tuple[str, ...], only: dict[str, str | None], has: bool) -> None:
+    assert has_grand_totals(groups, only) == has
 
 
 @pytest.mark.parametrize(

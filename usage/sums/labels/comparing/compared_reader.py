@@ -129,8 +129,8 @@ def read_compared_report(
         SELECT {", ".join(("NULL",) * len(columns))}, (SELECT count(*) FROM compared WHERE {shown}),
                {", ".join(added)} FROM {compared.every}
         UNION ALL
-        (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(names)} FROM compared
-         WHERE {shown} ORDER BY {ordered} LIMIT %s)
+        (SELECT {", ".join(columns)}, {SHOWN}, {", ".join(names)}
+         FROM (SELECT * FROM compared WHERE {shown} ORDER BY {ordered} LIMIT %s) AS first ORDER BY {ordered})
         {_rows_of_costliest(groups)}
     """
     with connection.cursor() as cursor:

@@ -21,7 +21,7 @@ from usage.sums.labels.label_groups import (
 from usage.sums.labels.label_reader import added_rows, rows_of_sums
 from usage.sums.labels.label_tables import COST_BEFORE, COST_LATER, SUMS
 from usage.sums.labels.span_ranges import next_month
-from usage.sums.labels.sum_rows import days_between
+from usage.sums.labels.sum_rows import days_between, has_grand_totals
 
 ANY_DATE_IN_SQL = r"E'\x03'"  # stands for `ANY_DATE` in the results of queries
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
@@ -89,9 +89,12 @@ def compared_sums(
         # computed for both periods at once, which takes less time than to compute them for each period.
         (labelled, labelled_values), *_ = add(groups, lines="lines" if has_lines else "")
         values = [*values, *labelled_values]
-        tables = f"""
-            {tables}, labelled AS MATERIALIZED ({labelled}), rest AS MATERIALIZED ({_rest(groups, label, figures)})
-        """
+        tables = f"{tables}, labelled AS MATERIALIZED ({labelled})"
+        without_values = None
+        if has_grand_totals(others, only):
+            (without_values, total_values), *_ = add(others, only={**only, label: None})
+            values = [*values, *total_values]
+        tables = f"{tables}, rest AS MATERIALIZED ({_rest(groups, label, figures, without_values)})"
         rows = "(SELECT * FROM labelled UNION ALL SELECT * FROM rest)"
     cost = partial(_cost_compared, days, compared_end)
     tables = f"""{tables},
@@ -101,20 +104,25 @@ def compared_sums(
     return Compared(tables, values, "added", has_past=has_past)
 
 
-def _rest(groups: Sequence[str], label: str, figures: Sequence[str]) -> str:
-    """Returns the SQL query for the sums of calls without `label`: those of the table `every` less those of `labelled`.
+def _rest(groups: Sequence[str], label: str, figures: Sequence[str], without_values: str | None) -> str:
+    """Returns the SQL query for the sums of calls without `label`: those of the table `every` less those with it.
 
-    `groups` are those of the table `labelled`; `every` has all of them but the label.
+    The latter are the rows of the query `without_values`, by the other groups, if it is given; else they are added up
+    from the table `labelled`. `groups` are those of the table `labelled`; `every` has all of them but the label.
     """
     others = columns_of([name for name in groups if name != label])
     numbers = iter(others)
     keys = ["NULL" if name == label else next(numbers) for name in groups]
-    known = [column for name, column in zip(groups, columns_of(groups), strict=True) if name != label]
-    less = [f"-COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0)" for name in figures]
+    if without_values is None:
+        known = [column for name, column in zip(groups, columns_of(groups), strict=True) if name != label]
+        less = [f"-COALESCE(sum({name}) FILTER (WHERE {name} <> 0), 0)" for name in figures]
+        subtracted = f"SELECT {', '.join((*known, *less))} FROM labelled{grouping(known)}"
+    else:
+        less = [f"-{name}" for name in figures]
+        subtracted = f"SELECT {', '.join((*others, *less))} FROM ({without_values}) AS total"
     return f"""
         SELECT {", ".join((*keys, *(f"sum({name}) AS {name}" for name in figures)))} FROM (
-            SELECT {", ".join((*others, *figures))} FROM every
-            UNION ALL SELECT {", ".join((*known, *less))} FROM labelled{grouping(known)}
+            SELECT {", ".join((*others, *figures))} FROM every UNION ALL {subtracted}
         ) AS one{grouping(others)}
     """
 

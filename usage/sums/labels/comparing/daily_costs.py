@@ -56,14 +56,14 @@ def read_daily_costs(
     every = _read_days(_rows(days, label if label in only else "", ("day",), only, is_complete))
     if known is not None:
         costs = dict(known)
-    elif None in costliest:
-        # The sums with the label have most of the rows. They are all read only to tell what the calls without it cost.
-        costs = _read_values(group, costliest, _rows(days, label, ("day", group), only, is_complete))
-        costs[None] = _less(every, [costs[None]])
     else:
         # The names of a model with any date are not known.
-        named = None if any(is_of_any_date(group, value) for value in costliest) else [str(one) for one in costliest]
+        has_any_date = any(is_of_any_date(group, value) for value in costliest)
+        named = None if has_any_date else [str(value) for value in costliest if value is not None]
         costs = _read_named(group, costliest, _rows(days, label, ("day", group), only, is_complete, named))
+        if None in costliest:
+            with_label = _read_days(_rows(days, label, ("day",), {**only, label: None}, is_complete))
+            costs[None] = _less(every, [with_label])
     others = _less(every, list(costs.values()))
     found = [(value, False, costs[value]) for value in costliest if value in costs]
     return [entry for entry in (*found, (None, True, others)) if any(entry[2].values())]
@@ -104,20 +104,6 @@ def _read_named(group: str, values: Sequence[GroupValue], rows: Query) -> dict[G
                 daily = found.setdefault(line, {})
                 daily[day] = daily.get(day, Decimal(0)) + cost
     return dict(found)
-
-
-def _read_values(group: str, values: Sequence[GroupValue], rows: Query) -> dict[GroupValue, DailyCosts]:
-    """Reads the dollars by day of some values of a group; returns a map from each value to its dollars by day.
-
-    Under None, the map has the dollars of all values together. `rows` is the SQL query for the sums to read.
-    """
-    named = [value for value in values if value is not None]
-    sums = ["sum(cost)", *(f"COALESCE(sum(cost) FILTER (WHERE {column_of(group)} = %s), 0)" for _ in named)]
-    with connection.cursor() as cursor:
-        query = f"SELECT start, {', '.join(sums)} FROM ({rows[0]}) AS source GROUP BY start"
-        cursor.execute(query, [*(str(value) for value in named), *rows[1]])
-        found = cursor.fetchall()
-    return {value: {row[0]: row[number + 1] for row in found} for number, value in enumerate((None, *named))}
 
 
 def _less(costs: DailyCosts, others: Sequence[DailyCosts]) -> DailyCosts:
