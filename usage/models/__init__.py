@@ -14,7 +14,7 @@ from usage.models.calls import (
     RequestBody,
     UsageSource,
 )
-from usage.models.label_sums import LabelCombination, LabelPeriod
+from usage.models.label_sums import LabelCombination, LabelGrandTotal, LabelPeriod, LabelTotal
 from usage.models.money import (
     Hold,
     ModelPrice,
@@ -34,8 +34,6 @@ from usage.models.state import (
 from usage.models.sums import (
     Dimension,
     ErrorTotal,
-    LabelGrandTotal,
-    LabelTotal,
     Span,
     SummedName,
     UsageBreakdown,

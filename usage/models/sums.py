@@ -198,62 +198,6 @@ class UsageBreakdown(models.Model):
         return f"{self.span} {self.start:%Y-%m-%d} {self.value} {self.model} {self.route} {self.outcome}"
 
 
-class LabelTotal(models.Model):
-    """The sums of the calls of one day or month (UTC) with the same label, key, team, owner, model and route.
-
-    `label` is `end_user`, or `tag:` and the name of a tag; `value` is the end user or the tag's value. Rows with an
-    empty `label` count all calls. `usage.sums.labels` limits the number of values.
-    """
-
-    pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")
-    span = models.CharField(max_length=5)
-    label = models.CharField(max_length=110)
-    start = models.DateField()
-    value = models.CharField(max_length=200)
-    key_name = models.CharField(max_length=200)
-    team = models.CharField(max_length=200)
-    owner = models.CharField(max_length=200)
-    model = models.CharField(max_length=200)
-    route = models.CharField(max_length=100)
-    calls = models.BigIntegerField()
-    errors = models.BigIntegerField()
-    unpriced_calls = models.BigIntegerField()
-    input_tokens = models.BigIntegerField()
-    cached_tokens = models.BigIntegerField()
-    output_tokens = models.BigIntegerField()
-    cost = models.DecimalField(max_digits=20, decimal_places=8)
-    estimated_cost = models.DecimalField(**PART)
-    provisional_cost = models.DecimalField(**PART)
-
-    def __str__(self) -> str:
-        return f"{self.span} {self.start} {self.label} {self.value} {self.key_name} {self.model}"
-
-
-class LabelGrandTotal(models.Model):
-    """The sums of all calls of one day or month (UTC) that have the same label, whatever its value: one row a label.
-
-    `label` is as in `LabelTotal`, and empty for the sums of all calls. The row is the sum of those rows of
-    `LabelTotal`, whose triggers write it: so it also counts what an older version adds to that table.
-    """
-
-    pk = models.CompositePrimaryKey("span", "label", "start")
-    span = models.CharField(max_length=5)
-    label = models.CharField(max_length=110)
-    start = models.DateField()
-    calls = models.BigIntegerField()
-    errors = models.BigIntegerField()
-    unpriced_calls = models.BigIntegerField()
-    input_tokens = models.BigIntegerField()
-    cached_tokens = models.BigIntegerField()
-    output_tokens = models.BigIntegerField()
-    cost = models.DecimalField(max_digits=20, decimal_places=8)
-    estimated_cost = models.DecimalField(**PART)
-    provisional_cost = models.DecimalField(**PART)
-
-    def __str__(self) -> str:
-        return f"{self.span} {self.start} {self.label}"
-
-
 class SummedName(models.Model):
     """The name of a key, model or route that occurs in the tables of sums.
 
