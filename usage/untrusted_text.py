@@ -12,7 +12,11 @@ import re
 # overrides, embeddings and isolates (Unicode TR9), zero widths, line separators, the byte order mark.
 INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 # Excel in Chinese and Japanese takes a text that begins with a full-width sign for a formula, too.
-FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]|[\t\r\n]")
+SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+FORMULA = re.compile(rf"\s*[{SIGNS}\t\r\n]|[\t\r\n]")
+# Where Excel splits lines at semicolons, as in most of Europe, quotation marks protect a cell only if it begins right
+# after one. So a new cell begins behind each semicolon, tab and line break in a text.
+FURTHER_CELL = re.compile(rf'(?<=[;\t\r\n])(?=["\s]*[{SIGNS}])')
 ELLIPSIS = "…"
 
 
@@ -29,12 +33,13 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 def csv_cell(value: object) -> str:
     """Returns a value as the text of a CSV cell, safe to open in a spreadsheet; None becomes an empty text.
 
-    Text that looks like a formula gets an apostrophe in front. Invisible characters are replaced by codes, such as
-    `<U+202E>`. Numbers stay as they are.
+    Text that looks like a formula gets an apostrophe in front, also behind a semicolon or a line break in the text,
+    where some spreadsheets begin a new cell. Invisible characters are replaced by codes, such as `<U+202E>`. Numbers
+    stay as they are.
     """
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    text = escape_invisible(str(value))
+    text = FURTHER_CELL.sub("'", escape_invisible(str(value)))
     return f"'{text}" if FORMULA.match(text) else text

@@ -80,14 +80,18 @@ class KeyProposal:
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
     """Converts a LiteLLM key to a proposal for an access key, with a remark for the administrator on each difference.
 
-    The proposal has a `refusal` if the key has expired by `now`, or if LiteLLM allows it no routes for calls. If
-    `upstream_is_openai` is true, the model `openai/gpt-4o` becomes `gpt-4o`, its name at OpenAI.
+    The proposal has a `refusal` if the key has expired by `now`, if its time of expiry cannot be read, or if LiteLLM
+    allows it no routes for calls. If `upstream_is_openai` is true, the model `openai/gpt-4o` becomes `gpt-4o`, its name
+    at OpenAI.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
     proposal = KeyProposal(_name(key, shown), shown)
     fields = proposal.fields
-    expires_at = _moment(key.get("expires"))
+    try:
+        expires_at = _moment(key.get("expires"))
+    except ValueError:
+        expires_at, proposal.refusal = None, f"expires at {key.get('expires')}, which cannot be read"
     if expires_at is not None and expires_at <= now:
         proposal.refusal = "has expired"
     fields["expires_at"] = expires_at
@@ -293,8 +297,14 @@ def _number(value: object) -> Decimal | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """Parses a time in LiteLLM's rows, which is in UTC unless it states an offset; returns None if it is missing."""
-    if not isinstance(value, str):
+    """Parses a time in LiteLLM's rows, which is in UTC unless it states an offset; returns None if there is no end.
+
+    PostgreSQL's `infinity` is no end, and its `-infinity` is long past.
+
+    Raises:
+        ValueError: the text is no time, or one that Python cannot represent, such as one in the year 10000.
+    """
+    if not isinstance(value, str) or value == "infinity":
         return None
-    moment = datetime.fromisoformat(value)
+    moment = datetime.fromisoformat("0001-01-01" if value == "-infinity" else value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -181,6 +181,15 @@ def test_what_cannot_be_a_key_here_is_refused() -> None:
         "makes no calls: it is for LiteLLM's management_routes"
     )
     assert propose(expires="2026-11-30T11:59:59").refusal == "has expired"
+    assert propose(expires="-infinity").refusal == "has expired"
+    for unreadable in ("20261-01-01T00:00:00", "2026-11-30T11:59:59 BC", "never"):
+        assert propose(expires=unreadable).refusal == f"expires at {unreadable}, which cannot be read"
+
+
+def test_a_key_without_an_end_stays_one() -> None:
+    for expires in (None, "infinity"):
+        found = propose(expires=expires)
+        assert (found.fields["expires_at"], found.refusal) == (None, "")
 
 
 @pytest.mark.parametrize("blocked", [{"blocked": True}, {"team": {"blocked": True}}])
