@@ -9,8 +9,8 @@ which upstream account pays for a caller's calls.
 `self_service` has the operations on keys for people without a role in the admin: on their own keys, and as leads on
 those of a team.
 
-For commands and for `/api`: `audit_log` records who has changed a key or a team. For commands only: `litellm_tables`
-reads the keys of a LiteLLM proxy, and `litellm_keys` converts them to keys of ours.
+For commands and for `/api`: `audit_log` records who has changed a key or a team. For commands only: `litellm` (a
+folder) takes over the keys and teams of a LiteLLM proxy.
 
 `budget_use` reads how much of all budgets is used, for alerts and metrics.
 

@@ -27,6 +27,18 @@ TABLES: tuple[LiteralString, ...] = (
     )
     """,
     """
+    CREATE TABLE "LiteLLM_TeamMembership" (
+        user_id text, team_id text, spend double precision NOT NULL DEFAULT 0, budget_id text,
+        PRIMARY KEY (user_id, team_id)
+    )
+    """,
+    """
+    CREATE TABLE "LiteLLM_OrganizationTable" (
+        organization_id text PRIMARY KEY, organization_alias text NOT NULL, budget_id text NOT NULL,
+        models text[], spend double precision NOT NULL DEFAULT 0
+    )
+    """,
+    """
     CREATE TABLE "LiteLLM_UserTable" (
         user_id text PRIMARY KEY, user_alias text, user_email text, user_role text, max_budget double precision,
         spend double precision NOT NULL DEFAULT 0, models text[], max_parallel_requests integer, tpm_limit bigint,
@@ -46,9 +58,9 @@ TABLES: tuple[LiteralString, ...] = (
     """,
 )
 KEYS, TEAMS, USERS, BUDGETS = (
-    f"LiteLLM_{name}Table" if name != "VerificationToken" else "LiteLLM_VerificationToken"
-    for name in ("VerificationToken", "Team", "User", "Budget")
-)
+    "LiteLLM_VerificationToken", "LiteLLM_TeamTable", "LiteLLM_UserTable", "LiteLLM_BudgetTable"
+)  # fmt: skip
+MEMBERS, ORGANIZATIONS = "LiteLLM_TeamMembership", "LiteLLM_OrganizationTable"
 
 
 def make_tables(url: str) -> None:

@@ -1,14 +1,14 @@
-"""Reads the keys of a LiteLLM proxy from its PostgreSQL, with the team, the user and the budget of each.
+"""Reads the keys of a LiteLLM proxy from its PostgreSQL, with the team, the user and the budgets of each.
 
-It never writes there. Rows are read as JSON, because older versions of LiteLLM lack some of the columns. The tables are
-those of its `schema.prisma` (litellm-proxy-extras 0.4.110).
+It never writes there. Rows are read as JSON, because older versions of LiteLLM lack some of the columns; tables that
+they lack are left out. The tables are those of its `schema.prisma` (litellm-proxy-extras 0.4.110).
 """
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -27,6 +27,18 @@ LEFT JOIN "LiteLLM_BudgetTable" AS budget ON budget.budget_id = key.budget_id
 WHERE key.team_id IS DISTINCT FROM %s
 ORDER BY key.key_alias, key.token
 """
+# The budgets of members in their teams, and of organizations, by the ids of both.
+MEMBERS, ORGANIZATIONS = "LiteLLM_TeamMembership", "LiteLLM_OrganizationTable"
+SHARED_BUDGETS: dict[str, LiteralString] = {
+    MEMBERS: """
+        SELECT array[team_id, user_id], to_jsonb(budget)::text FROM "LiteLLM_TeamMembership"
+        JOIN "LiteLLM_BudgetTable" AS budget USING (budget_id)
+    """,
+    ORGANIZATIONS: """
+        SELECT array[organization_id], to_jsonb(budget)::text FROM "LiteLLM_OrganizationTable"
+        JOIN "LiteLLM_BudgetTable" AS budget USING (budget_id)
+    """,
+}
 
 LiteLLMRow = dict[str, Any]
 
@@ -36,19 +48,25 @@ class LiteLLMError(Exception):
 
 
 class LiteLLMKey(NamedTuple):
-    """A LiteLLM key with its team, user and budget: each is a database row as a dict, empty if there is no such row."""
+    """A LiteLLM key with its team, user and budget: each is a database row as a dict, empty if there is no such row.
+
+    `member_budget` is the budget of the user in the team, for all keys that this user has there, and
+    `organization_budget` that of the team's organization.
+    """
 
     key: LiteLLMRow
     team: LiteLLMRow
     owner: LiteLLMRow
     budget: LiteLLMRow
+    member_budget: LiteLLMRow
+    organization_budget: LiteLLMRow
 
 
 def read_litellm_keys(url: str) -> list[LiteLLMKey]:
     """Reads all access keys of a LiteLLM proxy from its database, whose URL is `url`.
 
     Leaves out the sessions of LiteLLM's own pages, which are stored among the keys. Each key comes with its team, user
-    and budget. Numbers with a fraction are decimals.
+    and budgets. Numbers with a fraction are decimals.
 
     Raises:
         LiteLLMError: the database cannot be reached or read, or has no tables of LiteLLM.
@@ -59,6 +77,7 @@ def read_litellm_keys(url: str) -> list[LiteLLMKey]:
             database.read_only = True
             database.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             rows = database.execute(QUERY, [SESSIONS]).fetchall()
+            members, organizations = (_read_budgets(database, table) for table in SHARED_BUDGETS)
     except psycopg.errors.UndefinedTable:
         raise LiteLLMError(f"the schema {schema!r} of this database has no tables of LiteLLM") from None
     except psycopg.ProgrammingError:  # its words may have parts of the URL
@@ -66,7 +85,23 @@ def read_litellm_keys(url: str) -> list[LiteLLMKey]:
     except psycopg.Error as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise LiteLLMError(f"LiteLLM's database cannot be read: {reason}") from None
-    return [LiteLLMKey(*(_decoded(text) for text in row)) for row in rows]
+    found = []
+    for row in rows:
+        key, team, owner, budget = map(_decoded, row)
+        member_budget = members.get((key.get("team_id"), key.get("user_id")), {})
+        organization_budget = organizations.get((team.get("organization_id"),), {})
+        found.append(LiteLLMKey(key, team, owner, budget, member_budget, organization_budget))
+    return found
+
+
+def _read_budgets(database: psycopg.Connection[Any], table: str) -> dict[tuple[object, ...], LiteLLMRow]:
+    """Reads the budgets of the rows of `table`, one of `SHARED_BUDGETS`; returns a map from the ids of the rows.
+
+    The map is empty if this version of LiteLLM has no such table.
+    """
+    [(exists,)] = database.execute("SELECT to_regclass(%s) IS NOT NULL", [f'"{table}"']).fetchall()
+    rows = database.execute(SHARED_BUDGETS[table]).fetchall() if exists else []
+    return {tuple(ids): _decoded(text) for ids, text in rows}
 
 
 def _split_url(url: str) -> tuple[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxyapi.keys.litellm_keys import KeyProposal, propose_key
-from proxyapi.keys.litellm_tables import LiteLLMKey
+from proxyapi.keys.litellm.key_proposals import KeyProposal, propose_key
+from proxyapi.keys.litellm.tables import LiteLLMKey
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -18,16 +18,16 @@ def propose(
     team: dict[str, Any] | None = None,
     owner: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
+    member_budget: dict[str, Any] | None = None,
     *,
     upstream_is_openai: bool = True,
     **key: Any,
 ) -> KeyProposal:
     row = {"token": "88dc28d0f030", "key_name": "sk-...x9Qa", "key_alias": "research", **key}
     if team:
-        row["team_id"] = "t-1"
-    return propose_key(
-        LiteLLMKey(row, team or {}, owner or {}, budget or {}), NOW, upstream_is_openai=upstream_is_openai
-    )
+        row["team_id"], team = "t-1", {"team_id": "t-1", **team}
+    found = LiteLLMKey(row, team or {}, owner or {}, budget or {}, member_budget or {}, {})
+    return propose_key(found, NOW, upstream_is_openai=upstream_is_openai)
 
 
 def test_it_works() -> None:
@@ -44,8 +44,9 @@ def test_it_works() -> None:
         spend=Decimal("3.14159"),
     )
     assert (found.name, found.shown, found.remarks, found.refusal) == ("research", "sk-...x9Qa", [], "")
+    assert found.team_id == "t-1"
     assert found.fields == {
-        "owner": "science",
+        "owner": "",
         "note": "Taken over from LiteLLM, where its key was sk-...x9Qa, and had spent $3.14.",
         "tags": ["lab", "eu"],
         "active": True,
@@ -192,9 +193,8 @@ def test_a_key_without_an_end_stays_one() -> None:
         assert (found.fields["expires_at"], found.refusal) == (None, "")
 
 
-@pytest.mark.parametrize("blocked", [{"blocked": True}, {"team": {"blocked": True}}])
-def test_a_blocked_key_is_switched_off(blocked: dict[str, Any]) -> None:
-    found = propose(**blocked)
+def test_a_blocked_key_is_switched_off() -> None:
+    found = propose(blocked=True)
     assert found.fields["active"] is False
     assert found.remarks == ["it is blocked, so the key is switched off"]
 
@@ -213,6 +213,7 @@ def test_what_has_no_counterpart_in_metadata_and_budget_is_mentioned() -> None:
 def test_what_has_no_counterpart_is_mentioned() -> None:
     found = propose(
         team={"team_alias": "science", "max_budget": 500},
+        member_budget={"max_budget": 3},
         owner={"user_email": "ann@example.com", "rpm_limit": 5},
         aliases={"gpt-4": "gpt-4o"},
         tpd_limit=1000,
@@ -220,7 +221,7 @@ def test_what_has_no_counterpart_is_mentioned() -> None:
     )
     assert found.remarks == [
         "not taken over: names of models that it replaces, tokens per day",
-        "not taken over: the limits and budgets of its team 'science', for all keys together",
+        "not taken over: the limits and budgets of its user in the team, for all keys together",
         "not taken over: the limits and budgets of its user 'ann@example.com', for all keys together",
     ]
 
@@ -233,17 +234,20 @@ def test_a_key_without_an_alias_has_the_same_name_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("team", "owner", "key", "expected"),
+    ("owner", "key", "expected"),
     [
-        ({"team_alias": "science"}, {"user_email": "ann@example.com"}, {}, "science"),
-        (None, {"user_email": "ann@example.com", "user_alias": "Ann"}, {}, "ann@example.com"),
-        (None, {"user_alias": "Ann"}, {}, "Ann"),
-        (None, {}, {"user_id": "u-1"}, "u-1"),
-        (None, {}, {"user_id": "default_user_id"}, ""),
-        ({"team_alias": "x" * 300}, {}, {}, "x" * 200),
+        ({"user_email": "ann@example.com", "user_alias": "Ann"}, {}, "ann@example.com"),
+        ({"user_alias": "Ann"}, {}, "Ann"),
+        ({}, {"user_id": "u-1"}, "u-1"),
+        ({}, {"user_id": "default_user_id"}, ""),
+        ({"user_alias": "x" * 300}, {}, "x" * 200),
     ],
 )
-def test_the_owner_is_the_team_or_the_user(
-    team: dict[str, Any] | None, owner: dict[str, Any], key: dict[str, Any], expected: str
-) -> None:
-    assert propose(team=team, owner=owner, **key).fields["owner"] == expected
+def test_the_owner_is_the_user(owner: dict[str, Any], key: dict[str, Any], expected: str) -> None:
+    assert propose(owner=owner, **key).fields["owner"] == expected
+    assert propose(team={"team_alias": "science"}, owner=owner, **key).fields["owner"] == expected
+
+
+def test_a_key_of_a_team_that_is_gone_has_none() -> None:
+    found = propose(team_id="t-9")
+    assert (found.team_id, found.remarks) == ("", ["its team 't-9' is gone from LiteLLM, so it belongs to none"])
