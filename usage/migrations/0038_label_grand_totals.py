@@ -21,12 +21,19 @@ ADD = f"""
 """
 ADDED = f"SELECT span, label, start, {NAMES} FROM added"
 REMOVED = f"SELECT span, label, start, {', '.join(f'-{name} AS {name}' for name in SUMS)} FROM removed"
+# There may be many labels without sums, since callers make up names of tags.
+DELETE_EMPTY = """
+    DELETE FROM usage_labelgrandtotal AS total USING (SELECT DISTINCT span, label, start FROM removed) AS gone
+    WHERE (total.span, total.label, total.start) = (gone.span, gone.label, gone.start) AND NOT EXISTS (
+        SELECT FROM usage_labeltotal AS kept
+        WHERE (kept.span, kept.label, kept.start) = (gone.span, gone.label, gone.start))
+"""
 # PostgreSQL plans a statement of a function when it is first executed, so each may name the tables of its operation.
 CREATE_FUNCTION = f"""
     CREATE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF TG_OP = 'INSERT' THEN {ADD.format(ADDED)};
         ELSIF TG_OP = 'UPDATE' THEN {ADD.format(f"{ADDED} UNION ALL {REMOVED}")};
-        ELSIF TG_OP = 'DELETE' THEN {ADD.format(REMOVED)};
+        ELSIF TG_OP = 'DELETE' THEN {ADD.format(REMOVED)}; {DELETE_EMPTY};
         ELSE DELETE FROM usage_labelgrandtotal;
         END IF;
         RETURN NULL;

@@ -63,6 +63,8 @@ def test_all_that_changes_the_values_changes_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(folding, "MOST_TAG_NAMES", 1)
     assert fold_labels(NOON + timedelta(days=100))
     assert stored() == added_up()
+    labels = [set(model.objects.values_list("span", "label", "start")) for model in (LabelTotal, LabelGrandTotal)]
+    assert labels[0] == labels[1]
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE usage_labeltotal")
     assert stored() == added_up() == []
