@@ -29,10 +29,10 @@ class KindFacts:
     must_last: bool = False
 
 
-LASTS = "The fault must last for so long."
+LASTS = "The fault must last this long."
 KINDS = {
     AlertKind.BUDGET: KindFacts(
-        "A key or a team has spent so much of its budget of a day or of a month, or of its lifetime budget.",
+        "A key or a team has spent this part of its budget of a day or of a month, or of its lifetime budget.",
         "Tell the owner of the key or the leads of the team, or raise the budget.",
         "admin/proxyapi/accesskey/",
         threshold="Percent of the budget.",
@@ -45,7 +45,7 @@ KINDS = {
         window="Counted in whole hours.",
     ),
     AlertKind.ERROR_RATE: KindFacts(
-        "Of at least 20 calls in the window, so many failed at upstream, and at least three times as many as in the"
+        "Of at least 20 calls in the window, this part failed at upstream, and at least three times as many as in the"
         " same window of the last seven days. Calls that the gateway refused or whose caller left do not count.",
         "Open Errors, which groups failed calls by kind.",
         "admin/usage/errors/",
@@ -60,21 +60,21 @@ KINDS = {
         must_last=True,
     ),
     AlertKind.UPSTREAM_SLOW: KindFacts(
-        "Of at least 20 calls in the window, one in twenty took so many times as long at upstream as in the same window"
-        " of the last seven days, and at least five seconds.",
+        "Of at least 20 calls in the window, one in twenty took at least this many times as long at upstream as in the"
+        " same window of the last seven days, and at least five seconds.",
         "Look at the latency on the dashboard, and at upstream's status page.",
         "admin/",
         threshold="Times the usual 95th percentile.",
         window="Minutes up to now.",
     ),
     AlertKind.BACKLOG: KindFacts(
-        "The oldest record of a host's journal has waited so long for the database.",
+        "The oldest record of a host's journal has waited this long for the database.",
         "Look for a slow database or disk, or for locks in pg_stat_activity. No call is lost meanwhile.",
         "admin/",
         threshold="Seconds.",
     ),
     AlertKind.SHIPPER: KindFacts(
-        "A host's shipper has not run, or has failed with an error of its own, for so long.",
+        "A host's shipper has not run, or has failed with an error of its own, for the whole window.",
         "On that host, read the end of the log, and run manage.py doctor. Calls go on, and wait in the journal.",
         "admin/",
         window=LASTS,
@@ -88,8 +88,8 @@ KINDS = {
         must_last=True,
     ),
     AlertKind.DISK: KindFacts(
-        "The disk of a host's DATA_DIR is nearly full: so little is free, and less than 20 GB. Also when calls are"
-        " refused because it is full.",
+        "The disk of a host's DATA_DIR is nearly full: less than this part of it is free, and less than 20 GB. Also"
+        " when calls are refused because it is full.",
         "Free some space. When the disk is full, calls get 503 until there is space again.",
         "admin/",
         threshold="Percent of the disk that is free.",

@@ -97,7 +97,7 @@ def compare(shown: TimeRange, now: datetime, unit: Span | None = None) -> Compar
 
 
 def read_compared(comparison: Comparison, now: datetime, key: str | None = None) -> tuple[Comparison, Totals, Totals]:
-    """Reads the sums of the calls in both spans of a comparison from the database, in one query.
+    """Reads the sums of the calls in both spans of a comparison from the database; if there are calls, in one query.
 
     Returns the comparison, without spans if calls were not counted in both of them (`Comparison.counted`), then the
     sums of the shown period and of the period before; zeros if there is nothing to compare. If `key` is given, only
@@ -111,6 +111,8 @@ def read_compared(comparison: Comparison, now: datetime, key: str | None = None)
     for row in rows.values("start", *COUNTERS, *histograms, since=Subquery(_first_days().values("start")[:1])):
         since = row["since"]
         found[row["start"] < comparison.shown[0]].add(row)
+    if since is None:  # no calls in either span: perhaps none were counted yet in the one before
+        since = _first_days().values_list("start", flat=True).first()
     comparison = comparison.counted(since)
     return (comparison, *(found if comparison.is_possible else (Totals(), Totals())))
 

@@ -183,5 +183,18 @@ def test_nothing_is_compared_with_a_period_in_which_counting_began(
     assert "Changes compare 2026-11-01" in text_of(admin.get(address, query).content.decode())
 
 
+@pytest.mark.django_db
+def test_nothing_is_compared_before_the_first_hour_with_calls_is_over(admin: Client, time_machine: Traveller) -> None:
+    """Then there are no calls in either span, and the ledger has some nevertheless."""
+    time_machine.move_to(utc("2026-12-01T14:52").timestamp(), tick=False)
+    make_call(started_at=utc("2026-12-01T14:50"))
+    answer = admin.get(USAGE, {"range": "this_month", "by": "key"})
+    page = text_of(answer.content.decode())
+    assert "No change is shown: calls are counted since 2026-12-01, and the period before began on 2026-11-01" in page
+    assert "Of this" not in page
+    for address in (DASHBOARD, f"{DASHBOARD}?key=default"):
+        assert "Changes compare" not in text_of(admin.get(address, {"range": "this_month"}).content.decode())
+
+
 def read_dollars(text: str) -> float:
     return float(text.replace("$", "").replace(THIN, "").replace(",", ""))

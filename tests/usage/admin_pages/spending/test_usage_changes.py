@@ -57,7 +57,7 @@ def test_the_dollars_by_the_same_hour_are_those_of_the_dashboard(
     end = "" if same.cost == total else f" to {same.cost}"
     assert tiles(page)["dollars"].startswith(f"Cost {total} {change} from {same.cost_before}{end}")
     assert f"Changes compare {same.period} with {same.period_before}, UTC" in text_of(page)
-    said = f"In {same.period} UTC {same.cost}, {change} from {same.cost_before} in {same.period_before}"
+    said = f"Of this, {same.cost} in {same.period} UTC, {change} from {same.cost_before} in {same.period_before}"
     assert said in text_of(answer.content.decode()).replace(" , ", ", ")
 
 
@@ -66,7 +66,7 @@ def test_the_same_hours_are_not_told_of_other_calls(admin: Client, query: dict[s
     make_call(started_at=midnight())
     answer = admin.get(USAGE, query)
     assert answer.context["spending"].same_hours is None
-    assert f"In {query['range']}" not in text_of(answer.content.decode())
+    assert "Of this" not in text_of(answer.content.decode())
 
 
 @pytest.mark.parametrize(
