@@ -30,6 +30,7 @@ from chatproxy.alerts.outbox import send_test
 from proxyapi.pages.admin_forms import LinesField
 from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin, row_number
 from usage.admin_pages.base_url import own_path
+from usage.number_words import counted
 from usage.untrusted_text import escape_invisible
 
 STATES = {"open": "danger", "resolved": "success"}
@@ -112,7 +113,7 @@ class AlertAdmin(ReadOnlyAdmin):
         channels = AlertChannel.objects.filter(enabled=True).prefetch_related("rules")
         number = len(channels_for(alert.rule, channels))
         if number:
-            return f"{number} channel{'' if number == 1 else 's'}; the messages are below"
+            return f"{counted(number, 'channel')}; the messages are below"
         add = reverse("admin:chatproxy_alertchannel_add")
         return format_html('No channel: nobody is told. <a class="cp-link" href="{}">Add a channel</a>', add)
 

@@ -25,6 +25,7 @@ from django.utils import timezone
 
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team, TeamMember, TeamRole
+from usage.number_words import counted
 
 
 def own_keys(person: User) -> QuerySet[AccessKey]:
@@ -147,11 +148,11 @@ def _check_member(person: User, team: Team, owner: User, budget_month: Decimal |
     most = team.keys_per_member
     # A key that was revoked counts until its month ends: another one in its place would have the whole budget again.
     month = timezone.now().astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    counted = Q(revoked_at=None) | Q(revoked_at__gte=month)
-    if most is not None and team.keys.filter(counted, owner_user=person).count() >= most:
+    is_counted = Q(revoked_at=None) | Q(revoked_at__gte=month)
+    if most is not None and team.keys.filter(is_counted, owner_user=person).count() >= most:
         raise ValidationError(
-            f"You have {most} keys in this team already, which is as many as it allows. A key that was revoked counts"
-            " until the end of the month (UTC); rotate a key to get a new secret."
+            f"You have {counted(most, 'key')} in this team already, which is as many as it allows. A key that was"
+            " revoked counts until the end of the month (UTC); rotate a key to get a new secret."
         )
     highest = team.member_key_budget_month
     if highest is not None and (budget_month is None or budget_month > highest):

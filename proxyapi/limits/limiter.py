@@ -27,6 +27,7 @@ from proxyapi.limits.limit_counters import (
     ProcessCounters,
     Verdict,
 )
+from usage.number_words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _refusal(verdict: Verdict) -> RateLimited:
             state = verdict.limit_states[window]
             words, wait = f"{state.limit} {window} per minute", state.reset
         case _:
-            words, wait = f"{refuser.parallel_calls} calls at once", 1.0
+            words, wait = f"{counted(refuser.parallel_calls or 0, 'call')} at once", 1.0
     # The official SDK obeys a Retry-After of up to one minute, and ignores longer ones.
     seconds = min(max(1, math.ceil(wait)), WINDOW_SECONDS)
     told = f"Rate limit of {refuser.words} reached: {words}. Try again in {seconds} s."

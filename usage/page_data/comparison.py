@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet, Subquery
+from django.db.models import DateTimeField, F, QuerySet, Value
 
 from usage.models import Dimension, Span, UsageTotal
 from usage.page_data import formatting
@@ -97,7 +97,7 @@ def compare(shown: TimeRange, now: datetime, unit: Span | None = None) -> Compar
 
 
 def read_compared(comparison: Comparison, now: datetime, key: str | None = None) -> tuple[Comparison, Totals, Totals]:
-    """Reads the sums of the calls in both spans of a comparison from the database; if there are calls, in one query.
+    """Reads the sums of the calls in both spans of a comparison from the database, in one query.
 
     Returns the comparison, without spans if calls were not counted in both of them (`Comparison.counted`), then the
     sums of the shown period and of the period before; zeros if there is nothing to compare. If `key` is given, only
@@ -107,12 +107,14 @@ def read_compared(comparison: Comparison, now: datetime, key: str | None = None)
     rows = UsageTotal.objects.filter(within_range(*comparison.shown, now) | within_range(*comparison.before, now))
     rows = rows.filter(dimension=Dimension.ALL) if key is None else rows.filter(dimension=Dimension.KEY, value=key)
     histograms = [f"{name}_histogram" for name in HISTOGRAMS] if key is None else []
+    columns = ("start", *COUNTERS, *histograms)
+    first_day = _first_days()[:1].values(*columns, since=F("start"))
     since = None
-    for row in rows.values("start", *COUNTERS, *histograms, since=Subquery(_first_days().values("start")[:1])):
-        since = row["since"]
-        found[row["start"] < comparison.shown[0]].add(row)
-    if since is None:  # no calls in either span: perhaps none were counted yet in the one before
-        since = _first_days().values_list("start", flat=True).first()
+    for row in rows.values(*columns, since=Value(None, DateTimeField())).union(first_day, all=True):
+        if row["since"] is None:
+            found[row["start"] < comparison.shown[0]].add(row)
+        else:
+            since = row["since"]
     comparison = comparison.counted(since)
     return (comparison, *(found if comparison.is_possible else (Totals(), Totals())))
 

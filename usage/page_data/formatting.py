@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 
+from usage.number_words import plural
+
 UNKNOWN = "\N{EN DASH}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 LEAST_DOLLARS = Decimal("0.000001")  # what six decimals can show
@@ -25,12 +27,12 @@ def count(value: float | None) -> str:
 
 def others(number: int) -> str:
     """Returns the label of a row or line that combines `number` groups, such as "3 others"."""
-    return f"{count(number)} other{'' if number == 1 else 's'}"
+    return f"{count(number)} {plural(number, 'other')}"
 
 
 def need_price(calls: int) -> str:
     """Returns how many `calls` lack a price, as a remark on a sum of dollars: "1 needs a price" or "3 need a price"."""
-    return f"{count(calls)} need{'s' if calls == 1 else ''} a price"
+    return f"{count(calls)} {plural(calls, 'needs', 'need')} a price"
 
 
 def dollars(value: Decimal | None) -> str:

@@ -52,6 +52,7 @@ from usage.ids import first_id
 from usage.journal_shipping.background_responses import GIVE_UP_AFTER
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
+from usage.number_words import counted
 from usage.sums.pruned_calls import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
 from usage.upkeep.label_sums.combining import combine_labels, delete_old_combinations
@@ -85,9 +86,9 @@ class Pruned(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The numbers of deleted rows and bodies in words, such as `about 1200000 rows and 0 bodies`."""
+        """The numbers of deleted rows and bodies in words, such as `about 1,200,000 rows and 0 bodies`."""
         about = "about " if self.are_estimates else ""
-        return f"{about}{self.rows} rows and {self.bodies} bodies"
+        return f"{about}{counted(self.rows, 'row')} and {counted(self.bodies, 'body', 'bodies')}"
 
 
 class Deletion(NamedTuple):

@@ -30,6 +30,7 @@ from proxyapi.keys.private_file import write_private
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team
 from proxyapi.upstream.self_calls import is_openai
+from usage.number_words import counted
 
 STDIN = "-"
 
@@ -76,8 +77,8 @@ class Command(BaseCommand):
         verb = "would be made" if path is None else "made"
         where = f", and are in {path}" if texts and path is not None else ""
         left_out = sum(bool(key.refusal) for key in keys)
-        new = f"{_counted(made, 'team')} and {_counted(len(texts), 'key')} {verb}{where}"
-        self.stdout.write(f"{new}; {_counted(left_out, 'key')} left out")
+        new = f"{counted(made, 'team')} and {counted(len(texts), 'key')} {verb}{where}"
+        self.stdout.write(f"{new}; {counted(left_out, 'key')} left out")
 
     def _make(
         self, teams: Mapping[str, TeamProposal], keys: Iterable[KeyProposal], path: Path | None
@@ -184,10 +185,6 @@ def _facts(proposal: Proposal) -> str:
     }
     texts = [f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in shown.items()]
     return "; ".join(texts) or "no limits"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _read(path: str) -> str:

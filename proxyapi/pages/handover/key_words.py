@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapi.models import AccessKey
 from proxyapi.team_models import SpenderColumns
+from usage.number_words import plural
 from usage.page_data.formatting import count, dollars
 from usage.untrusted_text import escape_invisible
 
@@ -50,9 +51,9 @@ def limits(row: SpenderColumns) -> str:
     """
     told = (
         (row.allowed_routes, f"only {_names(row.allowed_routes)}"),
-        (row.requests_per_minute, f"{count(row.requests_per_minute)} requests a minute"),
-        (row.tokens_per_minute, f"{count(row.tokens_per_minute)} tokens a minute"),
-        (row.parallel_calls, f"{count(row.parallel_calls)} calls at a time"),
+        (row.requests_per_minute, f"{_counted(row.requests_per_minute, 'request')} a minute"),
+        (row.tokens_per_minute, f"{_counted(row.tokens_per_minute, 'token')} a minute"),
+        (row.parallel_calls, f"{_counted(row.parallel_calls, 'call')} at a time"),
     )
     return ", ".join(phrase for is_limited, phrase in told if is_limited)
 
@@ -66,9 +67,9 @@ def _allowances(row: SpenderColumns) -> list[str]:
         (row.allowed_models, f"use {_names(row.allowed_models)}"),
         (row.allowed_routes, f"call {_names(row.allowed_routes)}"),
         (budgets(row), f"spend up to {budgets(row)}"),
-        (row.requests_per_minute, f"make up to {count(row.requests_per_minute)} requests a minute"),
-        (row.tokens_per_minute, f"take up to {count(row.tokens_per_minute)} tokens a minute"),
-        (row.parallel_calls, f"run up to {count(row.parallel_calls)} calls at a time"),
+        (row.requests_per_minute, f"make up to {_counted(row.requests_per_minute, 'request')} a minute"),
+        (row.tokens_per_minute, f"take up to {_counted(row.tokens_per_minute, 'token')} a minute"),
+        (row.parallel_calls, f"run up to {_counted(row.parallel_calls, 'call')} at a time"),
     )
     return [phrase for is_limited, phrase in told if is_limited]
 
@@ -80,3 +81,7 @@ def _names(names: list[str]) -> str:
 def _listed(phrases: list[str]) -> str:
     """Joins phrases to one text: "a, b and c"."""
     return " and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))
+
+
+def _counted(number: int | None, noun: str) -> str:
+    return f"{count(number)} {plural(number or 0, noun)}"

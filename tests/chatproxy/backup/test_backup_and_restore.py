@@ -167,7 +167,7 @@ def test_what_was_pruned_is_not_shipped_again(new: Callable[..., Place], tmp_pat
         assert gateway.manage("ledger", "prune", "--yes").returncode == 0
         assert old.rows().keys() == {pruned["request_id"], kept["request_id"]}  # not yet
         gateway.variables["RETENTION_DAYS"] = "10"
-        assert gateway.manage("ledger", "prune", "--yes").stdout == "pruned 1 rows and 0 bodies\n"
+        assert gateway.manage("ledger", "prune", "--yes").stdout == "pruned 1 row and 0 bodies\n"
         sums = sums_of(old)
     leave(old.data_dir / "journal", end(pruned), end(kept), end(late))
     old.backup(path, "--with-secrets")

@@ -141,7 +141,7 @@ def test_parallel_calls(gateway: Gateway, simulator: Simulator, keys: KeyBox, se
         simulator.release()
 
         assert first.result().status_code == 200
-    assert_limited(refused, "1 calls at once")
+    assert_limited(refused, "1 call at once")
     assert refused.headers["retry-after"] == "1"
     for _ in range(5):
         assert send(gateway, key, "").status_code == 200  # one after the other is not parallel
@@ -153,7 +153,7 @@ def test_what_is_refused_counts_nowhere(gateway: Gateway, simulator: Simulator, 
         first = threads.submit(ask, gateway, key, "gate")
         simulator.wait_until(lambda: simulator.waiting == 1)
         for _ in range(5):
-            assert_limited(ask(gateway, key, ""), "1 calls at once")
+            assert_limited(ask(gateway, key, ""), "1 call at once")
         simulator.release()
         assert first.result().status_code == 200
     assert [ask(gateway, key, "").status_code for _ in range(3)] == [200, 200, 429]
@@ -242,7 +242,7 @@ def test_a_caller_gone_while_its_body_arrives_frees_its_place(gateway: Gateway, 
         wire.send(head("POST", "/v1/responses", *headers, length=1000, key=key))
         assert wire.read_head().status == 100
         wire.send(b"{")
-        assert_limited(ask(gateway, key, ""), "1 calls at once")
+        assert_limited(ask(gateway, key, ""), "1 call at once")
     wait_until(lambda: ask(gateway, key, "").status_code == 200)
 
 

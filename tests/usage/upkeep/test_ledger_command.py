@@ -87,7 +87,7 @@ def test_verify(journal: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         call_command("ledger", "verify", stdout=out)
     assert ended.value.code == 1
-    assert out.getvalue() == f"row {row['request_id']} was changed after it was written\n1 faults\n"
+    assert out.getvalue() == f"row {row['request_id']} was changed after it was written\n1 fault\n"
 
 
 def test_verify_of_some_days(journal: Path) -> None:
@@ -122,8 +122,8 @@ def test_after_a_downgrade_verify_says_that_rows_of_the_newer_version_may_look_c
 def test_verify_mentions_what_could_not_be_written(journal: Path) -> None:
     ship(journal, end(call()), end(call(input_tokens=-1)), b"damaged\n")
     assert ledger("verify") == [
-        "beside the ledger: 1 dead letters, which `ledger replay` tries again",
-        "beside the ledger: 1 damaged records, in damaged.log",
+        "beside the ledger: 1 dead letter, which `ledger replay` tries again",
+        "beside the ledger: 1 damaged record, in damaged.log",
         "the ledger is whole",
     ]
 
@@ -149,7 +149,7 @@ def test_replay(journal: Path) -> None:
     poison = call(input_tokens=-1)
     ship(journal, end(poison))
     leave(journal, *(end(call()) for _ in range(3)))
-    assert ledger("replay") == ["delivered 4 records; 1 dead letters remain"]
+    assert ledger("replay") == ["delivered 4 records; 1 dead letter remains"]
     assert Request.objects.count() == 4
 
 
@@ -159,9 +159,9 @@ def test_a_replay_beside_a_shipper_leaves_the_journals_of_dead_processes_to_it(j
     left = leave(journal, end(call()))
     with (journal.parent / "shipper.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert ledger("replay") == ["delivered 1 records; 1 dead letters remain"]
+        assert ledger("replay") == ["delivered 1 record; 1 dead letter remains"]
         assert left.exists()
-    assert ledger("replay") == ["delivered 2 records; 1 dead letters remain"]
+    assert ledger("replay") == ["delivered 2 records; 1 dead letter remains"]
     assert not left.exists()
 
 
@@ -175,7 +175,7 @@ def test_replay_without_a_database(journal: Path) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE away RENAME TO usage_request")
-    assert ledger("replay") == ["delivered 1 records; 0 dead letters remain"]
+    assert ledger("replay") == ["delivered 1 record; 0 dead letters remain"]
 
 
 def test_deadletter(journal: Path) -> None:
@@ -214,8 +214,8 @@ def test_reprice(journal: Path) -> None:
     ship(journal, end(call(response_model="ours")), end(call()))
     ModelPrice.objects.create(model="*", valid_from=datetime(2020, 1, 1, tzinfo=UTC), input=1, output=1)
     assert ledger("reprice", "--since", "2026-11-02") == ["repriced 0 calls"]
-    assert ledger("reprice", "--since", "2026-11-01") == ["repriced 1 calls"]
-    assert ledger("reprice", "--since", "2026-11-01", "--all") == ["repriced 1 calls"]
+    assert ledger("reprice", "--since", "2026-11-01") == ["repriced 1 call"]
+    assert ledger("reprice", "--since", "2026-11-01", "--all") == ["repriced 1 call"]
 
 
 @pytest.mark.parametrize("action", ["verify", "reprice"])

@@ -91,7 +91,7 @@ def test_estimates_without_a_mark_are_marked() -> None:
     out = StringIO()
     call_command("ledger", "sum", stdout=out)
 
-    assert "1 estimated costs were not marked" in out.getvalue()
+    assert "1 estimated cost was not marked" in out.getvalue()
     assert {(row.cost, row.cost_kind) for row in Request.objects.all()} == {
         (Decimal("0.25"), ""), (Decimal("0.25"), "estimated"), (None, "")
     }  # fmt: skip

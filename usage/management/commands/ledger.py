@@ -22,6 +22,7 @@ from usage.journal_shipping.shipper import replay
 from usage.live.shipping_state import no_shipper_runs
 from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
+from usage.number_words import counted
 from usage.sums.ranges import read_moment
 from usage.upkeep import retention
 from usage.upkeep.label_sums.combining import combine_labels
@@ -29,11 +30,11 @@ from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds
 from usage.upkeep.verify import find_faults, is_of_newer_version
 
-# Records that could not be written to the database, by the file in which they are kept.
+# Records that could not be written to the database, by the file in which they are kept: a record, and what to know.
 SET_ASIDE = {
-    DEAD_LETTERS: "dead letters, which `ledger replay` tries again",
-    DAMAGED: f"damaged records, in {DAMAGED}",
-    NEWER: "records of a newer version, which `ledger replay` of that version writes",
+    DEAD_LETTERS: ("dead letter", ", which `ledger replay` tries again"),
+    DAMAGED: ("damaged record", f", in {DAMAGED}"),
+    NEWER: ("record", " of a newer version, which `ledger replay` of that version writes"),
 }
 
 MOST_CONNECTIONS = 8  # a command has a pool of so many
@@ -115,10 +116,10 @@ class Command(BaseCommand):
             self.stdout.write(fault)
             faults += 1
         progress("")
-        for name, what in SET_ASIDE.items():
+        for name, (record, what) in SET_ASIDE.items():
             if count := _count_lines(self.journal / name):
-                self.stdout.write(f"beside the ledger: {count} {what}")
-        self.stdout.write(f"{faults} faults" if faults else "the ledger is whole")
+                self.stdout.write(f"beside the ledger: {counted(count, record)}{what}")
+        self.stdout.write(counted(faults, "fault") if faults else "the ledger is whole")
         if faults:
             if is_of_newer_version():
                 self.stdout.write(
@@ -147,11 +148,14 @@ class Command(BaseCommand):
                 delivery = replay(self.journal, adopts=adopts)
         except GaveUp:
             raise CommandError("the database is away") from None
-        self.stdout.write(f"delivered {delivery.delivered} records; {delivery.dead_letters} dead letters remain")
+        self.stdout.write(
+            f"delivered {counted(delivery.delivered, 'record')};"
+            f" {counted(delivery.dead_letters, 'dead letter remains', 'dead letters remain')}"
+        )
         if delivery.damaged:
-            self.stdout.write(f"{delivery.damaged} records cannot be read; they are in {self.journal / DAMAGED}")
+            self.stdout.write(f"{counted(delivery.damaged, 'damaged record')} in {self.journal / DAMAGED}")
         if delivery.newer:
-            self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
+            self.stdout.write(f"{counted(delivery.newer, 'record')} of a newer version in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
         """Prints request id, start time and database error of each dead letter: a row that the database has refused.
@@ -178,7 +182,10 @@ class Command(BaseCommand):
         marked = set_missing_kinds()
         mended = rebuild_totals()
         combine_labels(anew=True)
-        self.stdout.write(f"added up; {mended} hours were wrong, {marked} estimated costs were not marked")
+        self.stdout.write(
+            f"added up; {counted(mended, 'hour was', 'hours were')} wrong,"
+            f" {counted(marked, 'estimated cost was', 'estimated costs were')} not marked"
+        )
 
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
@@ -216,7 +223,7 @@ class Command(BaseCommand):
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)
         changed = reprice(since, unpriced_only=not options["all"])
-        self.stdout.write(f"repriced {changed} calls")
+        self.stdout.write(f"repriced {counted(changed, 'call')}")
         try:
             leave_counts()
         except OSError as error:

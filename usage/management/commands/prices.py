@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from usage.number_words import counted, plural
 from usage.prices.genai_price_list import in_use, names_in
 from usage.prices.published_prices import ModelRates
 from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
@@ -90,7 +91,7 @@ class Command(BaseCommand):
 
 def _day(day: date, today: date) -> str:
     """Returns a day as text, with the days since then: `2026-11-03 (25 days ago)`."""
-    return f"{day} ({(today - day).days} days ago)"
+    return f"{day} ({counted((today - day).days, 'day')} ago)"
 
 
 def _line(lacking: LackingPrice) -> str:
@@ -100,7 +101,8 @@ def _line(lacking: LackingPrice) -> str:
     if one is known.
     """
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
-    return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
+    calls = f"{lacking.calls:>8,} {plural(lacking.calls, 'call'):5}"
+    return f"{calls}  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
 
 def _proposal(price: ModelRates) -> str:

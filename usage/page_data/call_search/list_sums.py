@@ -21,6 +21,7 @@ from django.db import connection
 from usage.database.snapshot import one_snapshot
 from usage.ids import first_id
 from usage.models import Outcome, Request, Span
+from usage.number_words import counted
 from usage.page_data import formatting
 from usage.page_data.call_search.index_scan import CallSums, IndexScan
 from usage.page_data.call_search.scan_merging import Walk
@@ -65,7 +66,7 @@ class ListSums:
         calls, cost, unpriced = self.sums
         if self.sums == CallSums():
             return ""
-        number, spent = f"{calls:,} call{'' if calls == 1 else 's'}", formatting.dollars(cost)
+        number, spent = counted(calls, "call"), formatting.dollars(cost)
         words = f"{number}, {spent}" if self.is_whole else f"At least {number}, {spent} or more"
         return f"{words}, {unpriced:,} need{'s' if unpriced == 1 else ''} a price" if unpriced else words
 

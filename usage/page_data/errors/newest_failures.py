@@ -8,6 +8,7 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from usage.models import Request
+from usage.number_words import counted
 from usage.page_data.call_search.list_sums import read_list_sums
 from usage.page_data.filters import ANY_FAILURE, Filters
 from usage.page_data.search import find
@@ -38,7 +39,7 @@ class NewestFailures:
         """How many calls have failed, as the heading of a page's section."""
         if not self.number:
             return f"No failed calls {self._period}"
-        number = f"{self.number:,} failed call{'' if self.number == 1 else 's'}"
+        number = counted(self.number, "failed call")
         return f"{number if self.is_whole else f'At least {number}'} {self._period}"
 
     @property
