@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run check quick test coverage audit chaos clients screens bench bench-peers bench-short bench-hostility \
-	compile-tests install-clients fuzz profile demo dev lint format requirements clean
+	fuzz profile demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -38,13 +38,6 @@ coverage: $(VENV)/dev.stamp  ## run all tests, and list the lines and branches t
 	@$(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
-
-# For .ci/run, before `make test`: its processes begin at once, and each would compile all tests by itself.
-compile-tests: export PYTHONDONTWRITEBYTECODE :=
-compile-tests: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest --collect-only --quiet >/dev/null || true  # `make test` says what is wrong
-
-install-clients: $(NODE)/node_modules/stamp
 
 audit: $(VENV)/dev.stamp  ## look up known vulnerabilities of every pinned package
 	@.ci/audit $(BIN)/pip-audit
