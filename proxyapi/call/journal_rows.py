@@ -352,7 +352,10 @@ def _supposed_tools(facts: CallFacts) -> SupposedUsage:
 
 
 def _with_tools(stated: Mapping[str, object], tools: SupposedUsage) -> SupposedUsage:
-    """Returns the `stated` counts of a call with the estimated use of its hosted `tools`, or the stated one if more."""
+    """Returns a copy of the counts that upstream has `stated`, with the use of hosted tools raised to the estimate.
+
+    `tools` is the estimated use. A stated use that is higher stays.
+    """
     counts = cast(SupposedUsage, stated)
     return {**counts, **at_least(tools, cast(Counts, counts))}
 

@@ -354,10 +354,11 @@ def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator
 
 
 def sound_size(head: bytes, size: int) -> int:
-    """Returns the size of a file in bytes or, of a sound file that states a greater length, of as much usual sound.
+    """Returns the size in bytes that an uploaded file counts as for the cost ceiling: its own size, or more for sound.
 
-    `head` has the first bytes of the file. Silence takes next to nothing in FLAC, for example, but is billed by its
-    length. More seconds than the file has bytes count as a false statement: not even FLAC has a frame for so many.
+    A sound file may be small and long: silence takes next to nothing in FLAC, for example, but is billed by its length.
+    So such a file counts as large as usual sound (`SOUND_BYTES_PER_SECOND`) of the length that it states in `head`, its
+    first bytes. It counts as at most one second for each byte: not even FLAC can hold more.
     """
     seconds = min(length_of_file(head, size) or 0, size)
     return max(size, math.ceil(seconds * SOUND_BYTES_PER_SECOND))

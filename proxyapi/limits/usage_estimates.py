@@ -238,8 +238,8 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
     """Estimates the usage of a call whose answer did not come, or broke off before the gateway could read its text.
 
     Returns fields for the call's ledger row. The usage is the upper bound `most`, but with no more output tokens than
-    upstream can make in `seconds`, the time that it had for the call. It makes all answers, or pictures, at the same
-    time, but no more than `MOST_ANSWERS`.
+    upstream can make in `seconds`, the time that it had for the call. Several answers or pictures of one call (at most
+    `MOST_ANSWERS`) are made at the same time.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
@@ -323,11 +323,11 @@ def answers_in(request: Mapping[str, Sequence[object]]) -> int:
 def hidden_tokens(
     model: str, request: Mapping[str, Sequence[object]], answers: int, *, shows_reasoning: bool = False
 ) -> int:
-    """Estimates the output tokens that upstream bills for a request's answers and that are not in their text.
+    """Estimates the output tokens that upstream bills besides the text of a request's answers.
 
-    These are the reasoning for each of `answers`, unless they show it (`shows_reasoning`), and the predicted output, of
-    which the rejected part is billed (OpenAI's reference, `rejected_prediction_tokens`; with one answer only).
-    `request` maps the names of the request's members to lists of their values.
+    These are the hidden reasoning of each of the `answers` (none if `shows_reasoning`: then it is in their text), and
+    the text of the request's `prediction`, of which upstream bills the part that it has rejected (OpenAI's reference,
+    `rejected_prediction_tokens`). `request` maps the names of the request's members to lists of their values.
     """
     reasoned = 0 if shows_reasoning else answers * reasoning_tokens(model, effort_in(request))
     predicted = sum(len(str(given)) for given in request.get("prediction", ()) if given is not None)

@@ -70,9 +70,9 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that a client resumes: without any event, it is still a whole stream.
+    """Returns a copy of the rules `dialect` for a stream that a client resumes: it may end without any event.
 
-    If upstream has sent all events before, none are left to send.
+    Upstream may have sent all events before, so none are left. Any other stream without events counts as cut off.
     """
     return replace(dialect, must_end=False)
 

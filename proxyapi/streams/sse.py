@@ -131,7 +131,7 @@ def ends_event(events: bytes) -> bool:
 
 
 def cut_data(events: bytes) -> bytes:
-    """Returns the data of the last event in `events` if their end is missing; empty bytes if it is not."""
+    """Returns the data of the last server-sent event in `events` if the data was cut off; otherwise empty bytes."""
     found = event_stream.split(events)
     return b"" if not found or event_stream.is_whole(found[-1].data) else found[-1].data
 
