@@ -15,8 +15,10 @@ INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u
 SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 FORMULA = re.compile(rf"\s*[{SIGNS}\t\r\n]|[\t\r\n]")
 # Where Excel splits lines at semicolons, as in most of Europe, quotation marks protect a cell only if it begins right
-# after one. So a new cell begins behind each semicolon, tab and line break in a text.
-FURTHER_CELL = re.compile(rf'(?<=[;\t\r\n])(?=["\s]*[{SIGNS}])')
+# after one. So a new cell begins behind each semicolon, tab and line break in a text. The expression matches all that
+# may stand before a formula's sign at once, from its beginning on: else long white space would take quadratic time.
+BEFORE_SIGN = re.compile(rf'(?<![;"\s])[;"\s]+(?=[{SIGNS}])')
+CELL_END = re.compile(r"[;\t\r\n]")
 ELLIPSIS = "…"
 
 
@@ -41,5 +43,10 @@ def csv_cell(value: object) -> str:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    text = FURTHER_CELL.sub("'", escape_invisible(str(value)))
+    text = BEFORE_SIGN.sub(_protected, escape_invisible(str(value)))
     return f"'{text}" if FORMULA.match(text) else text
+
+
+def _protected(before: re.Match[str]) -> str:
+    """Returns the text in front of a sign such as `=`, with an apostrophe if a spreadsheet may begin a cell in it."""
+    return f"{before[0]}'" if CELL_END.search(before[0]) else before[0]
