@@ -93,7 +93,7 @@ def test_a_lock_is_kept_for_as_long_as_its_block_takes() -> None:
 @pytest.mark.parametrize("action", ["sum", "prune", "reprice"])
 def test_no_command_about_the_ledger_is_cut(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
     steps: dict[str, tuple[object, str, Callable[..., Any]]] = {
-        "sum": (ledger, "rebuild_totals", sleep),
+        "sum": (ledger, "rebuild_totals", lambda *_, **__: len(sleep())),
         "prune": (retention, "prune", lambda **_: sleep() or retention.Pruned(0, 0, is_more_due=False)),
         "reprice": (ledger, "reprice", lambda *_, **__: len(sleep())),
     }

@@ -47,7 +47,7 @@ def test_it_works(tmp_path: Path) -> None:
     assert lines[0].startswith(f"{bundled().source}: its newest price is of 20")
     sol = "gpt-6.3-sol  default  like gpt-6.2-sol: input $2, cached_input $0.1, output $10 a million"
     assert f"       3 calls  {sol}" in lines
-    assert "       1 calls  local-llama  default  no similar model is listed" in lines
+    assert "       1 call   local-llama  default  no similar model is listed" in lines
     assert "Has an assumed price, last 30 days:" in lines
 
 
